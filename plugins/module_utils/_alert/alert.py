@@ -1,0 +1,180 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The Alert: one normalised message of a detector.
+
+Every Alert is safe to hand on: its texts are inert, its identifiers are checked. L(Alert.from_dict) is the only way to
+make one from the outside, so the parsers of the detectors cannot forget it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+import uuid
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text, timestamp
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
+
+MAX_TAGS = 64
+RAW_LIMIT = 65_536
+"""Longest message, in bytes, that travels with its alert; of a longer one only the SHA-256 does."""
+
+_NOT_A_CONTAINER = ("host", "<NA>")
+_TOP_KEYS = frozenset(
+    [
+        "id",
+        "trace_id",
+        "source",
+        "rule",
+        "severity",
+        "time",
+        "received_at",
+        "host",
+        "inventory_host",
+        "container",
+        "tags",
+        "message",
+        "raw",
+        "raw_sha256",
+    ]
+)
+_CONTAINER_KEYS = frozenset(("id", "name", "image"))
+
+
+@dataclasses.dataclass(frozen=True)
+class ContainerRef:
+    """What an alert says about its container.
+
+    Attributes:
+        id: the id or a prefix of it, 12 to 64 hexadecimal digits, or empty.
+        name: the name without a slash, or empty.
+        image: display text.
+    """
+
+    id: str = ""
+    name: str = ""
+    image: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.id or self.name)
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.name, f"({self.id[:12]})" if self.id else "") if part) or "no container"
+
+    @classmethod
+    def from_dict(cls, value: object) -> ContainerRef:
+        """The reference in a container object of an alert. Raises AlertError."""
+        if value is None:
+            return cls()
+        if not isinstance(value, dict):
+            raise AlertError("container is not an object")
+        _reject_unknown(value, _CONTAINER_KEYS, "container.")
+        given_id, given_name = value.get("id"), value.get("name") or ""
+        if given_id is not None and not isinstance(given_id, str):
+            # Taken for "no id", it would leave the name to decide, which others can choose.
+            raise AlertError("container.id is not text")
+        if given_id in _NOT_A_CONTAINER:
+            # Detectors say so of the host itself. A container could be *named* "host", so the name goes too.
+            return cls()
+        if given_id and not text.container_id(given_id):
+            raise AlertError("container.id is not 12 to 64 lower-case hexadecimal digits")
+        if given_name == "<NA>":
+            given_name = ""
+        if given_name and not given_id and not text.container_name(given_name):
+            raise AlertError("container.name is not a container name, and there is no container.id")
+        return cls(
+            id=text.container_id(given_id),
+            name=text.container_name(given_name),
+            image=text.display(value.get("image")),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Alert:
+    """One normalised detector message.
+
+    Attributes:
+        id: identity of this message.
+        trace_id: carried into every record of what was done about the alert.
+        source: name of the detector, such as C(falco).
+        rule: name of the rule that fired; display text.
+        severity: on the scale of the guard.
+        time: when it happened, as the detector says; RFC 3339, or empty where it said nothing readable.
+        received_at: when the guard received it; RFC 3339.
+        host: the host as the detector names it, or empty.
+        inventory_host: the inventory name of that host, or empty where it is not known.
+        container: what the alert says about its container; falsy where it names none.
+        tags: display texts, at most 64.
+        message: display text.
+        raw: the message as received, base64, or empty where it is larger than RAW_LIMIT or did not come as bytes.
+        raw_sha256: SHA-256 of the message as received, hexadecimal, or empty.
+    """
+
+    id: str
+    trace_id: str
+    source: str
+    rule: str
+    severity: Severity
+    received_at: str
+    time: str = ""
+    host: str = ""
+    inventory_host: str = ""
+    container: ContainerRef = ContainerRef()
+    tags: tuple[str, ...] = ()
+    message: str = ""
+    raw: str = ""
+    raw_sha256: str = ""
+
+    @classmethod
+    def from_dict(cls, value: object) -> Alert:
+        """The alert in an object of the generic shape, or as L(to_dict) wrote it. Raises AlertError."""
+        if not isinstance(value, dict):
+            raise AlertError("the alert is not a JSON object", kind="not_an_alert")
+        _reject_unknown(value, _TOP_KEYS, "")
+        tags = value.get("tags")
+        if tags is not None and not isinstance(tags, (list, tuple)):
+            raise AlertError("tags is not a list")
+        when = timestamp.parse_timestamp(value.get("time"))
+        received = timestamp.parse_timestamp(value.get("received_at"))
+        return cls(
+            id=text.token(value.get("id")) or str(uuid.uuid4()),
+            trace_id=text.token(value.get("trace_id")) or str(uuid.uuid4()),
+            source=_required(value, "source", text.token),
+            rule=_required(value, "rule", text.display),
+            severity=Severity.parse(value.get("severity")),
+            time=timestamp.format_timestamp(when) if when else "",
+            received_at=timestamp.format_timestamp(received) if received else timestamp.now(),
+            host=text.host_name(value.get("host")),
+            inventory_host=text.host_name(value.get("inventory_host")),
+            container=ContainerRef.from_dict(value.get("container")),
+            tags=tuple(tag for tag in (text.display(tag, 128) for tag in (tags or ())[:MAX_TAGS]) if tag),
+            message=text.display(value.get("message")),
+            raw=text.base64_text(value.get("raw")),
+            raw_sha256=text.sha256_hex(value.get("raw_sha256")),
+        )
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The alert as JSON-serialisable data, inert in every key and value."""
+        return {**dataclasses.asdict(self), "severity": str(self.severity), "tags": list(self.tags)}
+
+
+def _required(value: dict[str, t.Any], key: str, check: t.Callable[[object], str]) -> str:
+    found = value.get(key)
+    checked = check(found) if isinstance(found, str) else ""
+    if not checked.strip():
+        state = "missing" if found in (None, "") else "not usable text"
+        raise AlertError(f"{key} is {state}")
+    return checked
+
+
+def _reject_unknown(value: dict[t.Any, t.Any], known: frozenset[str], prefix: str) -> None:
+    # A misspelt "container" would make an alert that nothing answers.
+    unknown = sorted(text.display(key, 64) or "?" for key in value if key not in known)
+    if unknown:
+        raise AlertError(
+            "unknown key {}".format(", ".join(prefix + key for key in unknown[:5])),
+            remedy="Known keys: {}".format(", ".join(sorted(prefix + key for key in known))),
+        )

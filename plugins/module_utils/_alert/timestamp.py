@@ -1,0 +1,52 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Timestamps: RFC 3339 in UTC with microseconds, as text."""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+# Detectors write nanoseconds (Falco), offsets without a colon (Wazuh) and a space for the T. datetime.fromisoformat
+# takes none of these before Python 3.11, and modules run on 3.8.
+_TIMESTAMP = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,12}))?\s?(?:[Zz]|([+-])(\d\d):?(\d\d))", re.ASCII
+)
+
+
+def parse_timestamp(value: object) -> datetime.datetime | None:
+    """The moment that the text names, in UTC, or None where it names none."""
+    match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    fraction, sign, offset_hours, offset_minutes = match.groups()[6:]
+    try:
+        moment = datetime.datetime(  # a leap second counts as the second before
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            min(second, 59),
+            int((fraction or "0")[:6].ljust(6, "0")),
+            tzinfo=datetime.timezone.utc,
+        )
+        if sign:
+            offset = datetime.timedelta(hours=int(offset_hours), minutes=int(offset_minutes))
+            moment = moment - offset if sign == "+" else moment + offset
+    except (ValueError, OverflowError):
+        return None
+    return moment
+
+
+def format_timestamp(moment: datetime.datetime) -> str:
+    """RFC 3339 with microseconds and Z."""
+    return moment.astimezone(datetime.timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def now() -> str:
+    """This moment."""
+    return format_timestamp(datetime.datetime.now(datetime.timezone.utc))

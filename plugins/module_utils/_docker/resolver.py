@@ -1,0 +1,101 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which container is meant: exactly one, or a reason why none.
+
+The engine's own look-up is not asked: it prefers a container *named* with another's short id (measured), so an attacker
+who names a container chooses what an id means. Ids are compared with ids and names with names, in one raw list.
+"""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container, name_of
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+
+CLOCK_TOLERANCE = datetime.timedelta(seconds=2)
+"""How far a detector's clock may be behind the engine's before a container counts as created after the alert."""
+
+
+class ResolutionError(GuardError):
+    """No single container is meant. Kinds: C(not_found), C(ambiguous), C(stale), C(invalid_container)."""
+
+    default_kind = "not_found"
+
+
+class Resolver:
+    """Looks containers up in one snapshot of the engine's list."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._listed: list[dict[str, t.Any]] | None = None
+
+    def by_id(self, container_id: str) -> Container:
+        """The container with that id or prefix of it, of 12 or more digits. Raises ResolutionError, EngineError."""
+        return self._one("id", container_id, [c for c in self._list() if c["Id"].startswith(container_id)])
+
+    def by_name(self, name: str, seen_at: datetime.datetime | None = None) -> Container:
+        """The container with exactly that name. Raises ResolutionError, EngineError.
+
+        Args:
+            name: without the leading slash.
+            seen_at: when it was seen under that name. A container created later only took the name over: C(stale).
+        """
+        container = self._one("name", name, [c for c in self._list() if name_of(c) == name])
+        if seen_at and container.created and container.created > seen_at + CLOCK_TOLERANCE:
+            raise ResolutionError(
+                f"the container named {name} was created after the alert, which means an earlier one of that name",
+                kind="stale",
+                remedy="Nothing was done. Look at what the name stands for now",
+            )
+        return container
+
+    def by_reference(self, reference: str) -> Container:
+        """The container that a person names: by full id, by id prefix of 12 or more digits, or by exact name.
+
+        Raises ResolutionError (C(ambiguous) also where one container has the id and another the name), EngineError.
+        """
+        container_id, name = text.container_id(reference), text.container_name(reference)
+        if not (container_id or name):
+            raise ResolutionError(
+                f"{text.display(reference, 80)!r} is neither a container id nor a container name",
+                kind="invalid_container",
+                remedy="Give 12 to 64 hexadecimal digits of the id, or the exact name",
+            )
+        matches = [
+            entry
+            for entry in self._list()
+            if (container_id and entry["Id"].startswith(container_id)) or name_of(entry) == name
+        ]
+        return self._one("id or name", container_id or name, matches)
+
+    def _one(self, key: str, wanted: str, matches: list[dict[str, t.Any]]) -> Container:
+        if not matches:
+            raise ResolutionError(
+                f"no container on this host has the {key} {wanted}",
+                remedy="It may be gone, or run on another host",
+            )
+        if len(matches) > 1:
+            raise ResolutionError(
+                "{} containers match the {} {}: {}".format(
+                    len(matches), key, wanted, ", ".join(f"{name_of(m)} ({m['Id'][:12]})" for m in matches[:5])
+                ),
+                kind="ambiguous",
+                remedy="Nothing was done. Give the full id",
+            )
+        try:
+            found = self._engine.inspect_container(matches[0]["Id"])
+        except NotFound as error:
+            raise ResolutionError(f"the container with the {key} {wanted} was removed just now") from error
+        return Container.from_inspect(found, matches[0].get("Image") or "")
+
+    def _list(self) -> list[dict[str, t.Any]]:
+        if self._listed is None:
+            self._listed = self._engine.list_containers()
+        return self._listed

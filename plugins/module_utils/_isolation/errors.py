@@ -1,0 +1,21 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Errors of isolating and releasing."""
+
+from __future__ import annotations
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+
+
+class JournalError(GuardError):
+    """The journal cannot be read or written. Kinds: C(journal_error), C(journal_damaged), C(busy)."""
+
+    default_kind = "journal_error"
+
+
+class Refused(GuardError):
+    """The action cannot work on this container; nothing was touched."""
+
+    default_kind = "refused"

@@ -1,0 +1,318 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Isolating and releasing one container: record, act, verify, and say what is true."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
+    EngineError,
+    EngineTimeout,
+    EngineUnreachable,
+    NotFound,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import journal as journal_phases
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import (
+    UNSTATED,
+    Cause,
+    Entry,
+    Journal,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import (
+    DONE,
+    FAILED,
+    ISOLATED,
+    PLANNED,
+    REFUSED,
+    RELEASED,
+    UNKNOWN,
+    Outcome,
+    StepResult,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import (
+    Goal,
+    Step,
+    applicable,
+    isolation_steps,
+    predict,
+    release_steps,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import (
+    Interfaces,
+    Verification,
+    interfaces_of,
+    not_restored,
+    verify_isolated,
+    verify_reconnected,
+    verify_released,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+
+MAX_ROUNDS = 3
+"""How often to read, plan and act before the state that is left counts."""
+_SETTLE_POLL = 0.05
+
+
+class Isolator:
+    """Isolates and releases the containers of one engine.
+
+    Args:
+        engine: the engine.
+        journal: of the same host.
+        interfaces: reads the network namespace of a process.
+        settle_timeout: seconds to wait for a restarting container to stand still.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        interfaces: Interfaces = interfaces_of,
+        settle_timeout: float = 30,
+    ) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._interfaces = interfaces
+        self._settle_timeout = settle_timeout
+        self._version = engine.version()
+
+    def isolate(
+        self, container_id: str, actions: t.Sequence[Action], cause: Cause = UNSTATED, check: bool = False
+    ) -> Outcome:
+        """Cut the container off.
+
+        Args:
+            container_id: full id.
+            actions: what to do; joined with what holds already.
+            cause: why, for the journal.
+            check: only say what would be done.
+
+        Raises:
+            EngineError, JournalError, PolicyError: before anything was touched. Afterwards every trouble is part of the
+                outcome.
+        """
+        wanted = Goal.of(actions)
+        with self._lock(container_id, check):
+            attempt = _Attempt(self.read(container_id))
+            entry = self._journal.load(container_id)
+            try:
+                goal, reasons = applicable(attempt.before, entry.goal.joined(wanted) if entry else wanted)
+            except Refused as refusal:
+                return attempt.outcome(REFUSED, error=refusal)
+            attempt.warnings += [f"not applied: {reason}" for reason in reasons]
+            snapshot = entry.snapshot if entry else attempt.before
+            steps = isolation_steps(attempt.before, goal)
+            if check:
+                attempt.changed = bool(steps) or entry is None or entry.goal != goal
+                attempt.plan(steps)
+                return attempt.outcome(ISOLATED)
+            if entry is None:
+                entry = self._journal.begin(snapshot, goal, cause)
+                attempt.changed = True
+            elif entry.goal != goal or entry.phase == journal_phases.RELEASING:
+                entry = dataclasses.replace(entry, goal=goal, phase=journal_phases.ISOLATING)
+                self._journal.store(entry)
+                attempt.changed = True
+            outcome = self._converge(
+                attempt,
+                steps,
+                plan=lambda state: isolation_steps(state, goal),
+                verify=lambda state: verify_isolated(self._engine, state, snapshot, goal, self._interfaces),
+                reached=ISOLATED,
+            )
+            if outcome.ok and entry.phase != journal_phases.ISOLATED:
+                self._journal.store(dataclasses.replace(entry, phase=journal_phases.ISOLATED))
+            return outcome
+
+    def release(self, container_id: str, check: bool = False) -> Outcome:
+        """Give the container back as it was, from the snapshot alone. Nothing is done where none is in the journal.
+
+        Args:
+            container_id: full id.
+            check: only say what would be done.
+
+        Raises:
+            EngineError, JournalError: before anything was touched.
+        """
+        with self._lock(container_id, check):
+            entry = self._journal.load(container_id)
+            attempt = _Attempt(self.read(container_id))
+            if entry is None:
+                attempt.warnings.append("it is not in the journal, so the guard has nothing to give back")
+                return attempt.outcome(RELEASED)
+            snapshot, goal = entry.snapshot, entry.goal
+            steps = release_steps(attempt.before, snapshot, goal)
+            attempt.changed = True
+            if check:
+                attempt.plan(steps)
+                return self._released(attempt, attempt.outcome(RELEASED), entry)
+            if entry.phase != journal_phases.RELEASING:
+                self._journal.store(dataclasses.replace(entry, phase=journal_phases.RELEASING))
+            outcome = self._converge(
+                attempt,
+                steps,
+                plan=lambda state: release_steps(state, snapshot, goal),
+                verify=lambda state: verify_released(self._engine, state, snapshot, goal),
+                reached=RELEASED,
+                # A container that runs again must not find itself without one of its networks.
+                before_running=lambda: verify_reconnected(self._engine, self.read(container_id), snapshot, goal),
+            )
+            if outcome.ok:
+                self._journal.remove(container_id)
+            return self._released(attempt, outcome, entry)
+
+    def read(self, container_id: str) -> ContainerState:
+        """The state of the container now. Raises EngineError."""
+        return ContainerState.from_inspect(self._engine.inspect_container(container_id), self._version)
+
+    def verify(self, entry: Entry) -> tuple[ContainerState, Verification]:
+        """The state of an isolated container, and whether the isolation holds. Raises EngineError."""
+        state = self.read(entry.snapshot.id)
+        return state, verify_isolated(self._engine, state, entry.snapshot, entry.goal, self._interfaces)
+
+    def _lock(self, container_id: str, check: bool) -> t.ContextManager[None]:
+        # Check mode writes nothing, and a lock is a file.
+        return contextlib.nullcontext() if check else self._journal.lock(container_id)
+
+    def _converge(
+        self,
+        attempt: _Attempt,
+        steps: list[Step],
+        *,
+        plan: t.Callable[[ContainerState], list[Step]],
+        verify: t.Callable[[ContainerState], Verification],
+        reached: str,
+        before_running: t.Callable[[], list[str]] = list,
+    ) -> Outcome:
+        """Act and read again until nothing is missing. What was read last decides, whatever the steps answered."""
+        try:
+            for _round in range(MAX_ROUNDS):
+                for step in steps:
+                    if step.action in ("start", "unpause"):
+                        missing = before_running()
+                        if missing:
+                            attempt.skip(step, "; ".join(missing))
+                            break
+                    attempt.run(step, self._engine)
+                attempt.after = self._settled(attempt.before.id)
+                steps = plan(attempt.after)
+                if not steps:
+                    break
+            verification = verify(attempt.after)
+        except EngineError as error:
+            return attempt.outcome(
+                FAILED if isinstance(error, NotFound) else UNKNOWN,
+                error=GuardError(
+                    f"whether container {attempt.before.name} is {reached} cannot be read back: {error.message}",
+                    kind=error.kind,
+                    remedy=error.remedy or "Run again once the engine answers; the journal has kept the snapshot",
+                ),
+            )
+        if verification:
+            return attempt.outcome(reached)
+        troubles = [*verification.contradictions, *verification.unmet]
+        answers = [f"{step.action}: {step.message}" for step in attempt.steps if step.message]
+        return attempt.outcome(
+            UNKNOWN if verification.contradictions else FAILED,
+            error=GuardError(
+                "container {} is not {}: {}".format(attempt.before.name, reached, "; ".join(troubles)),
+                kind="contradiction" if verification.contradictions else f"not_{reached}",
+                remedy=_REMEDIES[reached],
+                details={"answers": answers},
+            ),
+        )
+
+    def _settled(self, container_id: str) -> ContainerState:
+        """The state once the container is no longer between two runs. Raises EngineError."""
+        deadline = time.monotonic() + self._settle_timeout
+        state = self.read(container_id)
+        while state.restarting and time.monotonic() < deadline:
+            time.sleep(_SETTLE_POLL)
+            state = self.read(container_id)
+        return state
+
+    def _released(self, attempt: _Attempt, outcome: Outcome, entry: Entry) -> Outcome:
+        snapshot, after = entry.snapshot, attempt.after
+        # The sockets of a frozen process outlive the disconnect, and peers retransmit into the reconnected interface.
+        resume = snapshot.running and not entry.goal.stop and any(map(entry.goal.cuts, snapshot.endpoints))
+        return dataclasses.replace(
+            outcome,
+            not_restored=tuple(not_restored(after, snapshot, entry.goal)) if outcome.verified_at else (),
+            sessions_may_resume=resume,
+        )
+
+
+_REMEDIES = {
+    ISOLATED: "Do not count on it being cut off. Run again; if that does not help, stop it or cut the host off",
+    RELEASED: "It is kept as it is, and the journal has kept the snapshot. Mend what is named, then release it again",
+}
+
+
+class _Attempt:
+    """What happens while one container is worked on."""
+
+    def __init__(self, before: ContainerState) -> None:
+        self.before = before
+        self.after = before
+        self.changed = False
+        self.warnings: list[str] = []
+        self.steps: list[StepResult] = []
+        self._started_at = now()
+        self._acted_at = ""
+        self._prediction: dict[str, t.Any] | None = None
+
+    def plan(self, steps: list[Step]) -> None:
+        """Record what would be done."""
+        self.steps = [StepResult(step.action, step.detail, PLANNED) for step in steps]
+        self._prediction = predict(self.before, steps)
+
+    def run(self, step: Step, engine: Engine) -> None:
+        """Do a step. A step that fails does not stop the others: a container off its networks is better than none."""
+        started = time.monotonic()
+        status, message = DONE, ""
+        try:
+            step.run(engine)
+            self.changed = True
+        except EngineUnreachable:
+            raise
+        except EngineTimeout as error:
+            # It may still be carried out (measured).
+            status, message, self.changed = "unknown", error.message, True
+        except EngineError as error:
+            status, message = "failed", error.message
+        self._acted_at = now()
+        duration = round((time.monotonic() - started) * 1000, 1)
+        self.steps.append(StepResult(step.action, step.detail, status, duration, message))
+
+    def skip(self, step: Step, reason: str) -> None:
+        """Record that a step was not tried."""
+        self.steps.append(StepResult(step.action, step.detail, "skipped", message=reason))
+
+    def outcome(self, outcome: str, error: GuardError | None = None) -> Outcome:
+        """The outcome, now."""
+        planned = self._prediction is not None
+        return Outcome(
+            outcome=outcome,
+            changed=self.changed,
+            container_id=self.before.id,
+            container_name=self.before.name,
+            before=self.before.summary(),
+            after=self._prediction if self._prediction is not None else self.after.summary(),
+            steps=tuple(self.steps),
+            error=error.to_dict() if error else None,
+            warnings=tuple(self.warnings),
+            started_at=self._started_at,
+            acted_at=self._acted_at,
+            verified_at="" if planned or error else now(),
+        )

@@ -1,0 +1,90 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What came of an attempt to isolate or release a container."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+ISOLATED, RELEASED, UNKNOWN, FAILED, REFUSED = "isolated", "released", "unknown", "failed", "refused"
+OUTCOMES = (ISOLATED, RELEASED, UNKNOWN, FAILED, REFUSED)
+DONE, PLANNED = "done", "planned"
+
+
+@dataclasses.dataclass(frozen=True)
+class StepResult:
+    """One step, as it went.
+
+    Attributes:
+        action: what was done.
+        detail: on what.
+        status: C(done), C(planned) (check mode), C(failed), or C(unknown) where the engine did not answer in time.
+        duration: milliseconds.
+        message: what the engine said, where it was not done.
+    """
+
+    action: str
+    detail: str
+    status: str
+    duration: float = 0.0
+    message: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """The truth about one container, as read back from the engine.
+
+    Attributes:
+        outcome: C(isolated) and C(released) were verified. C(failed): it is not so. C(unknown): answers of the engine
+            exclude each other, or it no longer answers. C(refused): nothing was touched.
+        changed: something was changed on the container or in the journal (in check mode: would be).
+        container_id, container_name: of the container.
+        steps: what was done, in order.
+        before, after: what people compare.
+        error: kind, message and remedy, where the outcome is not what was asked for.
+        warnings: what the reader should know although it worked.
+        not_restored: what the engine chose anew on release: what, before, after.
+        sessions_may_resume: open TCP sessions of before may go on, with what was queued in them.
+        started_at, acted_at, verified_at: RFC 3339; acted_at is when the last step returned, or empty.
+    """
+
+    outcome: str
+    changed: bool
+    container_id: str
+    container_name: str
+    before: t.Mapping[str, t.Any]
+    after: t.Mapping[str, t.Any]
+    steps: tuple[StepResult, ...] = ()
+    error: t.Mapping[str, t.Any] | None = None
+    warnings: tuple[str, ...] = ()
+    not_restored: tuple[t.Mapping[str, str], ...] = ()
+    sessions_may_resume: bool = False
+    started_at: str = ""
+    acted_at: str = ""
+    verified_at: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether what was asked for is so."""
+        return self.outcome in (ISOLATED, RELEASED)
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The outcome as modules return it."""
+        return {
+            "outcome": self.outcome,
+            "changed": self.changed,
+            "container": {"id": self.container_id, "name": self.container_name},
+            "before": dict(self.before),
+            "after": dict(self.after),
+            "steps": [dataclasses.asdict(step) for step in self.steps],
+            "error": dict(self.error) if self.error else None,
+            "warnings": list(self.warnings),
+            "not_restored": [dict(difference) for difference in self.not_restored],
+            "sessions_may_resume": self.sessions_may_resume,
+            "started_at": self.started_at,
+            "acted_at": self.acted_at,
+            "verified_at": self.verified_at,
+        }

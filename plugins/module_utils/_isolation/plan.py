@@ -1,0 +1,191 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plans: the steps that are missing between the state of a container and what is wanted of it.
+
+Pure functions of what was read. Isolating and releasing both read, plan, act and read again until nothing is missing,
+so a second run has nothing to do, check mode shows the first plan, and a run that follows a crash just goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
+    NO_NETWORK,
+    ContainerState,
+    Endpoint,
+    RestartPolicy,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action, check_actions
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import Glob
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """What an isolation holds up: the union of all actions asked for so far."""
+
+    pause: bool = False
+    stop: bool = False
+    grace: int = 0
+    networks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, actions: t.Sequence[Action]) -> Goal:
+        """The goal of the actions. Raises PolicyError where they exclude each other."""
+        check_actions(actions)
+        by_type = {action.type: action for action in actions}
+        return cls(
+            pause="pause" in by_type,
+            stop="stop" in by_type,
+            grace=by_type["stop"].grace if "stop" in by_type else 0,
+            networks=by_type["network_disconnect"].networks if "network_disconnect" in by_type else (),
+        )
+
+    def joined(self, other: Goal) -> Goal:
+        """Both goals at once. Raises Refused where they exclude each other."""
+        if (self.pause and other.stop) or (self.stop and other.pause):
+            raise Refused(
+                "the container is isolated by {}, and stopping a paused container would run it again".format(
+                    "pause" if self.pause else "stop"
+                ),
+                remedy="Release it first",
+            )
+        return Goal(
+            pause=self.pause or other.pause,
+            stop=self.stop or other.stop,
+            grace=max(self.grace, other.grace),
+            networks=tuple(sorted(set(self.networks + other.networks))),
+        )
+
+    def cuts(self, endpoint: Endpoint) -> bool:
+        """Whether the container must leave that network."""
+        return endpoint.network != NO_NETWORK and any(
+            Glob(pattern).matches(endpoint.network) for pattern in self.networks
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One call to the engine.
+
+    Attributes:
+        action: what is done.
+        run: does it. Raises EngineError.
+        detail: on what, for people.
+    """
+
+    action: str
+    run: t.Callable[[Engine], None] = dataclasses.field(compare=False, repr=False)
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.detail}".rstrip()
+
+
+def applicable(state: ContainerState, goal: Goal) -> tuple[Goal, list[str]]:
+    """The part of the goal that can work on this container, and why the rest cannot.
+
+    Raises Refused where no part can.
+    """
+    reasons = []
+    if goal.networks and state.network_mode == "host":
+        reasons.append("network_disconnect: it uses the network of the host, which cannot be taken from it")
+    if goal.networks and state.network_mode.startswith("container:"):
+        owner = state.network_mode.partition(":")[2][:12]
+        reasons.append(f"network_disconnect: it uses the network of container {owner}; isolate that one")
+    if reasons:
+        goal = dataclasses.replace(goal, networks=())
+    if goal.stop and state.auto_remove:
+        reasons.append("stop: the engine would delete it at once (auto-remove), and the evidence with it")
+        goal = dataclasses.replace(goal, stop=False)
+    if goal.stop and state.paused:
+        reasons.append("stop: it is paused, and any signal would run it again")
+        goal = dataclasses.replace(goal, stop=False)
+    if reasons and not (goal.pause or goal.stop or goal.networks):
+        raise Refused(
+            "container {} cannot be isolated in this way: {}".format(state.name, "; ".join(reasons)),
+            remedy="Use another action: pause works on every running container",
+        )
+    return goal, reasons
+
+
+def isolation_steps(state: ContainerState, goal: Goal) -> list[Step]:
+    """The steps that lead from the state to the goal, in the order that loses least.
+
+    Pausing first stops the last byte soonest, leaves the process no time to react, and keeps a container with
+    auto-remove from deleting itself. The restart policy goes to C(no) because the engine starts paused and stopped
+    containers anew after a restart of its own.
+    """
+    steps = []
+    keep_down = []
+    if state.restart_policy.name != "no":
+        keep_down.append(_set_restart_policy(state, RestartPolicy()))
+    if state.restarting:
+        # Nothing else works on it until the engine has given up starting it.
+        return keep_down
+    if goal.pause and state.running and not state.paused:
+        steps.append(Step("pause", lambda engine: engine.pause(state.id)))
+    steps += [_disconnect(state, endpoint) for endpoint in state.endpoints if goal.cuts(endpoint)]
+    steps += keep_down
+    if goal.stop and state.running:
+        steps.append(Step("stop", lambda engine: engine.stop(state.id, goal.grace)))
+    return steps
+
+
+def release_steps(state: ContainerState, snapshot: ContainerState, goal: Goal) -> list[Step]:
+    """The steps that lead from the state back to the snapshot, as far as the goal changed it.
+
+    Networks come back while the container is still frozen; it runs again only once all else is in place.
+    """
+    steps = [
+        _connect(state, endpoint)
+        for endpoint in snapshot.endpoints
+        if goal.cuts(endpoint) and state.endpoint(endpoint.network_id) is None
+    ]
+    if state.restart_policy != snapshot.restart_policy:
+        steps.append(_set_restart_policy(state, snapshot.restart_policy))
+    if goal.stop and snapshot.running and not state.running:
+        steps.append(Step("start", lambda engine: engine.start(state.id)))
+    if goal.pause and state.paused and snapshot.running and not snapshot.paused:
+        steps.append(Step("unpause", lambda engine: engine.unpause(state.id)))
+    return steps
+
+
+def predict(state: ContainerState, steps: t.Iterable[Step]) -> dict[str, t.Any]:
+    """The summary of the state once the steps are done, for check mode."""
+    after = state.summary()
+    for step in steps:
+        if step.action in ("pause", "unpause"):
+            after["paused"] = step.action == "pause"
+        elif step.action in ("stop", "start"):
+            after["running"] = step.action == "start"
+        elif step.action == "disconnect":
+            after["networks"] = [name for name in after["networks"] if name != step.detail]
+        elif step.action == "connect":
+            after["networks"] = sorted([*after["networks"], step.detail])
+        elif step.action == "set_restart_policy":
+            after["restart_policy"] = step.detail
+    return after
+
+
+def _disconnect(state: ContainerState, endpoint: Endpoint) -> Step:
+    return Step("disconnect", lambda engine: engine.disconnect(endpoint.network_id, state.id), endpoint.network)
+
+
+def _connect(state: ContainerState, endpoint: Endpoint) -> Step:
+    return Step(
+        "connect", lambda engine: engine.connect(endpoint.network_id, state.id, endpoint.settings), endpoint.network
+    )
+
+
+def _set_restart_policy(state: ContainerState, policy: RestartPolicy) -> Step:
+    return Step(
+        "set_restart_policy",
+        lambda engine: engine.set_restart_policy(state.id, policy.name, policy.maximum_retry_count),
+        str(policy),
+    )

@@ -1,0 +1,168 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The state of a container as far as isolation changes it, and as the snapshot keeps it."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
+    EndpointSettings,
+    EngineVersion,
+)
+
+NO_NETWORK = "none"
+"""The network that is none: every container on it has only its loopback interface."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RestartPolicy:
+    """Restart policy of a container, as the engine stores it."""
+
+    name: str = "no"
+    maximum_retry_count: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.maximum_retry_count}" if self.maximum_retry_count else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """A container on a network.
+
+    Attributes:
+        network: name of the network.
+        network_id: id of the network. Only ids are used in calls: a name need not be unique (400 "is ambiguous").
+        settings: what the container asked of the network.
+        ipv4_address, ipv6_address, mac_address: what it was given; empty while it does not run.
+    """
+
+    network: str
+    network_id: str
+    settings: EndpointSettings
+    ipv4_address: str = ""
+    ipv6_address: str = ""
+    mac_address: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ContainerState:
+    """What inspect says of a container.
+
+    Attributes:
+        id, name: of the container.
+        status: C(created), C(running), C(paused), C(restarting), C(exited), C(removing) or C(dead).
+        running: it has a process; also true while it is paused.
+        paused: all its processes are frozen.
+        restarting: it ended, and the engine waits to start it again. The engine then answers 409 to pause and 500 to
+            disconnect (measured).
+        pid: its first process as the engine's host numbers it, 0 where there is none.
+        network_mode: C(default), C(host), C(none), C(container:ID) or the name of a network.
+        auto_remove: the engine deletes it as soon as it ends.
+        restart_policy: as inspect says.
+        endpoints: by name of the network.
+        ports: container port to host addresses and ports, as published now.
+    """
+
+    id: str
+    name: str
+    status: str
+    running: bool
+    paused: bool
+    restarting: bool
+    pid: int
+    network_mode: str
+    auto_remove: bool
+    restart_policy: RestartPolicy
+    endpoints: tuple[Endpoint, ...]
+    ports: t.Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_inspect(cls, found: dict[str, t.Any], version: EngineVersion) -> ContainerState:
+        """The state in an answer of C(GET /containers/{id}/json)."""
+        state, host_config = found["State"], found["HostConfig"]
+        policy = host_config.get("RestartPolicy") or {}
+        networks = found["NetworkSettings"].get("Networks") or {}
+        published = found["NetworkSettings"].get("Ports") or {}
+        return cls(
+            id=found["Id"],
+            name=found["Name"].lstrip("/"),
+            status=state["Status"],
+            running=state["Running"],
+            paused=state["Paused"],
+            restarting=state["Restarting"],
+            pid=state.get("Pid") or 0,
+            network_mode=host_config.get("NetworkMode") or "default",
+            auto_remove=bool(host_config.get("AutoRemove")),
+            restart_policy=RestartPolicy(policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0),
+            endpoints=tuple(
+                _endpoint(name, settings, found["Id"], version) for name, settings in sorted(networks.items())
+            ),
+            ports={
+                port: tuple(sorted(f"{binding['HostIp']}:{binding['HostPort']}" for binding in bindings or ()))
+                for port, bindings in sorted(published.items())
+            },
+        )
+
+    def endpoint(self, network_id: str) -> Endpoint | None:
+        """The endpoint on the network of that id."""
+        return next((endpoint for endpoint in self.endpoints if endpoint.network_id == network_id), None)
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The state as the journal keeps it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, t.Any]) -> ContainerState:
+        """What to_dict wrote. Raises KeyError or TypeError where it is something else."""
+        return cls(
+            **{
+                **value,
+                "restart_policy": RestartPolicy(**value["restart_policy"]),
+                "endpoints": tuple(
+                    Endpoint(**{**endpoint, "settings": _settings_from_dict(endpoint["settings"])})
+                    for endpoint in value["endpoints"]
+                ),
+                "ports": {port: tuple(bindings) for port, bindings in value["ports"].items()},
+            }
+        )
+
+    def summary(self) -> dict[str, t.Any]:
+        """What people compare: before and after, in diff mode."""
+        return {
+            "running": self.running,
+            "paused": self.paused,
+            "restart_policy": str(self.restart_policy),
+            "networks": sorted(endpoint.network for endpoint in self.endpoints),
+        }
+
+
+def _endpoint(name: str, found: dict[str, t.Any], container_id: str, version: EngineVersion) -> Endpoint:
+    ipam = found.get("IPAMConfig") or {}
+    mac_address = found.get("MacAddress") or ""
+    return Endpoint(
+        network=name,
+        network_id=found["NetworkID"],
+        settings=EndpointSettings(
+            ipv4_address=ipam.get("IPv4Address") or "",
+            ipv6_address=ipam.get("IPv6Address") or "",
+            link_local_ips=tuple(ipam.get("LinkLocalIPs") or ()),
+            # Engines before 25 show the short id, which they add by themselves, among the aliases.
+            aliases=tuple(alias for alias in found.get("Aliases") or () if alias != container_id[:12]),
+            links=tuple(found.get("Links") or ()),
+            driver_opts=found.get("DriverOpts") or {},
+            # API 1.41 ignores the address of an endpoint; from 1.44 it is honoured (read).
+            mac_address=mac_address if version.api_at_least(1, 44) else "",
+        ),
+        ipv4_address=found.get("IPAddress") or "",
+        ipv6_address=found.get("GlobalIPv6Address") or "",
+        mac_address=mac_address,
+    )
+
+
+def _settings_from_dict(value: dict[str, t.Any]) -> EndpointSettings:
+    lists = {name: tuple(value[name]) for name in ("link_local_ips", "aliases", "links")}
+    return EndpointSettings(**{**value, **lists})

@@ -1,0 +1,69 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a policy does to a container."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
+
+ACTION_TYPES = ("network_disconnect", "pause", "stop")
+DEFAULT_GRACE = 10
+MAX_GRACE = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """One action.
+
+    Attributes:
+        type: one of ACTION_TYPES.
+        networks: for C(network_disconnect): globs for names of networks to leave; C(*) for all.
+        grace: for C(stop): seconds from the signal to the kill, 0 to 300.
+    """
+
+    type: str
+    networks: tuple[str, ...] = ("*",)
+    grace: int = DEFAULT_GRACE
+
+    @classmethod
+    def from_dict(cls, value: t.Mapping[str, t.Any]) -> Action:
+        """The action in a mapping that the schema or an argument spec has checked."""
+        return cls(
+            type=value["type"],
+            networks=tuple(value.get("networks") or ("*",)),
+            grace=DEFAULT_GRACE if value.get("grace") is None else value["grace"],
+        )
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The action with the options that its type has."""
+        options: dict[str, dict[str, t.Any]] = {
+            "network_disconnect": {"networks": list(self.networks)},
+            "stop": {"grace": self.grace},
+        }
+        return {"type": self.type, **options.get(self.type, {})}
+
+
+def check_actions(actions: t.Sequence[Action]) -> None:
+    """Raises PolicyError (C(invalid_action)) where the actions cannot work together."""
+    types = [action.type for action in actions]
+    if not types:
+        raise PolicyError("there is no action", kind="invalid_action", remedy="Give at least one")
+    repeated = sorted({name for name in types if types.count(name) > 1})
+    if repeated:
+        raise PolicyError(
+            "action {} is given twice".format(", ".join(repeated)),
+            kind="invalid_action",
+            remedy="Give each once; one network_disconnect takes a list of networks",
+        )
+    if "pause" in types and "stop" in types:
+        # Any signal thaws a paused container (measured), so it would run again for the grace period.
+        raise PolicyError(
+            "pause and stop exclude each other: stopping runs a paused container again until it ends",
+            kind="invalid_action",
+            remedy="Keep pause, which keeps the evidence in memory, or stop",
+        )

@@ -1,0 +1,56 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The Decision: what a policy set says about one alert on one host, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+
+OUTCOMES = (
+    "isolate",
+    "audit",
+    "no_policy",
+    "protected",
+    "unresolved",
+    "ambiguous",
+    "stale",
+    "other_host",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What is to be done about an alert.
+
+    Attributes:
+        outcome: C(isolate) is the only one that acts. C(audit): a policy in that mode would have. C(no_policy): no
+            policy answers. C(protected): one does, and the container must not be isolated. C(unresolved), C(ambiguous),
+            C(stale): not exactly one container is meant. C(other_host): the alert is about another host.
+        alert_id: id of the alert.
+        trace_id: trace id of the alert.
+        policy_id: id of the policy that answers, or empty.
+        container: id, name and image of the container, or None.
+        actions: what the policy does.
+        reasons: why, for people.
+    """
+
+    outcome: str
+    alert_id: str
+    trace_id: str
+    policy_id: str = ""
+    container: dict[str, t.Any] | None = None
+    actions: tuple[Action, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The decision as modules return it."""
+        return {
+            **dataclasses.asdict(self),
+            "actions": [action.to_dict() for action in self.actions],
+            "reasons": list(self.reasons),
+        }

@@ -1,0 +1,166 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Deciding: which policy of a set answers an alert about a container.
+
+A set is compiled once. Policy i is bit i, in the order in which policies are asked. What an alert has selects one mask,
+what a container has selects another, and the lowest bit of both is the answer: the cost hardly grows with the policies.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import GlobIndex
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
+    Condition,
+    Policy,
+    Target,
+    image_forms,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+
+CACHE_SIZE = 10_000
+"""Most masks that each of the two caches holds."""
+NEAREST_MISSES = 3
+
+
+class PolicyEngine:
+    """One compiled policy set."""
+
+    def __init__(self, policy_set: PolicySet) -> None:
+        self._protect = policy_set.protect
+        self._policies = [policy for policy in policy_set.policies if policy.enabled]
+        everything = (1 << len(self._policies)) - 1
+        self._by_severity = dict.fromkeys(Severity, 0)
+        self._sources, self._rules, self._tags = (_Dimension(everything) for _ in range(3))
+        self._names, self._images, self._labels = (_Dimension(everything) for _ in range(3))
+        self._excluded_names, self._excluded_images, self._excluded_labels = (_Dimension(0) for _ in range(3))
+        for index, policy in enumerate(self._policies):
+            bit = 1 << index
+            for severity in Severity:
+                if severity >= policy.severity_threshold:
+                    self._by_severity[severity] |= bit
+            for dimension, patterns in (
+                (self._sources, policy.sources),
+                (self._rules, policy.rules),
+                (self._tags, policy.tags),
+                (self._names, policy.target_filter.container_names),
+                (self._images, policy.target_filter.image_patterns),
+                (self._excluded_names, policy.exclude.container_names),
+                (self._excluded_images, policy.exclude.image_patterns),
+            ):
+                dimension.add(patterns, bit)
+            self._labels.add_labels(policy.target_filter.labels, bit)
+            self._excluded_labels.add_labels(policy.exclude.labels, bit)
+        self._alert_masks: dict[t.Hashable, int] = {}
+        self._target_masks: dict[t.Hashable, int] = {}
+
+    def wants(self, alert: Alert) -> bool:
+        """Whether any policy could answer the alert, whatever container it is about."""
+        return bool(self._alert_mask(alert))
+
+    def decide(self, alert: Alert, target: Target) -> Policy | None:
+        """The first policy that answers the alert about the container, or None."""
+        mask = self._alert_mask(alert)
+        if mask:
+            mask &= self._target_mask(target)
+        return self._policies[(mask & -mask).bit_length() - 1] if mask else None
+
+    def protection(self, target: Target) -> Condition | None:
+        """Why the container must never be isolated, or None."""
+        return next((condition for condition in self._protect.conditions(target) if condition.met), None)
+
+    def nearest_misses(self, alert: Alert, target: Target | None) -> list[tuple[Policy, list[Condition]]]:
+        """The policies with the fewest unmet conditions, and those, for people who wonder why nothing happened.
+
+        Reads every policy: not for the hot path.
+        """
+        misses = []
+        for policy in self._policies:
+            conditions = policy.alert_conditions(alert) + (policy.target_conditions(target) if target else [])
+            unmet = [condition for condition in conditions if not condition.met]
+            if unmet:
+                misses.append((policy, unmet))
+        misses.sort(key=lambda miss: len(miss[1]))
+        return misses[:NEAREST_MISSES]
+
+    def _alert_mask(self, alert: Alert) -> int:
+        key = (alert.severity, alert.source, alert.rule, alert.tags)
+        mask = self._alert_masks.get(key)
+        if mask is None:
+            mask = self._by_severity[alert.severity]
+            # A dimension is asked only while something is left to rule out.
+            if mask:
+                mask &= self._rules.mask([alert.rule])
+            if mask:
+                mask &= self._sources.mask([alert.source])
+            if mask:
+                mask &= self._tags.mask(alert.tags)
+            _remember(self._alert_masks, key, mask)
+        return mask
+
+    def _target_mask(self, target: Target) -> int:
+        key = (target.name, target.images, tuple(sorted(target.labels.items())))
+        mask = self._target_masks.get(key)
+        if mask is None:
+            images = image_forms(target.images)
+            mask = self._names.mask([target.name]) & self._images.mask(images)
+            mask &= self._labels.label_mask(target.labels)
+            mask &= ~(self._excluded_names.mask([target.name]) | self._excluded_images.mask(images))
+            mask &= ~self._excluded_labels.label_mask(target.labels)
+            _remember(self._target_masks, key, mask)
+        return mask
+
+
+class _Dimension:
+    """One key of the policies: those that do not have it match anything (or, for exclusions, nothing)."""
+
+    def __init__(self, unrestricted: int) -> None:
+        self._unrestricted = unrestricted
+        self._index = GlobIndex()
+        self._by_label: dict[str, GlobIndex] = {}
+
+    def _restrict(self, patterns: t.Sequence[str], bit: int) -> None:
+        if patterns:
+            self._unrestricted &= ~bit
+
+    def add(self, patterns: t.Sequence[str], bit: int) -> None:
+        """The policy of the bit asks for one of these patterns."""
+        self._restrict(patterns, bit)
+        for pattern in patterns:
+            self._index.add(pattern, bit)
+
+    def add_labels(self, wanted: t.Sequence[str], bit: int) -> None:
+        """The policy of the bit asks for one of these labels."""
+        self._restrict(wanted, bit)
+        for label in wanted:
+            key, separator, pattern = label.partition("=")
+            self._by_label.setdefault(key, GlobIndex()).add(pattern if separator else "*", bit)
+
+    def mask(self, values: t.Iterable[str]) -> int:
+        """The policies that one of the values satisfies."""
+        found = self._unrestricted
+        for value in values:
+            found |= self._index.mask(value)
+        return found
+
+    def label_mask(self, labels: t.Mapping[str, str]) -> int:
+        """The policies that one of the labels satisfies."""
+        found = self._unrestricted
+        for key, value in labels.items():
+            index = self._by_label.get(key)
+            if index is not None:
+                found |= index.mask(value)
+        return found
+
+
+def _remember(cache: dict[t.Hashable, int], key: t.Hashable, mask: int) -> None:
+    # Attackers choose what alerts and containers are called, so the caches are bounded. Starting over is simpler than
+    # ageing entries and costs about the same.
+    if len(cache) >= CACHE_SIZE:
+        cache.clear()
+    cache[key] = mask

@@ -1,0 +1,94 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The policy set: all policies and protected containers of one fleet, in one canonical form with a digest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
+    NO_FILTER,
+    Policy,
+    TargetFilter,
+)
+
+FORMAT = 1
+"""Version of the deployed file."""
+_DAMAGED = "Deploy the policy set again"
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicySet:
+    """Policies in the order in which they are asked, and what is never isolated."""
+
+    policies: tuple[Policy, ...]
+    protect: TargetFilter = NO_FILTER
+
+    @classmethod
+    def of(cls, policies: t.Iterable[Policy], protect: TargetFilter = NO_FILTER) -> PolicySet:
+        """The set of these policies, whatever order they come in. Raises PolicyError for an id that is not unique."""
+        ordered = sorted(policies, key=lambda policy: (policy.priority, policy.id))
+        ids = [policy.id for policy in ordered]
+        repeated = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
+        if repeated:
+            raise PolicyError("more than one policy has the id {}".format(", ".join(repeated)))
+        return cls(
+            tuple(ordered),
+            TargetFilter(**{name: tuple(sorted(set(values))) for name, values in protect.to_dict().items()}),
+        )
+
+    def _content(self) -> dict[str, t.Any]:
+        return {"policies": [policy.to_dict() for policy in self.policies], "protect": self.protect.to_dict()}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the content, C(sha256:...): equal for equal policies, whatever files they came from."""
+        return "sha256:" + hashlib.sha256(_canonical(self._content())).hexdigest()
+
+    def to_json(self) -> str:
+        """The deployed form: one line of canonical JSON."""
+        return _canonical({"format": FORMAT, "digest": self.digest, **self._content()}).decode("ascii") + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, origin: str) -> PolicySet:
+        """The set in its deployed form.
+
+        Args:
+            text: what to_json wrote.
+            origin: where it was read, for messages.
+
+        Raises:
+            PolicyError: C(policy_set_damaged) where it is not what to_json wrote.
+        """
+        try:
+            content = json.loads(text)
+            if content["format"] != FORMAT:
+                raise PolicyError(
+                    f"{origin} has format {content['format']!r}; this version of the collection reads {FORMAT}",
+                    kind="policy_set_damaged",
+                    remedy=_DAMAGED,
+                )
+            policies = [Policy.from_dict(policy) for policy in content["policies"]]
+            loaded = cls.of(policies, TargetFilter.from_dict(content["protect"]))
+            digest = content["digest"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise PolicyError(
+                f"{origin} is not a deployed policy set ({error!r})", kind="policy_set_damaged", remedy=_DAMAGED
+            ) from error
+        if digest != loaded.digest:
+            raise PolicyError(
+                f"{origin} was changed after it was deployed: its digest does not fit its content",
+                kind="policy_set_damaged",
+                remedy=_DAMAGED,
+            )
+        return loaded
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")

@@ -1,0 +1,117 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The policy language as a JSON schema (draft 2020-12): the single description of what a policy file may hold.
+
+A Python dict, because only Python files travel to targets.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import SEVERITIES
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES, MAX_GRACE
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import MODES
+
+MAX_POLICIES = 1_000
+"""Most policies a set may have."""
+
+
+def _globs(description: str, minimum: int = 1) -> dict[str, t.Any]:
+    return {
+        "description": description,
+        "type": "array",
+        "minItems": minimum,
+        "maxItems": 256,
+        "items": {"type": "string", "minLength": 1, "maxLength": 256},
+    }
+
+
+_FILTER_LISTS = {
+    "container_names": _globs("Globs for the name of the container.", 0),
+    "image_patterns": _globs("Globs for the image reference as given, or in its short form.", 0),
+    "labels": {
+        **_globs("Labels: key, or key=glob.", 0),
+        "items": {"type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[^=]"},
+    },
+}
+
+_FILTER: dict[str, t.Any] = {
+    "description": "Containers. A list matches when one of its entries does; one match is enough.",
+    "type": "object",
+    "additionalProperties": False,
+    "properties": _FILTER_LISTS,
+}
+
+_ACTION: dict[str, t.Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["type"],
+    "properties": {
+        "type": {"description": "What is done.", "enum": list(ACTION_TYPES)},
+        "networks": _globs("For network_disconnect: globs for names of networks. Default: all."),
+        "grace": {
+            "description": "For stop: seconds from the signal to the kill.",
+            "type": "integer",
+            "minimum": 0,
+            "maximum": MAX_GRACE,
+        },
+    },
+    "allOf": [
+        {
+            "if": {"properties": {"type": {"not": {"const": "network_disconnect"}}}},
+            "then": {"properties": {"networks": False}},
+        },
+        {"if": {"properties": {"type": {"not": {"const": "stop"}}}}, "then": {"properties": {"grace": False}}},
+    ],
+}
+
+POLICY: dict[str, t.Any] = {
+    "title": "policy",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["id"],
+    "oneOf": [{"required": ["actions"]}, {"required": ["action"]}],
+    "properties": {
+        "id": {
+            "description": "Unique in the set.",
+            "type": "string",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$",
+        },
+        "name": {"description": "For people. Default: the id.", "type": "string", "maxLength": 256},
+        "description": {"description": "For people.", "type": "string", "maxLength": 4096},
+        "enabled": {"description": "Whether the policy is asked. Default: true.", "type": "boolean"},
+        "priority": {
+            "description": "Lower is asked first, then by id; the first match wins. Default: 100.",
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 1_000_000,
+        },
+        "mode": {"description": "enforce acts, audit only records. Default: enforce.", "enum": list(MODES)},
+        "severity_threshold": {"description": "Least severity. Default: info.", "enum": list(SEVERITIES)},
+        "sources": _globs("Globs for the detector. Default: any."),
+        "rules": _globs("Globs for the rule of the detector. Default: any."),
+        "tags": _globs("Globs, one of which a tag of the alert must match. Default: any."),
+        "target_filter": {
+            **_FILTER,
+            "description": "Containers that the policy may reach. Every list that is not empty must match.",
+            "properties": {**_FILTER_LISTS, "exclude": _FILTER},
+        },
+        "action": _ACTION,
+        "actions": {"type": "array", "minItems": 1, "maxItems": len(ACTION_TYPES), "items": _ACTION},
+    },
+}
+
+POLICY_FILE: dict[str, t.Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "container_guard policy file",
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "policies": {"type": "array", "maxItems": MAX_POLICIES, "items": POLICY},
+        "protect": {**_FILTER, "description": "Containers that are never isolated, whatever a policy says."},
+    },
+}
+"""A file with many policies. A file with one is a POLICY by itself."""

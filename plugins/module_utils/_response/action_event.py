@@ -1,0 +1,80 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The ActionEvent: one attempt to act, and its true outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+import uuid
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionEvent:
+    """One record of the action log.
+
+    Attributes:
+        outcome: an outcome of isolating (C(isolated), C(released), C(unknown), C(failed), C(refused)), or the outcome
+            of a decision that kept the guard from acting: C(audit), C(protected), C(ambiguous), C(stale).
+        trace_id, alert_id: of the alert, or of the person's request.
+        policy_id: the policy that asked for it, or empty for a person's request.
+        host: inventory name.
+        container: id, name and image, or None.
+        actions: what was asked for.
+        changed: something was changed.
+        steps: what was done.
+        error: kind, message and remedy, or None.
+        reasons: why, for people.
+        timeline: C(accepted), C(decided), C(acted) and C(verified), RFC 3339, as far as they were reached.
+        repeat_of: id of the event that acted for another alert of the same batch on the same container, or empty.
+        id: of this record.
+        time: when it was made.
+    """
+
+    outcome: str
+    trace_id: str = ""
+    alert_id: str = ""
+    policy_id: str = ""
+    host: str = ""
+    container: t.Mapping[str, t.Any] | None = None
+    actions: tuple[t.Mapping[str, t.Any], ...] = ()
+    changed: bool = False
+    steps: tuple[t.Mapping[str, t.Any], ...] = ()
+    error: t.Mapping[str, t.Any] | None = None
+    warnings: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    timeline: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    repeat_of: str = ""
+    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    time: str = dataclasses.field(default_factory=now)
+
+    def with_outcome(self, outcome: Outcome) -> ActionEvent:
+        """The event, completed with what came of the attempt."""
+        found = outcome.to_dict()
+        timeline = {"acted": outcome.acted_at, "verified": outcome.verified_at}
+        return dataclasses.replace(
+            self,
+            outcome=outcome.outcome,
+            changed=outcome.changed,
+            steps=tuple(found["steps"]),
+            error=outcome.error,
+            warnings=outcome.warnings,
+            timeline={**self.timeline, **{name: moment for name, moment in timeline.items() if moment}},
+        )
+
+    def with_error(self, error: GuardError) -> ActionEvent:
+        """The event of an attempt that ended before anything was touched."""
+        return dataclasses.replace(self, outcome="failed", error=error.to_dict())
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The event as modules return it and the action log keeps it."""
+        found = dataclasses.asdict(self)
+        for name in ("actions", "steps", "warnings", "reasons"):
+            found[name] = list(found[name])
+        return found
