@@ -29,6 +29,7 @@ class ActionEvent:
         actions: what was asked for.
         changed: something was changed.
         steps: what was done.
+        before, after: the state of the container, or empty.
         error: kind, message and remedy, or None.
         reasons: why, for people.
         timeline: C(accepted), C(decided), C(acted) and C(verified), RFC 3339, as far as they were reached.
@@ -46,6 +47,8 @@ class ActionEvent:
     actions: tuple[t.Mapping[str, t.Any], ...] = ()
     changed: bool = False
     steps: tuple[t.Mapping[str, t.Any], ...] = ()
+    before: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    after: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
     error: t.Mapping[str, t.Any] | None = None
     warnings: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -63,6 +66,8 @@ class ActionEvent:
             outcome=outcome.outcome,
             changed=outcome.changed,
             steps=tuple(found["steps"]),
+            before=outcome.before,
+            after=outcome.after,
             error=outcome.error,
             warnings=outcome.warnings,
             timeline={**self.timeline, **{name: moment for name, moment in timeline.items() if moment}},

@@ -1,0 +1,42 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Documentation that the modules share: options of the Docker engine."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Fragment C(ironpost.container_guard.engine)."""
+
+    DOCUMENTATION = r"""
+options:
+  docker_host:
+    description:
+      - Where the Docker engine listens, as C(unix:///path) or C(tcp://host:port).
+      - Without it, the environment variable E(DOCKER_HOST) of the host counts.
+    type: str
+    default: unix:///var/run/docker.sock
+    aliases: [docker_url]
+  action_timeout:
+    description:
+      - How long one call to the engine may take, in seconds, from V(1) to V(300).
+      - A call that takes longer may still be carried out. The state is then read back before anything is reported.
+    type: int
+    default: 30
+  state_dir:
+    description:
+      - Directory on the host that holds the journal of isolations and the action log. It is made with mode C(0700).
+      - A container can be released only with the directory that was used to isolate it.
+    type: path
+    default: /var/lib/container-guard
+requirements:
+  - Python 3.8 or newer and the docker SDK for Python on the host
+notes:
+  - The user must be allowed to use the socket of the Docker engine and to write to O(state_dir), commonly with
+    C(become).
+  - "Calls to the engine that a socket proxy must let through: C(GET) C(/version), C(/containers/json),
+    C(/containers/{id}/json) and C(/networks/{id}); C(POST) C(/containers/{id}/pause), C(unpause), C(update), C(stop)
+    and C(start), C(/networks/{id}/connect) and C(disconnect)."
+"""

@@ -1,0 +1,116 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module alert_response."""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alert_from_object
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.isolation import record
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import read_policy_set
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import (
+    DEFAULT_CONCURRENCY,
+    Responder,
+    Response,
+)
+
+_UNSUCCESSFUL = ("failed", "unknown", "refused")
+
+
+def argument_spec() -> common.Spec:
+    """Options of the module."""
+    return {
+        "alerts": {"type": "list", "elements": "dict", "required": True},
+        "host": {"type": "str", "default": ""},
+        "policy_set": {"type": "path", "default": common.DEFAULT_POLICY_SET},
+        "max_concurrent_actions": {"type": "int", "default": DEFAULT_CONCURRENCY},
+        "fail_on_error": {"type": "bool", "default": True},
+        **common.engine_spec(),
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    common.run(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True), respond)
+
+
+def respond(module: AnsibleModule) -> dict[str, t.Any]:
+    """What the module does. Raises GuardError before anything was touched."""
+    params = module.params
+    concurrency = common.in_range(params, "max_concurrent_actions", 1, 100)
+    state_dir = common.state_dir_of(params)
+    policy_set = read_policy_set(params["policy_set"])
+    alerts, rejected = _alerts(params["alerts"])
+    responses: list[Response] = []
+    if alerts:
+        engine = common.engine_of(params)
+        responder = Responder(
+            PolicyEngine(policy_set),
+            Resolver(engine),
+            Isolator(engine, Journal(state_dir)),
+            host=params["host"],
+            concurrency=concurrency,
+            check=module.check_mode,
+        )
+        responses = responder.respond(alerts)
+    events = [response.event for response in responses if response.event]
+    result: dict[str, t.Any] = {
+        "changed": any(event.changed for event in events),
+        "policy_set_digest": policy_set.digest,
+        "responses": [response.to_dict() for response in responses],
+        "rejected": rejected,
+        "summary": {
+            "decisions": dict(collections.Counter(response.decision.outcome for response in responses)),
+            "outcomes": dict(collections.Counter(event.outcome for event in events)),
+        },
+        "warnings": [
+            f"{event.container['name']}: {warning}" for event in events if event.container for warning in event.warnings
+        ],
+    }
+    if module._diff:
+        result["diff"] = [
+            {
+                "before_header": event.container["name"],
+                "after_header": event.container["name"],
+                "before": dict(event.before),
+                "after": dict(event.after),
+            }
+            for event in events
+            if event.container and event.before != event.after
+        ]
+    troubles = [
+        "{}: {}".format(event.container["name"] if event.container else event.alert_id, event.error["message"])
+        for event in events
+        if event.outcome in _UNSUCCESSFUL and event.error and not event.repeat_of
+    ] + ["alert {index} is refused: {message}".format(**rejection) for rejection in rejected]
+    if troubles:
+        result["msg"] = "; ".join(troubles)
+        result["failed"] = params["fail_on_error"]
+    if not module.check_mode:
+        record(events, state_dir, result)
+    return result
+
+
+def _alerts(values: t.Sequence[dict[str, t.Any]]) -> tuple[list[Alert], list[dict[str, t.Any]]]:
+    """The alerts, and what is none: one bad element must not keep the others from being answered."""
+    alerts, rejected = [], []
+    for index, value in enumerate(values):
+        try:
+            # Only records of the guard itself, made by its event source, say when they were received.
+            alerts.append(Alert.from_dict(value) if "received_at" in value else alert_from_object(value))
+        except AlertError as error:
+            rejected.append({"index": index, **error.to_dict()})
+    return alerts, rejected

@@ -1,0 +1,94 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What all modules share: options of the engine and the state directory, and the one place where errors are shown."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import (
+    DEFAULT_DOCKER_HOST,
+    DockerEngine,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import DEFAULT_STATE_DIR
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES
+
+DEFAULT_POLICY_SET = "/etc/container-guard/policy_set.json"
+Spec = t.Dict[str, t.Dict[str, t.Any]]
+
+
+def engine_spec() -> Spec:
+    """Options of the Docker engine and the state directory."""
+    return {
+        "docker_host": {
+            "type": "str",
+            "default": DEFAULT_DOCKER_HOST,
+            "fallback": (env_fallback, ["DOCKER_HOST"]),
+            "aliases": ["docker_url"],
+        },
+        "action_timeout": {"type": "int", "default": 30},
+        "state_dir": {"type": "path", "default": DEFAULT_STATE_DIR},
+    }
+
+
+def actions_spec() -> Spec:
+    """The option C(actions)."""
+    return {
+        "actions": {
+            "type": "list",
+            "elements": "dict",
+            "options": {
+                "type": {"type": "str", "choices": list(ACTION_TYPES), "required": True},
+                "networks": {"type": "list", "elements": "str"},
+                "grace": {"type": "int"},
+            },
+        }
+    }
+
+
+def in_range(params: t.Mapping[str, t.Any], name: str, low: int, high: int) -> int:
+    """The number of an option. Raises GuardError (C(invalid_option)) where it is out of bounds."""
+    value = params[name]
+    if not low <= value <= high:
+        raise invalid_option(f"{name} is {value}, but must be from {low} to {high}")
+    return int(value)
+
+
+def invalid_option(message: str, remedy: str = "") -> GuardError:
+    """The error of an option that cannot be used."""
+    return GuardError(message, kind="invalid_option", remedy=remedy)
+
+
+def engine_of(params: t.Mapping[str, t.Any]) -> DockerEngine:
+    """The engine that the options name. Raises GuardError, EngineError."""
+    return DockerEngine(params["docker_host"], in_range(params, "action_timeout", 1, 300))
+
+
+def state_dir_of(params: t.Mapping[str, t.Any]) -> str:
+    """The state directory. Raises GuardError (C(invalid_option)) where it is not absolute."""
+    if not os.path.isabs(params["state_dir"]):
+        raise invalid_option(f"state_dir is {params['state_dir']}, but must be an absolute path")
+    return str(params["state_dir"])
+
+
+def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any]]) -> t.NoReturn:
+    """Do what a module does, and leave: with its result, or with the error it raised.
+
+    A result with C(failed) leaves as a failure that keeps everything that was found out.
+    """
+    try:
+        result = body(module)
+    except GuardError as error:
+        module.fail_json(msg=str(error), changed=False, error=error.to_dict())
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)
+    raise AssertionError  # exit_json and fail_json end the process, which their types do not say

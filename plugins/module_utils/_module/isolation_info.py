@@ -1,0 +1,77 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module isolation_info."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import (
+    ISOLATED,
+    Entry,
+    Journal,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+
+
+def argument_spec() -> common.Spec:
+    """Options of the module."""
+    return common.engine_spec()
+
+
+def main() -> None:
+    """Entry point."""
+    common.run(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True), report)
+
+
+def report(module: AnsibleModule) -> dict[str, t.Any]:
+    """What the module does. Raises GuardError."""
+    state_dir = common.state_dir_of(module.params)
+    journal = Journal(state_dir)
+    entries = journal.entries()
+    isolator = Isolator(common.engine_of(module.params), journal)
+    isolations = [_compared(isolator, entry) for entry in entries]
+    return {
+        "changed": False,
+        "isolations": isolations,
+        "agree": all(isolation["agree"] for isolation in isolations),
+        "action_log": ActionLog(state_dir).verify(),
+    }
+
+
+def _compared(isolator: Isolator, entry: Entry) -> dict[str, t.Any]:
+    findings: list[str] = []
+    engine: dict[str, t.Any] | None = None
+    try:
+        state, verification = isolator.verify(entry)
+        engine = state.summary()
+        findings += [*verification.contradictions, *verification.unmet]
+    except NotFound:
+        findings.append("it no longer exists")
+    if entry.phase != ISOLATED:
+        findings.append(f"the journal says {entry.phase}: a run was interrupted or did not succeed")
+    return {
+        "container": {"id": entry.snapshot.id, "name": entry.snapshot.name},
+        "since": entry.since,
+        "phase": entry.phase,
+        "actions": _actions(entry),
+        **dataclasses.asdict(entry.cause),
+        "before": entry.snapshot.summary(),
+        "now": engine,
+        "agree": not findings,
+        "findings": findings,
+    }
+
+
+def _actions(entry: Entry) -> list[str]:
+    goal = entry.goal
+    held = {"pause": goal.pause, "network_disconnect": bool(goal.networks), "stop": goal.stop}
+    return [name for name, wanted in held.items() if wanted]

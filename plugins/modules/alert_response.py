@@ -1,0 +1,203 @@
+#!/usr/bin/python
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Answer alerts with what the policies say."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: alert_response
+short_description: Answer alerts with what the policies of this host say
+version_added: 0.1.0
+author:
+  - Ironpost contributors (@ironpost)
+description:
+  - For each alert, finds the one container on this host that it means, asks the deployed policy set, and isolates the
+    container where a policy says so. Leaves a record of every attempt in the action log.
+  - All alerts are decided before anything is touched. Different containers are then worked on at the same time.
+  - An alert that does not mean exactly one container of this host isolates none.
+extends_documentation_fragment:
+  - ironpost.container_guard.attributes
+  - ironpost.container_guard.engine
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details:
+      - Containers are changed once. Every run adds a record to the action log for each alert that a policy wants.
+options:
+  alerts:
+    description:
+      - The alerts, as the event source C(ironpost.container_guard.alerts) emits them, as Falco sends
+        them, or in the generic shape.
+      - An element that is no alert is reported in RV(rejected); the others are answered.
+    type: list
+    elements: dict
+    required: true
+  host:
+    description:
+      - Inventory name of this host. Alerts about other hosts are left to them.
+      - Without it, only alerts that name their container by id are answered, as a name says nothing across hosts.
+    type: str
+    default: ''
+  policy_set:
+    description: File on the host that M(ironpost.container_guard.policy_set) put in place.
+    type: path
+    default: /etc/container-guard/policy_set.json
+  max_concurrent_actions:
+    description: How many containers are worked on at the same time, from V(1) to V(100).
+    type: int
+    default: 10
+  fail_on_error:
+    description: Whether the module fails, with all results, when one of the alerts could not be answered.
+    type: bool
+    default: true
+seealso:
+  - module: ironpost.container_guard.policy_set
+  - module: ironpost.container_guard.isolation
+"""
+
+EXAMPLES = r"""
+- name: Answer the alerts of a rulebook event
+  ironpost.container_guard.alert_response:
+    alerts: "{{ ansible_eda.event.alerts }}"
+    host: "{{ inventory_hostname }}"
+
+- name: What would a Falco alert do here?
+  ironpost.container_guard.alert_response:
+    alerts:
+      - priority: Critical
+        rule: Terminal shell in container
+        time: "2026-04-05T12:43:02.928967267Z"
+        output_fields:
+          container.id: 6bc1b4be90d6
+  check_mode: true
+"""
+
+RETURN = r"""
+responses:
+  description: One for each alert, in their order.
+  type: list
+  elements: dict
+  returned: when the alerts could be decided
+  contains:
+    decision:
+      description: What was decided.
+      type: dict
+      contains:
+        outcome:
+          description:
+            - V(isolate) is the only one that acts. V(audit) would have, by a policy in that mode. V(protected),
+              V(ambiguous) and V(stale) kept the guard from acting. V(no_policy), V(unresolved) and V(other_host) ask
+              for nothing here.
+          type: str
+        policy_id:
+          description: The policy that answers, or empty.
+          type: str
+        container:
+          description: Id, name and image, or V(none).
+          type: dict
+        actions:
+          description: What the policy does.
+          type: list
+          elements: dict
+        reasons:
+          description: Why; for V(no_policy), what the nearest policies missed.
+          type: list
+          elements: str
+        alert_id:
+          description: Id of the alert.
+          type: str
+        trace_id:
+          description: Trace id of the alert.
+          type: str
+    event:
+      description: The record in the action log, or V(none).
+      type: dict
+      contains:
+        id:
+          description: Id of the record.
+          type: str
+        time:
+          description: When the record was made, RFC 3339.
+          type: str
+        outcome:
+          description: As in M(ironpost.container_guard.isolation), or the outcome of a decision that does not act.
+          type: str
+        changed:
+          description: Whether something was changed.
+          type: bool
+        trace_id:
+          description: Trace id of the alert.
+          type: str
+        alert_id:
+          description: Id of the alert.
+          type: str
+        policy_id:
+          description: The policy.
+          type: str
+        host:
+          description: Inventory name.
+          type: str
+        container:
+          description: Id, name and image.
+          type: dict
+        actions:
+          description: What was asked for.
+          type: list
+          elements: dict
+        steps:
+          description: As in M(ironpost.container_guard.isolation).
+          type: list
+          elements: dict
+        before:
+          description: State before.
+          type: dict
+        after:
+          description: State afterwards.
+          type: dict
+        error:
+          description: Kind, message and remedy, or V(none).
+          type: dict
+        warnings:
+          description: What the reader should know although it worked.
+          type: list
+          elements: str
+        reasons:
+          description: Why.
+          type: list
+          elements: str
+        timeline:
+          description: When it was V(accepted), V(decided), V(acted) and V(verified), RFC 3339.
+          type: dict
+        repeat_of:
+          description: Id of the record that acted for another alert of this run on the same container, or empty.
+          type: str
+rejected:
+  description: Elements of O(alerts) that are no alerts, with their index, and kind and message of the error.
+  type: list
+  elements: dict
+  returned: when the alerts could be decided
+summary:
+  description: How many decisions and how many outcomes of each kind.
+  type: dict
+  returned: when the alerts could be decided
+  sample: {decisions: {isolate: 2, no_policy: 1}, outcomes: {isolated: 2}}
+policy_set_digest:
+  description: Digest of the policy set that decided.
+  type: str
+  returned: when the alerts could be decided
+error:
+  description: Kind, message and remedy, where the module could not decide or not record.
+  type: dict
+  returned: failure
+"""
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.alert_response import main
+
+if __name__ == "__main__":
+    main()

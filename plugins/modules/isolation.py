@@ -1,0 +1,207 @@
+#!/usr/bin/python
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Isolate a container so that it can be released exactly as it was."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: isolation
+short_description: Cut a container off, and give it back exactly as it was
+version_added: 0.1.0
+author:
+  - Ironpost contributors (@ironpost)
+description:
+  - Isolates one container, and releases it again from the snapshot that was taken before.
+  - The snapshot is on disk before the container is touched. Afterwards the state is read back from the engine, from the
+    networks and, where the host can be read, from the network namespace of the container. Only what was found to be
+    true is reported.
+  - An isolated container also gets the restart policy V(no), so that a restart of the engine does not start it anew.
+extends_documentation_fragment:
+  - ironpost.container_guard.attributes
+  - ironpost.container_guard.engine
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  container:
+    description:
+      - Full id, at least the first 12 digits of it, or exact name of the container.
+      - Where one container has the id and another the name, the module refuses to choose.
+    type: str
+    required: true
+  state:
+    description:
+      - V(isolated) cuts the container off. What holds already is left alone; what somebody undid meanwhile is done
+        again.
+      - V(released) gives it back as it was. A container that the guard did not isolate is left as it is.
+    type: str
+    choices: [isolated, released]
+    default: isolated
+  actions:
+    description:
+      - What to do. Without it, the container is paused and leaves all networks.
+      - Actions add to those that hold already. To hold fewer, release it first.
+      - Not with O(state=released).
+    type: list
+    elements: dict
+    suboptions:
+      type:
+        description:
+          - V(pause) freezes every process. It works at once and on every running container, but the kernel still
+            answers pings and TCP connects, and it does not survive a restart of the engine without live-restore.
+          - V(network_disconnect) takes the container off its networks. It survives restarts. It does not work on
+            containers that use the network of the host or of another container.
+          - V(stop) ends it. What it holds in memory is lost. It cannot be combined with V(pause), and is refused for
+            containers that the engine removes when they end.
+        type: str
+        choices: [network_disconnect, pause, stop]
+        required: true
+      networks:
+        description: For V(network_disconnect), globs for names of networks to leave. Without it, all.
+        type: list
+        elements: str
+      grace:
+        description: For V(stop), seconds from the signal to the kill, from V(0) to V(300). Without it, V(10).
+        type: int
+  reason:
+    description: Why, for the journal and the action log. At most 1024 characters are kept.
+    type: str
+    default: ''
+  trace_id:
+    description:
+      - Identifier that ties this run to an alert or a ticket, at most 128 letters, digits and any of C(._:-).
+      - Without it, a UUID is made.
+    type: str
+    default: ''
+seealso:
+  - module: ironpost.container_guard.isolation_info
+  - module: ironpost.container_guard.alert_response
+"""
+
+EXAMPLES = r"""
+- name: Cut a container off
+  ironpost.container_guard.isolation:
+    container: web-1
+    reason: "INC-4711: shell in the shop front end"
+
+- name: Keep it running, but take it off the public network only
+  ironpost.container_guard.isolation:
+    container: 6bc1b4be90d6
+    actions:
+      - type: network_disconnect
+        networks: ["public-*"]
+
+- name: Give it back in the morning
+  ironpost.container_guard.isolation:
+    container: web-1
+    state: released
+"""
+
+RETURN = r"""
+outcome:
+  description:
+    - V(isolated) and V(released) were verified. V(failed) means that it is not so. V(unknown) means that answers of the
+      engine exclude each other, or that it no longer answers. V(refused) means that nothing was touched.
+    - With any of the last three the module fails.
+  type: str
+  returned: when the container was found
+  sample: isolated
+container:
+  description: The container.
+  type: dict
+  returned: when the container was found
+  contains:
+    id:
+      description: Full id.
+      type: str
+    name:
+      description: Name without the slash.
+      type: str
+steps:
+  description: The calls to the engine, in order.
+  type: list
+  elements: dict
+  returned: when the container was found
+  contains:
+    action:
+      description: V(pause), V(unpause), V(disconnect), V(connect), V(set_restart_policy), V(stop) or V(start).
+      type: str
+    detail:
+      description: Network or restart policy.
+      type: str
+    status:
+      description: V(done), V(planned) in check mode, V(failed), V(skipped), or V(unknown) where no answer came in time.
+      type: str
+    duration:
+      description: Milliseconds.
+      type: float
+    message:
+      description: What the engine said, where the step was not done.
+      type: str
+before:
+  description: State before.
+  type: dict
+  returned: when the container was found
+  sample: {networks: [front], paused: false, restart_policy: always, running: true}
+after:
+  description: State afterwards, as read back; in check mode as predicted.
+  type: dict
+  returned: when the container was found
+  sample: {networks: [], paused: true, restart_policy: 'no', running: true}
+error:
+  description: What went wrong, or V(none).
+  type: dict
+  returned: always
+  contains:
+    kind:
+      description: Stable name, such as V(not_found), V(ambiguous), V(engine_unreachable), V(engine_forbidden),
+        V(refused), V(busy) or V(not_isolated).
+      type: str
+    message:
+      description: What failed, and on what.
+      type: str
+    remedy:
+      description: What to do.
+      type: str
+not_restored:
+  description: What the engine chose anew on release and nothing can pin, such as dynamic addresses; what, before,
+    after.
+  type: list
+  elements: dict
+  returned: when the container was found
+sessions_may_resume:
+  description: After a release, TCP sessions that were open before may go on, with whatever was queued in them.
+  type: bool
+  returned: when the container was found
+trace_id:
+  description: The identifier of this run.
+  type: str
+  returned: when the container was found
+event_id:
+  description: Id of the record in the action log; empty where nothing was done.
+  type: str
+  returned: when the container was found
+started_at:
+  description: When work began, RFC 3339.
+  type: str
+  returned: when the container was found
+acted_at:
+  description: When the last step returned, or empty.
+  type: str
+  returned: when the container was found
+verified_at:
+  description: When the outcome was verified, or empty.
+  type: str
+  returned: when the container was found
+"""
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.isolation import main
+
+if __name__ == "__main__":
+    main()

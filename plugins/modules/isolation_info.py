@@ -1,0 +1,108 @@
+#!/usr/bin/python
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is isolated on a host, and whether that still holds."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: isolation_info
+short_description: What is isolated here, and whether journal and engine agree
+version_added: 0.1.0
+author:
+  - Ironpost contributors (@ironpost)
+description:
+  - Lists the isolations in the journal of a host, compares each with what the engine says, and checks the chain of the
+    action log.
+extends_documentation_fragment:
+  - ironpost.container_guard.attributes
+  - ironpost.container_guard.attributes.info
+  - ironpost.container_guard.engine
+seealso:
+  - module: ironpost.container_guard.isolation
+"""
+
+EXAMPLES = r"""
+- name: Look at what is isolated
+  ironpost.container_guard.isolation_info:
+  register: guard
+
+- name: Say so when somebody undid an isolation
+  ansible.builtin.assert:
+    that: guard.agree
+    fail_msg: "{{ guard.isolations | rejectattr('agree') }}"
+"""
+
+RETURN = r"""
+isolations:
+  description: The isolations of the journal, oldest first.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    container:
+      description: Id and name of the container.
+      type: dict
+    since:
+      description: When the isolation began, RFC 3339.
+      type: str
+    phase:
+      description: V(isolated) once verified; V(isolating) or V(releasing) where a run was interrupted or failed.
+      type: str
+    actions:
+      description: What it holds up.
+      type: list
+      elements: str
+    reason:
+      description: Why.
+      type: str
+    trace_id:
+      description: Of the alert or the request.
+      type: str
+    alert_id:
+      description: Of the alert, or empty.
+      type: str
+    policy_id:
+      description: Of the policy, or empty.
+      type: str
+    before:
+      description: State before the isolation.
+      type: dict
+    now:
+      description: State now, or V(none) where the container no longer exists.
+      type: dict
+    agree:
+      description: Whether the engine says what the journal says.
+      type: bool
+    findings:
+      description: What does not agree.
+      type: list
+      elements: str
+agree:
+  description: Whether journal and engine agree on all isolations.
+  type: bool
+  returned: success
+action_log:
+  description: Whether the action log is whole.
+  type: dict
+  returned: success
+  contains:
+    records:
+      description: How many records there are.
+      type: int
+    intact:
+      description: Whether each record fits the one before.
+      type: bool
+    first_break:
+      description: Number of the first line that does not, or V(none).
+      type: int
+    last_hash:
+      description: Hash of the last record. Kept elsewhere, it also shows whether the newest records were removed.
+      type: str
+"""
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.isolation_info import main
+
+if __name__ == "__main__":
+    main()
