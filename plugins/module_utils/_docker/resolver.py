@@ -30,11 +30,12 @@ class ResolutionError(GuardError):
 
 
 class Resolver:
-    """Looks containers up in one snapshot of the engine's list."""
+    """Looks containers up in one snapshot of the engine's list. Lives as long as one batch of alerts."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._listed: list[dict[str, t.Any]] | None = None
+        self._inspected: dict[str, Container] = {}
 
     def by_id(self, container_id: str) -> Container:
         """The container with that id or prefix of it, of 12 or more digits. Raises ResolutionError, EngineError."""
@@ -89,11 +90,14 @@ class Resolver:
                 kind="ambiguous",
                 remedy="Nothing was done. Give the full id",
             )
-        try:
-            found = self._engine.inspect_container(matches[0]["Id"])
-        except NotFound as error:
-            raise ResolutionError(f"the container with the {key} {wanted} was removed just now") from error
-        return Container.from_inspect(found, matches[0].get("Image") or "")
+        container_id = matches[0]["Id"]
+        if container_id not in self._inspected:
+            try:
+                found = self._engine.inspect_container(container_id)
+            except NotFound as error:
+                raise ResolutionError(f"the container with the {key} {wanted} was removed just now") from error
+            self._inspected[container_id] = Container.from_inspect(found, matches[0].get("Image") or "")
+        return self._inspected[container_id]
 
     def _list(self) -> list[dict[str, t.Any]]:
         if self._listed is None:

@@ -205,11 +205,11 @@ class Isolator:
                             attempt.skip(step, "; ".join(missing))
                             break
                     attempt.run(step, self._engine)
-                attempt.after = self._settled(attempt.before.id)
-                steps = plan(attempt.after)
+                attempt.after = state = self._settled(attempt.before.id)
+                steps = plan(state)
                 if not steps:
                     break
-            verification = verify(attempt.after)
+            verification = verify(state)
         except EngineError as error:
             return attempt.outcome(
                 FAILED if isinstance(error, NotFound) else UNKNOWN,
@@ -244,12 +244,11 @@ class Isolator:
 
     def _released(self, attempt: _Attempt, outcome: Outcome, entry: Entry) -> Outcome:
         snapshot, after = entry.snapshot, attempt.after
-        # The sockets of a frozen process outlive the disconnect, and peers retransmit into the reconnected interface.
-        resume = snapshot.running and not entry.goal.stop and any(map(entry.goal.cuts, snapshot.endpoints))
         return dataclasses.replace(
             outcome,
-            not_restored=tuple(not_restored(after, snapshot, entry.goal)) if outcome.verified_at else (),
-            sessions_may_resume=resume,
+            not_restored=tuple(not_restored(after, snapshot, entry.goal)) if after and outcome.verified_at else (),
+            # Its sockets outlive pause and disconnect, and peers retransmit into the reconnected interface (measured).
+            sessions_may_resume=snapshot.running and not snapshot.paused and not entry.goal.stop,
         )
 
 
@@ -264,7 +263,7 @@ class _Attempt:
 
     def __init__(self, before: ContainerState) -> None:
         self.before = before
-        self.after = before
+        self.after: ContainerState | None = before
         self.changed = False
         self.warnings: list[str] = []
         self.steps: list[StepResult] = []
@@ -281,6 +280,7 @@ class _Attempt:
         """Do a step. A step that fails does not stop the others: a container off its networks is better than none."""
         started = time.monotonic()
         status, message = DONE, ""
+        self.after = None  # not known until it is read back
         try:
             step.run(engine)
             self.changed = True
@@ -301,18 +301,20 @@ class _Attempt:
 
     def outcome(self, outcome: str, error: GuardError | None = None) -> Outcome:
         """The outcome, now."""
-        planned = self._prediction is not None
+        after = self._prediction
+        if after is None:
+            after = self.after.summary() if self.after else {}
         return Outcome(
             outcome=outcome,
             changed=self.changed,
             container_id=self.before.id,
             container_name=self.before.name,
             before=self.before.summary(),
-            after=self._prediction if self._prediction is not None else self.after.summary(),
+            after=after,
             steps=tuple(self.steps),
             error=error.to_dict() if error else None,
             warnings=tuple(self.warnings),
             started_at=self._started_at,
             acted_at=self._acted_at,
-            verified_at="" if planned or error else now(),
+            verified_at="" if self._prediction is not None or error else now(),
         )

@@ -43,7 +43,7 @@ class Outcome:
         changed: something was changed on the container or in the journal (in check mode: would be).
         container_id, container_name: of the container.
         steps: what was done, in order.
-        before, after: what people compare.
+        before, after: what people compare; after is empty where it could not be read back.
         error: kind, message and remedy, where the outcome is not what was asked for.
         warnings: what the reader should know although it worked.
         not_restored: what the engine chose anew on release: what, before, after.

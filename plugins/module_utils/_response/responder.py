@@ -65,6 +65,7 @@ class Responder:
         self._host = host
         self._concurrency = concurrency
         self._check = check
+        self._misses: dict[t.Hashable, list[str]] = {}
 
     def respond(self, alerts: t.Sequence[Alert]) -> list[Response]:
         """Decide all, then act: one response for each alert, in their order.
@@ -148,10 +149,14 @@ class Responder:
         return self._resolver.by_name(alert.container.name, seen)
 
     def _no_policy(self, alert: Alert, container: Container | None) -> Decision:
-        reasons = [
-            "{}: {}".format(policy.id, "; ".join(map(str, unmet)))
-            for policy, unmet in self._policies.nearest_misses(alert, container)
-        ] or ["the policy set has no enabled policy"]
+        # A batch repeats itself, and finding the nearest misses reads every policy.
+        key = (alert.severity, alert.source, alert.rule, alert.tags, container.id if container else "")
+        if key not in self._misses:
+            self._misses[key] = [
+                "{}: {}".format(policy.id, "; ".join(map(str, unmet)))
+                for policy, unmet in self._policies.nearest_misses(alert, container)
+            ] or ["the policy set has no enabled policy"]
+        reasons = self._misses[key]
         return dataclasses.replace(
             self._decision(alert, "no_policy", *reasons), container=_shown(container) if container else None
         )
