@@ -11,8 +11,12 @@ of 300 took 239 ms instead of 14, measured), so it is not used.
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
+import sys
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
     EndpointSettings,
     EngineVersion,
@@ -27,6 +31,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 )
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
+_ANSWER_LIMIT = 300
 
 
 class DockerEngine:
@@ -121,26 +126,39 @@ class DockerEngine:
     @contextlib.contextmanager
     def _translated(self, doing: str, subject: str = "", network: str = "") -> t.Iterator[None]:
         what = " ".join(part for part in (doing, subject[:12], f"(network {network[:12]})" if network else "") if part)
+        # What the caller handles right now becomes part of the context of a new error, and is not its cause.
+        handled = sys.exc_info()[1]
         try:
             yield
-        except self._docker.errors.APIError as error:
-            status, answer = error.status_code, str(error.explanation or error)
-            if status == 404:
-                raise NotFound(f"cannot {what}: {answer}", status=status) from error
-            # The engine itself answers 403 with a message of its own; a socket proxy does so before the engine.
-            if status in (401, 403) and "administrative rules" in answer.lower():
-                raise EngineForbidden(
-                    f"cannot {what}: the proxy in front of {self._docker_host} refuses the call",
+        except (self._docker.errors.DockerException, self._requests.exceptions.RequestException, OSError) as error:
+            causes = list(_causes(error, handled))
+            # While it connects, the SDK wraps the engine's answer like any other cause.
+            answer = next((cause for cause in causes if isinstance(cause, self._docker.errors.APIError)), None)
+            raise (self._broken(what, causes) if answer is None else self._refused(what, answer)) from error
+
+    def _refused(self, what: str, error: t.Any) -> EngineError:
+        """The error that an answer stands for. The engine answers in JSON; a proxy in front of it in HTML or plain text."""
+        status = int(error.status_code)
+        answer = text.display(" ".join(str(error.explanation or error).split()), _ANSWER_LIMIT)
+        if not _is_engines_own(error.response):
+            if status in (401, 403, 405):
+                return EngineForbidden(
+                    f"cannot {what}: the proxy in front of {self._docker_host} refuses the call ({status})",
                     status=status,
                     remedy="Let the calls through that the documentation lists",
-                ) from error
-            raise EngineError(f"cannot {what}: {answer}", status=status) from error
-        except (self._docker.errors.DockerException, self._requests.exceptions.RequestException, OSError) as error:
-            raise self._broken(what, error) from error
+                )
+            return EngineUnreachable(
+                f"cannot {what}: no Docker engine answers at {self._docker_host}, but something else does"
+                f" ({status}: {answer})",
+                status=status,
+                remedy="Check that docker_host names the engine or its proxy, and that the engine behind it runs",
+            )
+        if status == 404:
+            return NotFound(f"cannot {what}: {answer}", status=status)
+        return EngineError(f"cannot {what}: {answer}", status=status)
 
-    def _broken(self, what: str, error: BaseException) -> EngineError:
+    def _broken(self, what: str, causes: list[BaseException]) -> EngineError:
         """The error that says why no answer came. The SDK hides the cause behind texts and wrappers."""
-        causes = list(_causes(error))
         where = f"the Docker engine at {self._docker_host}"
         if any(isinstance(cause, PermissionError) for cause in causes):
             return EngineForbidden(
@@ -149,18 +167,47 @@ class DockerEngine:
             )
         if any(isinstance(cause, (self._requests.exceptions.Timeout, TimeoutError)) for cause in causes):
             return EngineTimeout(
-                f"cannot {what}: {where} did not answer within {self._timeout} seconds",
-                remedy="Whether the call was carried out is not known: read back before you trust either",
+                f"cannot {what}: {where} did not answer within {self._timeout} s",
+                remedy="It may still do what it was asked: read back before you trust either. "
+                "If this goes on, dockerd is frozen or overloaded",
             )
-        return EngineUnreachable(
-            f"cannot {what}: {where} does not answer ({causes[-1]})",
-            remedy="Check that dockerd runs and that docker_host names its socket. Its containers run on meanwhile",
-        )
+        reason = text.display(" ".join(str(causes[-1]).split()), _ANSWER_LIMIT) or type(causes[-1]).__name__
+        if any(isinstance(cause, (FileNotFoundError, ConnectionRefusedError)) for cause in causes):
+            return EngineUnreachable(
+                f"cannot {what}: {where} does not run ({reason})",
+                remedy="Start dockerd, or let docker_host name its socket. Its containers run on meanwhile",
+            )
+        # RemoteDisconnected is a BadStatusLine too, of a peer that said nothing at all.
+        garbled = (json.JSONDecodeError, LookupError, TypeError, http.client.BadStatusLine)
+        if any(isinstance(c, garbled) and not isinstance(c, http.client.RemoteDisconnected) for c in causes):
+            return EngineUnreachable(
+                f"cannot {what}: what answers at {self._docker_host} does not speak as a Docker engine does ({reason})",
+                remedy="Check that docker_host names the socket of dockerd",
+            )
+        if any(isinstance(cause, (self._requests.exceptions.RequestException, OSError)) for cause in causes):
+            return EngineUnreachable(
+                f"cannot {what}: {where} broke the connection off, or cannot be reached ({reason})",
+                remedy="It may have done what it was asked: read back before you trust either. "
+                "Check that dockerd runs; its containers run on meanwhile",
+            )
+        return EngineError(f"cannot {what} at {self._docker_host}: {reason}")
 
 
-def _causes(error: BaseException) -> t.Iterator[BaseException]:
-    """The exception and all that led to it, outermost first: by cause, by context, and wrapped as an argument."""
-    seen: set[int] = set()
+def _is_engines_own(response: t.Any) -> bool:
+    try:
+        return "message" in response.json()
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def _causes(error: BaseException, handled: BaseException | None) -> t.Iterator[BaseException]:
+    """The exception and all that led to it, outermost first: by cause, by context, and wrapped as an argument.
+
+    Args:
+        error: the exception.
+        handled: what was being handled when the call began, which led to nothing.
+    """
+    seen = {id(handled)}
     pending: list[BaseException] = [error]
     while pending:
         current = pending.pop(0)

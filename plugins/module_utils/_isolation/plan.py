@@ -145,7 +145,7 @@ def release_steps(state: ContainerState, snapshot: ContainerState, goal: Goal) -
     steps = [
         _connect(state, endpoint)
         for endpoint in snapshot.endpoints
-        if goal.cuts(endpoint) and state.endpoint(endpoint.network_id) is None
+        if goal.cuts(endpoint) and state.endpoint_like(endpoint) is None
     ]
     if state.restart_policy != snapshot.restart_policy:
         steps.append(_set_restart_policy(state, snapshot.restart_policy))
@@ -174,12 +174,12 @@ def predict(state: ContainerState, steps: t.Iterable[Step]) -> dict[str, t.Any]:
 
 
 def _disconnect(state: ContainerState, endpoint: Endpoint) -> Step:
-    return Step("disconnect", lambda engine: engine.disconnect(endpoint.network_id, state.id), endpoint.network)
+    return Step("disconnect", lambda engine: engine.disconnect(endpoint.reference, state.id), endpoint.network)
 
 
 def _connect(state: ContainerState, endpoint: Endpoint) -> Step:
     return Step(
-        "connect", lambda engine: engine.connect(endpoint.network_id, state.id, endpoint.settings), endpoint.network
+        "connect", lambda engine: engine.connect(endpoint.reference, state.id, endpoint.settings), endpoint.network
     )
 
 

@@ -35,7 +35,7 @@ class Endpoint:
 
     Attributes:
         network: name of the network.
-        network_id: id of the network. Only ids are used in calls: a name need not be unique (400 "is ambiguous").
+        network_id: id of the network; empty where the container never ran (measured).
         settings: what the container asked of the network.
         ipv4_address, ipv6_address, mac_address: what it was given; empty while it does not run.
     """
@@ -46,6 +46,11 @@ class Endpoint:
     ipv4_address: str = ""
     ipv6_address: str = ""
     mac_address: str = ""
+
+    @property
+    def reference(self) -> str:
+        """What calls to the engine name the network by: its id, as a name need not be unique (400 "is ambiguous")."""
+        return self.network_id or self.network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,9 +112,13 @@ class ContainerState:
             },
         )
 
-    def endpoint(self, network_id: str) -> Endpoint | None:
-        """The endpoint on the network of that id."""
-        return next((endpoint for endpoint in self.endpoints if endpoint.network_id == network_id), None)
+    def endpoint_like(self, other: Endpoint) -> Endpoint | None:
+        """The endpoint on the network of the other one: by id where both have one, else by name."""
+        for endpoint in self.endpoints:
+            both = endpoint.network_id and other.network_id
+            if endpoint.network_id == other.network_id if both else endpoint.network == other.network:
+                return endpoint
+        return None
 
     def to_dict(self) -> dict[str, t.Any]:
         """The state as the journal keeps it."""

@@ -62,14 +62,13 @@ def verify_isolated(
     if state.restart_policy.name != "no":
         unmet.append(f"its restart policy is {state.restart_policy}")
     if goal.networks:
-        attached = {endpoint.network_id for endpoint in state.endpoints if goal.cuts(endpoint)}
         unmet += [f"it is on network {endpoint.network}" for endpoint in state.endpoints if goal.cuts(endpoint)]
         contradictions += [
             f"inspect says it left network {endpoint.network}, which still lists it"
             for endpoint in snapshot.endpoints
             if goal.cuts(endpoint)
-            and endpoint.network_id not in attached
-            and _is_member(engine, endpoint.network_id, state.id)
+            and state.endpoint_like(endpoint) is None
+            and _is_member(engine, endpoint.reference, state.id)
         ]
         contradictions += _stray_interfaces(state, interfaces)
     return Verification(tuple(unmet), tuple(contradictions))
@@ -94,10 +93,10 @@ def verify_reconnected(engine: Engine, state: ContainerState, snapshot: Containe
     for wanted in snapshot.endpoints:
         if not goal.cuts(wanted):
             continue
-        found = state.endpoint(wanted.network_id)
+        found = state.endpoint_like(wanted)
         if found is None:
             missing.append(f"it is not on network {wanted.network}")
-        elif state.running and not _is_member(engine, wanted.network_id, state.id):
+        elif state.running and not _is_member(engine, wanted.reference, state.id):
             # A connect that failed for a taken address leaves the network in inspect, and no interface (measured).
             missing.append(f"inspect says it is on network {wanted.network}, which does not list it")
         elif _comparable(found.settings) != _comparable(wanted.settings):
@@ -109,7 +108,7 @@ def not_restored(state: ContainerState, snapshot: ContainerState, goal: Goal) ->
     """What the engine chose anew, because nothing can pin it: each with what, before, after."""
     differences = []
     for before in snapshot.endpoints:
-        after = state.endpoint(before.network_id)
+        after = state.endpoint_like(before)
         if after is None or not goal.cuts(before) or not (snapshot.running and state.running):
             continue
         for name in ("ipv4_address", "ipv6_address", "mac_address"):

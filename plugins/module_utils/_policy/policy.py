@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
@@ -47,7 +48,9 @@ class Condition:
     found: str
 
     def __str__(self) -> str:
-        return "{} {} {} {}".format(self.field, self.wanted, "matches" if self.met else "does not match", self.found)
+        verb = "matches" if self.met else "does not match"
+        # Labels and image references come from whoever starts containers.
+        return text.display(f"{self.field} {self.wanted} {verb} {self.found}")
 
 
 @dataclasses.dataclass(frozen=True)

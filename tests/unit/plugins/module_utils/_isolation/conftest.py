@@ -1,0 +1,30 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A host without Docker: the fake engine, and a journal in a temporary directory."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from tests.fakes.engine import FakeEngine
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def journal(tmp_path: pathlib.Path) -> Journal:
+    return Journal(str(tmp_path / "state"), lock_timeout=0.1)
+
+
+@pytest.fixture
+def isolator(engine: FakeEngine, journal: Journal) -> Isolator:
+    return Isolator(engine, journal, interfaces=engine.interfaces_of, settle_timeout=0.2)

@@ -1,0 +1,438 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Isolating and releasing one container on the fake engine, which behaves as Engine 20.10 was measured to."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
+    EngineError,
+    EngineTimeout,
+    EngineUnreachable,
+    NotFound,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
+from tests.fakes.engine import FakeEngine, Lie
+
+PAUSE, CUT, STOP = Action("pause"), Action("network_disconnect"), Action("stop", grace=0)
+BOTH = [PAUSE, CUT]
+
+
+def networks(engine: FakeEngine, container_id: str) -> dict[str, t.Any]:
+    """The networks of a container as inspect shows them, but for the ids of the endpoints."""
+    found = engine.inspect_container(container_id)["NetworkSettings"]["Networks"]
+    return {name: {**settings, "EndpointID": ""} for name, settings in found.items()}
+
+
+def state(engine: FakeEngine, container_id: str) -> dict[str, t.Any]:
+    found: dict[str, t.Any] = engine.inspect_container(container_id)["State"]
+    return found
+
+
+def steps(outcome: Outcome) -> list[str]:
+    return [f"{step.action} {step.detail}".strip() for step in outcome.steps]
+
+
+@pytest.fixture
+def web(engine: FakeEngine) -> str:
+    """A container on two networks, one of which knows it by a static address and an alias."""
+    engine.add_network("front", "10.1.0.0/24")
+    engine.add_network("back")
+    return engine.add_container(
+        "web",
+        networks={
+            "front": EndpointSettings(ipv4_address="10.1.0.50", aliases=("shop",)),
+            "back": EndpointSettings(),
+        },
+        restart_policy=("on-failure", 7),
+    )
+
+
+class TestIsolate:
+    def test_pauses_first_then_leaves_every_network_then_keeps_it_down(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        outcome = isolator.isolate(web, BOTH)
+        assert steps(outcome) == ["pause", "disconnect back", "disconnect front", "set_restart_policy no"]
+        assert (outcome.outcome, outcome.changed, outcome.error) == ("isolated", True, None)
+        assert outcome.after == {"running": True, "paused": True, "restart_policy": "no", "networks": []}
+        assert state(engine, web)["Paused"] is True
+        assert engine.interfaces(web) == {"lo"}
+
+    def test_the_order_in_which_actions_are_given_does_not_matter(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        assert steps(isolator.isolate(web, [CUT, PAUSE]))[0] == "pause"
+
+    def test_a_second_run_changes_nothing_and_still_verifies(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        before = len(engine.changes)
+        again = isolator.isolate(web, BOTH)
+        assert (again.outcome, again.changed, again.steps) == ("isolated", False, ())
+        assert again.verified_at
+        assert len(engine.changes) == before
+
+    def test_only_the_networks_of_the_globs_are_left(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        outcome = isolator.isolate(web, [Action("network_disconnect", networks=("f*",))])
+        assert outcome.outcome == "isolated"
+        assert set(networks(engine, web)) == {"back"}
+
+    def test_actions_add_up_and_the_snapshot_stays_the_first(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
+        isolator.isolate(web, [PAUSE])
+        outcome = isolator.isolate(web, [CUT])
+        assert outcome.after["paused"] is True
+        entry = journal.load(web)
+        assert entry is not None
+        assert entry.snapshot.paused is False
+        assert [endpoint.network for endpoint in entry.snapshot.endpoints] == ["back", "front"]
+
+    def test_what_somebody_undid_is_done_again(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, BOTH)
+        engine.unpause(web)
+        engine.connect("back", web, EndpointSettings())
+        outcome = isolator.isolate(web, BOTH)
+        assert (outcome.outcome, outcome.changed) == ("isolated", True)
+        assert steps(outcome) == ["pause", "disconnect back"]
+
+    def test_the_journal_is_written_before_the_container_is_touched(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
+        seen = []
+        engine.before("pause", lambda: seen.append(journal.load(web)))
+        isolator.isolate(web, BOTH, Cause(reason="why", trace_id="trace-1"))
+        assert [entry.phase for entry in seen if entry] == ["isolating"]
+        entry = journal.load(web)
+        assert entry is not None
+        assert (entry.phase, entry.cause.reason, entry.cause.trace_id) == ("isolated", "why", "trace-1")
+
+    def test_nothing_is_touched_when_the_journal_cannot_be_written(
+        self, engine: FakeEngine, web: str, tmp_path: t.Any
+    ) -> None:
+        (tmp_path / "state").write_text("a file where the directory should be")
+        with pytest.raises(JournalError, match="state"):
+            Isolator(engine, Journal(str(tmp_path / "state"))).isolate(web, BOTH)
+        assert engine.changes == []
+
+    def test_unknown_container(self, engine: FakeEngine, isolator: Isolator, journal: Journal) -> None:
+        with pytest.raises(NotFound):
+            isolator.isolate("f" * 64, BOTH)
+        assert journal.entries() == []
+
+    def test_actions_that_exclude_each_other_are_an_error(self, isolator: Isolator, web: str) -> None:
+        with pytest.raises(PolicyError, match="exclude"):
+            isolator.isolate(web, [PAUSE, STOP])
+
+    def test_stop_after_pause_is_refused(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, [PAUSE])
+        before = len(engine.changes)
+        outcome = isolator.isolate(web, [STOP])
+        assert outcome.outcome == "refused"
+        assert outcome.error is not None
+        assert "Release it first" in outcome.error["remedy"]
+        assert len(engine.changes) == before
+
+
+class TestSpecialContainers:
+    def test_host_network_can_only_be_paused(self, engine: FakeEngine, isolator: Isolator, journal: Journal) -> None:
+        container = engine.add_container("host-mode", network_mode="host")
+        refused = isolator.isolate(container, [CUT])
+        assert (refused.outcome, refused.changed) == ("refused", False)
+        assert refused.error is not None
+        assert "host" in refused.error["message"]
+        assert engine.changes == []
+        assert journal.load(container) is None
+        paused = isolator.isolate(container, BOTH)
+        assert (paused.outcome, steps(paused)) == ("isolated", ["pause"])
+        assert "network of the host" in paused.warnings[0]
+        assert isolator.isolate(container, BOTH).changed is False
+
+    def test_a_sidecar_names_the_owner_of_its_network(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        sidecar = engine.add_container("sidecar", network_mode=f"container:{web}")
+        outcome = isolator.isolate(sidecar, [CUT])
+        assert outcome.outcome == "refused"
+        assert outcome.error is not None
+        assert web[:12] in outcome.error["message"]
+
+    def test_network_none_is_no_network_to_leave(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("alone", network_mode="none")
+        outcome = isolator.isolate(container, BOTH)
+        assert (outcome.outcome, steps(outcome)) == ("isolated", ["pause"])
+
+    def test_a_crash_looping_container_gets_its_restart_policy_first(
+        self, engine: FakeEngine, isolator: Isolator
+    ) -> None:
+        container = engine.add_container("loop", state="restarting", restart_policy=("always", 0))
+        # It comes back once more, with its networks, whatever the policy says now (measured).
+        engine.before("set_restart_policy", lambda: engine.come_back(container))
+        outcome = isolator.isolate(container, BOTH)
+        assert steps(outcome) == ["set_restart_policy no", "pause", "disconnect bridge"]
+        assert outcome.outcome == "isolated"
+
+    def test_a_container_that_never_stops_restarting_is_not_called_isolated(
+        self, engine: FakeEngine, isolator: Isolator
+    ) -> None:
+        container = engine.add_container("loop", state="restarting", restart_policy=("always", 0))
+        outcome = isolator.isolate(container, BOTH)
+        assert outcome.outcome == "failed"
+        assert outcome.error is not None
+        assert "restarting" in outcome.error["message"]
+
+    def test_auto_remove_is_not_stopped(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("one-shot", auto_remove=True)
+        outcome = isolator.isolate(container, [STOP])
+        assert outcome.outcome == "refused"
+        assert outcome.error is not None
+        assert "auto-remove" in outcome.error["message"]
+        assert isolator.isolate(container, BOTH).outcome == "isolated"
+
+    def test_a_stopped_container_cannot_come_back(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("down", state="exited", restart_policy=("always", 0))
+        outcome = isolator.isolate(container, BOTH)
+        assert (outcome.outcome, steps(outcome)) == ("isolated", ["disconnect bridge", "set_restart_policy no"])
+
+    def test_a_container_that_never_ran(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("fresh", state="created")
+        before = networks(engine, container)
+        assert isolator.isolate(container, BOTH).outcome == "isolated"
+        assert networks(engine, container) == {}
+        assert isolator.release(container).outcome == "released"
+        assert set(networks(engine, container)) == set(before)
+
+    def test_stop_ends_it_off_its_networks_and_release_starts_it(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        before = networks(engine, web)
+        outcome = isolator.isolate(web, [STOP, CUT])
+        assert steps(outcome)[-2:] == ["set_restart_policy no", "stop"]
+        assert (outcome.outcome, outcome.after["running"]) == ("isolated", False)
+        released = isolator.release(web)
+        assert (released.outcome, released.sessions_may_resume) == ("released", False)
+        assert steps(released)[-1] == "start"
+        assert networks(engine, web) == before
+
+
+class TestTruth:
+    def test_a_live_interface_that_the_engine_denies_is_unknown(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        """Finding 1: disconnect answers 500 "is not connected", the network omits it, and packets flow."""
+        other = engine.add_network("third", "10.3.0.0/24")
+        engine.lie(Lie.FAILED_CONNECT, web, other)
+        with pytest.raises(EngineError, match="already allocated"):
+            engine.connect(other, web, EndpointSettings())
+        outcome = isolator.isolate(web, BOTH)
+        assert outcome.outcome in ("unknown", "failed")
+        assert outcome.error is not None
+        assert outcome.after["paused"] is True
+
+    def test_a_stray_interface_is_a_contradiction(self, engine: FakeEngine, journal: Journal, web: str) -> None:
+        isolator = Isolator(engine, journal, interfaces=lambda pid, container_id: {"lo", "tunl0", "eth7"})
+        outcome = isolator.isolate(web, BOTH)
+        assert outcome.outcome == "unknown"
+        assert outcome.error is not None
+        assert outcome.error["kind"] == "contradiction"
+        assert "eth7" in outcome.error["message"]
+        assert "tunl0" not in outcome.error["message"]
+
+    def test_a_host_that_cannot_be_read_is_judged_by_the_engine(
+        self, engine: FakeEngine, journal: Journal, web: str
+    ) -> None:
+        isolator = Isolator(engine, journal, interfaces=lambda pid, container_id: None)
+        assert isolator.isolate(web, BOTH).outcome == "isolated"
+
+    def test_a_failing_step_does_not_stop_the_others(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        for _ in range(3):
+            engine.fail_next("pause", EngineError("freezer is broken", status=500))
+        outcome = isolator.isolate(web, BOTH)
+        assert outcome.outcome == "failed"
+        assert outcome.error is not None
+        assert "not paused" in outcome.error["message"]
+        assert "freezer is broken" in outcome.error["answers"][0]
+        assert engine.interfaces(web) == {"lo"}, "it is off its networks all the same"
+
+    def test_a_transient_error_is_tried_again(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        engine.fail_next("disconnect", EngineError("try later", status=503))
+        assert isolator.isolate(web, BOTH).outcome == "isolated"
+
+    def test_a_timeout_that_was_carried_out_is_read_back(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        """Finding 9: a request abandoned on client timeout was executed later."""
+        engine.fail_next("pause", EngineTimeout("no answer"), after=True)
+        outcome = isolator.isolate(web, BOTH)
+        assert outcome.outcome == "isolated"
+        assert [step.status for step in outcome.steps if step.action == "pause"] == ["unknown"]
+
+    def test_an_engine_that_goes_away_midway_leaves_an_unknown_and_the_snapshot(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
+        engine.fail_next("disconnect", EngineUnreachable("it died"))
+        outcome = isolator.isolate(web, BOTH)
+        assert (outcome.outcome, outcome.changed, outcome.after) == ("unknown", True, {})
+        assert outcome.error is not None
+        assert outcome.error["kind"] == "engine_unreachable"
+        entry = journal.load(web)
+        assert entry is not None
+        assert entry.phase == "isolating"
+        assert isolator.isolate(web, BOTH).outcome == "isolated"
+
+    def test_a_container_that_vanishes_midway_is_not_called_isolated(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        engine.before("disconnect", lambda: engine.remove_container(web))
+        outcome = isolator.isolate(web, BOTH)
+        assert outcome.outcome == "failed"
+        assert outcome.error is not None
+        assert outcome.error["kind"] == "not_found"
+
+    def test_a_race_that_unpauses_it_is_seen(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        engine.before("set_restart_policy", lambda: engine.unpause(web))
+        outcome = isolator.isolate(web, BOTH)
+        assert outcome.outcome == "isolated"
+        assert steps(outcome)[-1] == "pause"
+
+
+class TestRelease:
+    def test_gives_back_all_but_the_endpoint_ids(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        before, host_config = networks(engine, web), engine.inspect_container(web)["HostConfig"]
+        isolator.isolate(web, BOTH)
+        outcome = isolator.release(web)
+        assert steps(outcome) == ["connect back", "connect front", "set_restart_policy on-failure:7", "unpause"]
+        assert (outcome.outcome, outcome.changed, outcome.not_restored) == ("released", True, ())
+        assert outcome.sessions_may_resume is True
+        assert networks(engine, web) == before
+        assert engine.inspect_container(web)["HostConfig"] == host_config
+        assert state(engine, web)["Paused"] is False
+
+    def test_a_second_release_does_nothing(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, BOTH)
+        isolator.release(web)
+        before = len(engine.changes)
+        outcome = isolator.release(web)
+        assert (outcome.outcome, outcome.changed, len(engine.changes)) == ("released", False, before)
+        assert "not in the journal" in outcome.warnings[0]
+
+    def test_what_was_paused_before_stays_paused(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("asleep", state="paused")
+        isolator.isolate(container, BOTH)
+        outcome = isolator.release(container)
+        assert outcome.outcome == "released"
+        assert state(engine, container)["Paused"] is True
+
+    def test_it_does_not_run_again_before_all_its_networks_are_back(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
+        """Finding 3: a static address that somebody took meanwhile."""
+        isolator.isolate(web, BOTH)
+        engine.add_container("squatter", networks={"front": EndpointSettings(ipv4_address="10.1.0.50")})
+        outcome = isolator.release(web)
+        assert outcome.outcome == "failed"
+        assert outcome.error is not None
+        assert "front" in outcome.error["message"]
+        assert "Address already in use" in str(outcome.error["answers"])
+        assert state(engine, web)["Paused"] is True
+        entry = journal.load(web)
+        assert entry is not None
+        assert entry.phase == "releasing"
+
+    def test_a_network_that_is_gone_keeps_it_frozen_and_says_so(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        engine.remove_network("back")
+        outcome = isolator.release(web)
+        assert outcome.outcome == "failed"
+        assert outcome.error is not None
+        assert "network back" in outcome.error["message"]
+        assert state(engine, web)["Paused"] is True
+
+    def test_a_dynamic_address_that_was_taken_is_reported(self, engine: FakeEngine, isolator: Isolator) -> None:
+        engine.add_network("pool", "10.2.0.0/24")
+        container = engine.add_container("dynamic", networks={"pool": EndpointSettings()})
+        isolator.isolate(container, BOTH)
+        engine.add_container("newcomer", networks={"pool": EndpointSettings()})
+        outcome = isolator.release(container)
+        assert outcome.outcome == "released"
+        assert {"what": "ipv4_address on network pool", "before": "10.2.0.2", "after": "10.2.0.3"} in [
+            dict(difference) for difference in outcome.not_restored
+        ]
+
+    def test_an_interrupted_isolate_can_be_released(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        before = networks(engine, web)
+        engine.fail_next("disconnect", None)
+        engine.fail_next("disconnect", EngineUnreachable("killed"))
+        assert isolator.isolate(web, BOTH).outcome == "unknown"
+        assert isolator.release(web).outcome == "released"
+        assert networks(engine, web) == before
+
+    def test_an_interrupted_release_can_be_isolated_again(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        before = networks(engine, web)
+        isolator.isolate(web, BOTH)
+        engine.fail_next("set_restart_policy", EngineUnreachable("killed"))
+        assert isolator.release(web).outcome == "unknown"
+        assert isolator.isolate(web, BOTH).outcome == "isolated"
+        assert isolator.release(web).outcome == "released"
+        assert networks(engine, web) == before
+
+
+class TestCheckMode:
+    @pytest.mark.parametrize("actions", [[PAUSE], [CUT], BOTH, [STOP], [STOP, CUT]], ids=str)
+    @pytest.mark.parametrize("status", ["created", "running", "paused", "exited"])
+    def test_predicts_exactly_what_the_run_then_does(
+        self, engine: FakeEngine, isolator: Isolator, actions: list[Action], status: str
+    ) -> None:
+        engine.add_network("front", "10.1.0.0/24")
+        container = engine.add_container(
+            "web", networks={"front": EndpointSettings()}, state=status, restart_policy=("always", 0)
+        )
+        for work in (
+            lambda check: isolator.isolate(container, actions, check=check),
+            lambda check: isolator.isolate(container, actions, check=check),
+            lambda check: isolator.release(container, check=check),
+            lambda check: isolator.release(container, check=check),
+        ):
+            before = len(engine.changes)
+            predicted = work(True)
+            assert len(engine.changes) == before
+            done = work(False)
+            assert _comparable(predicted) == _comparable(done)
+
+    def test_writes_nothing(self, isolator: Isolator, web: str, tmp_path: t.Any) -> None:
+        isolator.isolate(web, BOTH, check=True)
+        assert list(tmp_path.iterdir()) == []
+
+
+def _comparable(outcome: Outcome) -> dict[str, t.Any]:
+    found = dataclasses.asdict(outcome)
+    return {
+        **{name: found[name] for name in ("outcome", "changed", "before", "after", "warnings", "sessions_may_resume")},
+        "steps": [(step.action, step.detail) for step in outcome.steps],
+        "kind": (outcome.error or {}).get("kind"),
+    }
+
+
+def test_a_container_that_is_being_worked_on_is_left_alone(
+    engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+) -> None:
+    with journal.lock(web), pytest.raises(JournalError) as raised:
+        isolator.isolate(web, BOTH)
+    assert raised.value.kind == "busy"
+    assert engine.changes == []

@@ -1,0 +1,103 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The journal on a real file system."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import stat
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
+    EndpointSettings,
+    EngineVersion,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
+from tests.fakes.engine import FakeEngine
+
+GOAL = Goal(pause=True, networks=("*",))
+
+
+@pytest.fixture
+def snapshot(engine: FakeEngine) -> ContainerState:
+    engine.add_network("front", "10.1.0.0/24")
+    container = engine.add_container(
+        "web",
+        networks={"front": EndpointSettings(ipv4_address="10.1.0.9", aliases=("shop",), links=("db:database",))},
+        published={"80/tcp": 8080},
+    )
+    return ContainerState.from_inspect(engine.inspect_container(container), EngineVersion("20.10.24", "1.41"))
+
+
+def test_an_entry_is_read_back_as_it_was_written(journal: Journal, snapshot: ContainerState) -> None:
+    written = journal.begin(snapshot, GOAL, Cause(reason="shell", trace_id="t-1", alert_id="a-1", policy_id="p"))
+    assert journal.load(snapshot.id) == written
+    assert journal.entries() == [written]
+    assert written.snapshot.endpoints[0].settings.aliases == ("shop",)
+
+
+def test_nobody_else_can_read_it(journal: Journal, snapshot: ContainerState, tmp_path: pathlib.Path) -> None:
+    journal.begin(snapshot, GOAL, Cause())
+    with journal.lock(snapshot.id):
+        modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").rglob("*")}
+    assert {modes[path] for path in modes if path.is_dir()} == {0o700}
+    assert {modes[path] for path in modes if path.is_file()} == {0o600}
+
+
+def test_no_half_written_file_is_left(journal: Journal, snapshot: ContainerState, tmp_path: pathlib.Path) -> None:
+    journal.begin(snapshot, GOAL, Cause())
+    assert os.listdir(tmp_path / "state" / "isolations") == [f"{snapshot.id}.json"]
+
+
+def test_removed_is_gone(journal: Journal, snapshot: ContainerState) -> None:
+    journal.begin(snapshot, GOAL, Cause())
+    journal.remove(snapshot.id)
+    assert journal.load(snapshot.id) is None
+    assert journal.entries() == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "{}", "null", '{"format": 1}', '{"format": 2}', "\x00"],
+)
+def test_a_damaged_entry_is_an_error_that_names_the_file(
+    journal: Journal, snapshot: ContainerState, tmp_path: pathlib.Path, content: str
+) -> None:
+    journal.begin(snapshot, GOAL, Cause())
+    path = tmp_path / "state" / "isolations" / f"{snapshot.id}.json"
+    path.write_text(content)
+    with pytest.raises(JournalError) as raised:
+        journal.load(snapshot.id)
+    assert raised.value.kind == "journal_damaged"
+    assert str(path) in raised.value.message
+
+
+def test_every_key_that_is_missing_is_damage(
+    journal: Journal, snapshot: ContainerState, tmp_path: pathlib.Path
+) -> None:
+    journal.begin(snapshot, GOAL, Cause())
+    path = tmp_path / "state" / "isolations" / f"{snapshot.id}.json"
+    whole = json.loads(path.read_text())
+    for key in whole:
+        path.write_text(json.dumps({name: value for name, value in whole.items() if name != key}))
+        with pytest.raises(JournalError):
+            journal.load(snapshot.id)
+
+
+def test_one_lock_a_container(journal: Journal) -> None:
+    with journal.lock("a" * 64):
+        with journal.lock("b" * 64):
+            pass
+        with pytest.raises(JournalError) as raised, journal.lock("a" * 64):
+            pytest.fail("the lock was given twice")
+    assert raised.value.kind == "busy"
+    with journal.lock("a" * 64):
+        pass
