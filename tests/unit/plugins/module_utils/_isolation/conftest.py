@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
-from tests.fakes.engine import FakeEngine
+from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
-from tests.fakes.engine import FakeEngine, Lie
+from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine, Lie
 
 PAUSE, CUT, STOP = Action("pause"), Action("network_disconnect"), Action("stop", grace=0)
 BOTH = [PAUSE, CUT]

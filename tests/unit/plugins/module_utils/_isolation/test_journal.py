@@ -21,7 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
-from tests.fakes.engine import FakeEngine
+from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 
 GOAL = Goal(pause=True, networks=("*",))
 

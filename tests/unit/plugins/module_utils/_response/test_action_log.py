@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import os
 import pathlib
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -81,21 +83,22 @@ def test_a_power_cut_within_a_line_loses_that_line_only(log: ActionLog) -> None:
     assert records[1]["previous"] == records[0]["hash"]
 
 
+_WRITE_20 = f"""
+import sys
+from {ActionLog.__module__} import ActionLog
+from {ActionEvent.__module__} import ActionEvent
+for number in range(20):
+    ActionLog(sys.argv[1]).append([ActionEvent("isolated", trace_id=f"t-{{number}}")])
+"""
+
+
 def test_processes_that_write_at_once_keep_the_chain(log: ActionLog) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_write, args=(log.path.rpartition("/")[0], number)) for number in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0] * 4
+    command = [sys.executable, "-c", _WRITE_20, str(pathlib.Path(log.path).parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    writers = [subprocess.Popen(command, env=environment) for _ in range(4)]
+    assert [writer.wait(60) for writer in writers] == [0] * 4
     found = log.verify()
     assert (found["records"], found["intact"]) == (80, True)
-
-
-def _write(state_dir: str, number: int) -> None:
-    for count in range(20):
-        ActionLog(state_dir).append([ActionEvent("isolated", trace_id=f"t-{number}-{count}")])
 
 
 def test_a_directory_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: pathlib.Path) -> None:

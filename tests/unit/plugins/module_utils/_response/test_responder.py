@@ -26,7 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder
-from tests.fakes.engine import FakeEngine
+from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 
 SHELLS: dict[str, t.Any] = {
     "id": "shells",

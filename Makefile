@@ -1,0 +1,74 @@
+# Every target puts in place what it needs (tools/setup.sh), so that `make demo` and `make test` work on a fresh machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+in_env := . tools/env.sh &&
+package := ansible_collections.ironpost.container_guard
+
+help: ## list the targets
+	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: setup ## show an attack, the alert, the isolation and the release
+	@$(in_env) python tools/demo.py
+
+test: ## lint, then unit, then integration
+	@$(MAKE) lint
+	@$(MAKE) unit
+	@$(MAKE) integration
+
+lint: venv ## formatting, types, old Pythons, shell, YAML, docs, ansible-lint, sanity, galaxy
+	$(in_env) ruff format --check
+	$(in_env) ruff check
+	$(in_env) mypy $(addprefix -p $(package).,$(typed_packages))
+	$(in_env) vermin --target=3.8- --violations --no-tips --quiet $(wildcard $(host_code))
+	$(in_env) shellcheck .ci/run tools/*.sh
+	$(in_env) yamllint --strict .
+	$(in_env) antsibull-changelog lint
+	@$(MAKE) docs
+	$(in_env) ansible-lint
+	@$(MAKE) sanity
+	@$(MAKE) galaxy
+
+# Only what exists: mypy fails on a package that does not.
+typed_packages := $(subst /,.,$(wildcard plugins/module_utils plugins/plugin_utils extensions/eda/plugins))
+# What is sent to the hosts, where Python may be as old as 3.8.
+host_code := plugins/modules plugins/module_utils plugins/doc_fragments
+
+docs: venv ## check the documentation of all plugins
+	$(in_env) antsibull-docs lint-collection-docs --plugin-docs .
+
+sanity: venv ## ansible-test sanity
+	tools/sanity.sh
+
+galaxy: venv ## build the collection and import it as Galaxy would
+	@rm -rf .venv/galaxy
+	$(in_env) ansible-galaxy collection build --output-path .venv/galaxy
+	$(in_env) cd .venv/galaxy && python -m galaxy_importer.main ironpost-container_guard-*.tar.gz
+
+unit: venv ## unit and architecture tests: no Docker, no Java
+	$(in_env) pytest tests/unit tests/architecture
+
+integration: setup ## integration tests, against a real Docker Engine and a real ansible-rulebook
+	$(in_env) pytest tests/integration
+
+bench: setup ## measure against the peers named in docs/
+	@tools/setup.sh peer
+	@$(in_env) GUARD_PEER_COLLECTIONS="$$PWD/.venv/peer" python tests/benchmark/run.py
+
+setup: ## virtual environment, Java, Docker Engine and the victim image
+	@tools/setup.sh venv java engine victim
+
+venv: ## only the virtual environment
+	@tools/setup.sh venv
+
+engine: ## only a running Docker Engine
+	@tools/setup.sh venv engine
+
+clean: ## remove everything that make has put into this directory
+	rm -rf .venv .ansible .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/output
+	rm -f changelogs/.plugin-cache.yaml
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help demo test lint docs sanity galaxy unit integration bench setup venv engine clean

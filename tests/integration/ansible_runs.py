@@ -1,0 +1,106 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Modules and playbooks run by the real Ansible, as a user would run them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+from ansible_collections.ironpost.container_guard.tests.integration.rulebook import COLLECTIONS, local_inventory
+
+PREFIX = "ironpost.container_guard."
+Json = dict[str, t.Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlaybookRun:
+    """What ansible-playbook did: its exit status, what it printed, and what it handed on with set_stats."""
+
+    status: int
+    output: str
+    stats: Json
+
+
+class Ansible:
+    """Ansible on this machine.
+
+    Args:
+        directory: for the inventory, the results, and the state of the guard.
+        hosts: names of inventory hosts, all of which are this machine.
+    """
+
+    def __init__(self, directory: pathlib.Path, *hosts: str) -> None:
+        self._directory = directory
+        self._inventory = local_inventory(directory, *hosts)
+        self.state_dir = directory / "state"
+        self.policy_set = directory / "policy_set.json"
+
+    def module(self, name: str, *, check: bool = False, diff: bool = False, **options: t.Any) -> Json:
+        """The whole result of one of our modules, run by its full name on localhost."""
+        result = self._directory / "result.json"
+        work = {
+            PREFIX + name: options,
+            "check_mode": check,
+            "diff": diff,
+            "register": "result",
+            "ignore_errors": True,  # the result says so, and the caller looks at it
+        }
+        keep = {"ansible.builtin.copy": {"content": "{{ result | to_json }}", "dest": str(result)}}
+        playbook = self._directory / "module.json"
+        playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [work, keep]}]))
+        run = self._run(["ansible-playbook", "--inventory", str(self._inventory), str(playbook)])
+        assert result.exists(), run.stdout
+        found: Json = json.loads(result.read_text())
+        result.unlink()
+        return found
+
+    def isolation(self, container: str, state: str = "isolated", **options: t.Any) -> Json:
+        """The result of the module isolation, with the state directory of this object."""
+        return self.module("isolation", container=container, state=state, state_dir=str(self.state_dir), **options)
+
+    def playbook(self, name: str, variables: Json, *options: str) -> PlaybookRun:
+        """Run one of our playbooks by its full name."""
+        path = self._directory / "extra_vars.json"
+        path.write_text(
+            json.dumps(
+                {
+                    "guard_state_dir": str(self.state_dir),
+                    "guard_policy_set_path": str(self.policy_set),
+                    "policies_path": str(self.policy_set),
+                    **variables,
+                }
+            )
+        )
+        command = ["ansible-playbook", "--inventory", str(self._inventory), "--extra-vars", f"@{path}", *options]
+        run = self._run([*command, PREFIX + name])
+        _, found, stats = run.stdout.partition("CUSTOM STATS: ")
+        text = stats.partition("\tRUN: ")[2]
+        return PlaybookRun(run.returncode, run.stdout, json.loads(text) if found and text.strip() else {})
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        programs = pathlib.Path(sys.executable).parent
+        return subprocess.run(
+            [str(programs / command[0]), *command[1:]],
+            check=False,
+            cwd=self._directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            env={
+                **os.environ,
+                "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+                "ANSIBLE_SHOW_CUSTOM_STATS": "1",
+                "ANSIBLE_NOCOLOR": "1",
+                "NO_COLOR": "1",
+            },
+        )

@@ -1,0 +1,279 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The modules, run by Ansible against the Docker engine of this machine."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import socket
+import typing as t
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
+from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import Ansible
+from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
+
+POLICIES = """
+policies:
+  - id: quarantine-shells
+    severity_threshold: high
+    rules: ["Terminal shell*"]
+    target_filter: {container_names: ["cg-test-*"]}
+    actions: [{type: pause}, {type: network_disconnect}]
+protect:
+  labels: ["container-guard.protect=true"]
+"""
+
+
+@pytest.fixture
+def ansible(tmp_path: pathlib.Path) -> Ansible:
+    return Ansible(tmp_path)
+
+
+@pytest.fixture
+def policies(tmp_path: pathlib.Path) -> pathlib.Path:
+    directory = tmp_path / "policies"
+    directory.mkdir()
+    (directory / "policies.yml").write_text(POLICIES)
+    return directory
+
+
+@pytest.fixture
+def target(docker_world: DockerWorld) -> str:
+    """A container on two networks, one of which knows it by a static address and an alias, and a restart policy."""
+    front, back = docker_world.make_network("front"), docker_world.make_network("back", user_configured=False)
+    subnet = docker_world.engine.inspect_network(front)["IPAM"]["Config"][0]["Subnet"]
+    return docker_world.make_container(
+        "target",
+        networks={
+            front: EndpointSettings(ipv4_address=subnet.rpartition(".")[0] + ".50", aliases=("shop",)),
+            back: EndpointSettings(),
+        },
+        restart_policy=("on-failure", 7),
+    )
+
+
+def networks(world: DockerWorld, container_id: str) -> dict[str, t.Any]:
+    found = world.engine.inspect_container(container_id)["NetworkSettings"]["Networks"]
+    return {name: {**settings, "EndpointID": ""} for name, settings in found.items()}
+
+
+def falco(world: DockerWorld, container_id: str, **fields: t.Any) -> dict[str, t.Any]:
+    return {
+        "priority": "Critical",
+        "rule": "Terminal shell in container",
+        "source": "syscall",
+        "hostname": "falco-1",
+        "time": "2026-04-05T12:43:02.928967267Z",
+        "output_fields": {"container.id": container_id[:12]},
+        **fields,
+    }
+
+
+def predicted(result: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What check mode has to get right."""
+    names = ("changed", "outcome", "before", "after", "error", "diff", "container", "sessions_may_resume")
+    return {
+        **{name: result.get(name) for name in names},
+        "steps": [(step["action"], step["detail"]) for step in result["steps"]],
+    }
+
+
+def test_isolate_and_release(docker_world: DockerWorld, ansible: Ansible, target: str) -> None:
+    inspected = docker_world.engine.inspect_container(target)
+    before = networks(docker_world, target)
+    name = inspected["Name"][1:]
+
+    # By name, by short id and by full id; every run is predicted by check mode first.
+    planned = ansible.isolation(name, check=True, diff=True)
+    assert docker_world.engine.inspect_container(target)["State"]["Paused"] is False
+    isolated = ansible.isolation(name, diff=True, reason="INC-1", trace_id="trace-1")
+    assert predicted(planned) == predicted(isolated)
+    assert (isolated["changed"], isolated["outcome"], isolated["trace_id"]) == (True, "isolated", "trace-1")
+    assert isolated["diff"]["after"] == {"networks": [], "paused": True, "restart_policy": "no", "running": True}
+    assert docker_world.engine.inspect_container(target)["State"]["Paused"] is True
+    assert networks(docker_world, target) == {}
+    assert docker_world.interfaces(target) == {"lo"}
+
+    again = ansible.isolation(target[:12])
+    assert (again["changed"], again["outcome"], again["steps"]) == (False, "isolated", [])
+
+    info = ansible.module("isolation_info", state_dir=str(ansible.state_dir))
+    assert (info["agree"], info["action_log"]["intact"], info["action_log"]["records"]) == (True, True, 1)
+    (isolation,) = info["isolations"]
+    assert (isolation["container"]["name"], isolation["reason"], isolation["trace_id"]) == (name, "INC-1", "trace-1")
+
+    planned = ansible.isolation(target, "released", check=True, diff=True)
+    released = ansible.isolation(target, "released", diff=True)
+    assert predicted(planned) == predicted(released)
+    assert (released["changed"], released["outcome"], released["not_restored"]) == (True, "released", [])
+    assert networks(docker_world, target) == before
+    found = docker_world.engine.inspect_container(target)
+    assert found["HostConfig"] == inspected["HostConfig"]
+    assert (found["State"]["Paused"], found["State"]["Pid"]) == (False, inspected["State"]["Pid"])
+
+    again = ansible.isolation(target, "released")
+    assert (again["changed"], again["outcome"]) == (False, "released")
+
+
+def test_somebody_who_undoes_an_isolation_is_reported_and_repaired(
+    docker_world: DockerWorld, ansible: Ansible, target: str
+) -> None:
+    ansible.isolation(target)
+    docker_world.engine.unpause(target)
+    info = ansible.module("isolation_info", state_dir=str(ansible.state_dir))
+    assert info["agree"] is False
+    assert info["isolations"][0]["findings"] == ["it is not paused"]
+    repaired = ansible.isolation(target)
+    assert [step["action"] for step in repaired["steps"]] == ["pause"]
+    assert ansible.module("isolation_info", state_dir=str(ansible.state_dir))["agree"] is True
+
+
+def test_only_the_container_that_the_alert_names_is_isolated(
+    docker_world: DockerWorld, ansible: Ansible, policies: pathlib.Path
+) -> None:
+    containers = sorted(docker_world.make_container(suffix) for suffix in ("a", "b", "c"))
+    # The others sort before it and match the policy too; the seed isolated the first one that matched.
+    target = containers[-1]
+    before = {container: docker_world.engine.inspect_container(container) for container in containers[:-1]}
+    deployed = ansible.module("policy_set", src=str(policies), path=str(ansible.policy_set))
+    assert (deployed["changed"], deployed["added"]) == (True, ["quarantine-shells"])
+    options = {"state_dir": str(ansible.state_dir), "policy_set": str(ansible.policy_set)}
+    alerts = [falco(docker_world, target), falco(docker_world, target, rule="Read sensitive file")]
+    result = ansible.module("alert_response", alerts=alerts, **options)
+    assert result["summary"] == {"decisions": {"isolate": 1, "no_policy": 1}, "outcomes": {"isolated": 1}}
+    assert result["policy_set_digest"] == deployed["digest"]
+    assert docker_world.engine.inspect_container(target)["State"]["Paused"] is True
+    for container, inspected in before.items():
+        assert docker_world.engine.inspect_container(container) == inspected
+    (record,) = (ansible.state_dir / "actions.jsonl").read_text().splitlines()
+    assert json.loads(record)["trace_id"] == result["responses"][0]["decision"]["trace_id"]
+
+
+def test_a_protected_container_is_left_alone(
+    docker_world: DockerWorld, ansible: Ansible, policies: pathlib.Path
+) -> None:
+    docker_world.labels["container-guard.protect"] = "true"
+    target = docker_world.make_container("safe")
+    ansible.module("policy_set", src=str(policies), path=str(ansible.policy_set))
+    result = ansible.module(
+        "alert_response",
+        alerts=[falco(docker_world, target)],
+        state_dir=str(ansible.state_dir),
+        policy_set=str(ansible.policy_set),
+    )
+    assert result["summary"]["outcomes"] == {"protected": 1}
+    assert docker_world.engine.inspect_container(target)["State"]["Paused"] is False
+
+
+def test_one_bad_alert_does_not_keep_others_from_being_answered(
+    docker_world: DockerWorld, ansible: Ansible, policies: pathlib.Path
+) -> None:
+    target = docker_world.make_container("target")
+    ansible.module("policy_set", src=str(policies), path=str(ansible.policy_set))
+    result = ansible.module(
+        "alert_response",
+        alerts=[{"rule": "no severity"}, falco(docker_world, target)],
+        state_dir=str(ansible.state_dir),
+        policy_set=str(ansible.policy_set),
+    )
+    assert result["failed"] is True
+    assert [rejection["index"] for rejection in result["rejected"]] == [0]
+    assert "alert 0" in result["msg"]
+    assert result["summary"]["outcomes"] == {"isolated": 1}
+
+
+class TestBadInput:
+    def test_unknown_container(self, ansible: Ansible) -> None:
+        result = ansible.isolation("no-such-container")
+        assert (result["failed"], result["changed"], result["error"]["kind"]) == (True, False, "not_found")
+        assert "no-such-container" in result["msg"]
+
+    def test_an_id_that_is_also_a_name_is_ambiguous(self, docker_world: DockerWorld, ansible: Ansible) -> None:
+        target = docker_world.make_container("target")
+        namesake = docker_world.make_container("namesake")
+        docker_world.api.rename(namesake, target[:12])
+        result = ansible.isolation(target[:12])
+        assert result["error"]["kind"] == "ambiguous"
+        assert not any(docker_world.engine.inspect_container(c)["State"]["Paused"] for c in (target, namesake))
+        assert ansible.isolation(target)["outcome"] == "isolated"
+
+    @pytest.mark.parametrize("reference", ["../../etc", "a b", "-rf", "6bc1b4be90d6;reboot"])
+    def test_a_reference_that_is_none(self, ansible: Ansible, reference: str) -> None:
+        assert ansible.isolation(reference)["error"]["kind"] == "invalid_container"
+
+    def test_an_engine_that_is_not_there(self, ansible: Ansible, tmp_path: pathlib.Path) -> None:
+        result = ansible.isolation("web", docker_host=f"unix://{tmp_path}/none.sock")
+        assert result["error"]["kind"] == "engine_unreachable"
+        assert "none.sock" in result["msg"]
+        assert result["error"]["remedy"]
+        assert not ansible.state_dir.exists()
+
+    def test_an_engine_that_does_not_answer(self, ansible: Ansible, tmp_path: pathlib.Path) -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "mute.sock"))
+            listener.listen()
+            result = ansible.isolation("web", docker_host=f"unix://{tmp_path}/mute.sock", action_timeout=1)
+        assert result["error"]["kind"] == "engine_timeout"
+
+    @pytest.mark.parametrize(
+        ("options", "name"),
+        [
+            ({"action_timeout": 0}, "action_timeout"),
+            ({"action_timeout": 301}, "action_timeout"),
+            ({"actions": [{"type": "pause", "grace": 3}]}, "grace"),
+            ({"actions": [{"type": "stop", "grace": 301}]}, "grace"),
+            ({"actions": [{"type": "pause", "networks": ["x"]}]}, "networks"),
+            ({"trace_id": "a b"}, "trace_id"),
+            ({"state": "released", "actions": [{"type": "pause"}]}, "actions"),
+        ],
+    )
+    def test_options_out_of_bounds_are_named(
+        self, docker_world: DockerWorld, ansible: Ansible, target: str, options: dict[str, t.Any], name: str
+    ) -> None:
+        result = ansible.isolation(target, **options)
+        assert (result["failed"], result["error"]["kind"]) == (True, "invalid_option")
+        assert name in result["msg"]
+        assert docker_world.engine.inspect_container(target)["State"]["Paused"] is False
+
+    def test_no_policy_set_is_deployed(self, ansible: Ansible, tmp_path: pathlib.Path) -> None:
+        result = ansible.module("alert_response", alerts=[], policy_set=str(tmp_path / "none.json"))
+        assert result["error"]["kind"] == "policy_set_missing"
+        assert "deploy_policies" in result["msg"]
+
+    def test_a_policy_set_that_was_edited_by_hand(self, ansible: Ansible, policies: pathlib.Path) -> None:
+        ansible.module("policy_set", src=str(policies), path=str(ansible.policy_set))
+        ansible.policy_set.write_text(ansible.policy_set.read_text().replace("cg-test-*", "*"))
+        result = ansible.module("alert_response", alerts=[], policy_set=str(ansible.policy_set))
+        assert result["error"]["kind"] == "policy_set_damaged"
+
+    def test_a_broken_policy_directory_changes_nothing(self, ansible: Ansible, policies: pathlib.Path) -> None:
+        ansible.module("policy_set", src=str(policies), path=str(ansible.policy_set))
+        before = ansible.policy_set.read_bytes()
+        (policies / "more.yml").write_text(
+            "policies: [{id: a, acton: {type: pause}}, {id: b, actions: [{type: puase}]}]"
+        )
+        result = ansible.module("policy_set", src=str(policies), path=str(ansible.policy_set))
+        assert (result["failed"], result["error"]["kind"]) == (True, "policies_invalid")
+        assert {finding["policy_id"] for finding in result["error"]["findings"]} == {"a", "b"}
+        assert "did you mean action?" in result["msg"]
+        assert "did you mean pause?" in result["msg"]
+        assert ansible.policy_set.read_bytes() == before
+
+    def test_a_policy_directory_that_does_not_exist(self, ansible: Ansible) -> None:
+        result = ansible.module("policy_set", src="no/such/directory", path=str(ansible.policy_set))
+        assert result["error"]["kind"] == "policies_missing"
+
+    def test_a_container_that_was_removed_while_isolated(self, docker_world: DockerWorld, ansible: Ansible) -> None:
+        target = docker_world.make_container("target")
+        name = docker_world.name("target")
+        ansible.isolation(target)
+        docker_world.api.remove_container(target, force=True)
+        result = ansible.isolation(name, "released")
+        assert result["error"]["kind"] == "container_gone"
+        info = ansible.module("isolation_info", state_dir=str(ansible.state_dir))
+        assert info["isolations"][0]["findings"] == ["it no longer exists"]
