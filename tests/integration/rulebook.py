@@ -1,0 +1,161 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The real rule engine, for tests that must not pretend."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+import types
+import typing as t
+from collections.abc import Callable, Mapping
+
+import yaml
+
+COLLECTIONS = pathlib.Path(__file__).absolute().parents[5]
+"""The directory that holds ansible_collections. Not resolved: a checkout is reached by a symlink."""
+
+_POLL = 0.05
+
+
+def local_inventory(directory: pathlib.Path, *hosts: str, **variables: object) -> pathlib.Path:
+    """An inventory file of hosts that are all this machine, C(localhost) unless hosts are named, and their variables."""
+    path = directory / "inventory.yml"
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    names: dict[str, None] = dict.fromkeys(hosts or ("localhost",))
+    path.write_text(yaml.safe_dump({"all": {"hosts": names, "vars": {**local, **variables}}}))
+    return path
+
+
+class RulebookProcess:
+    """Runs ansible-rulebook as long as its context lasts.
+
+    The rulebook finds a free port in its variable C(guard_port), unless that is given, and must listen on it. It is
+    listening once the context is entered.
+
+    Attributes:
+        port: where the event source listens, on 127.0.0.1.
+    """
+
+    def __init__(
+        self,
+        rulebook: str | pathlib.Path,
+        inventory: pathlib.Path,
+        directory: pathlib.Path,
+        variables: Mapping[str, t.Any] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take what is to be run.
+
+        Args:
+            rulebook: path of a file, or the full name of a rulebook of a collection.
+            inventory: path of an inventory file.
+            directory: where the process works, and where its variables and its log are written.
+            variables: variables of the rulebook.
+            env: environment variables beyond those of the test.
+        """
+        self._rulebook = str(rulebook)
+        self._inventory = inventory
+        self._directory = directory
+        self._variables = {"guard_port": _free_port(), **(variables or {})}
+        self._env = dict(env or {})
+        self._log = directory / "rulebook.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = int(self._variables["guard_port"])
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._running().pid
+
+    @property
+    def log(self) -> str:
+        """What the engine and its playbooks have printed so far."""
+        return self._log.read_text(errors="replace")
+
+    def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 120.0) -> None:
+        """Wait until the condition holds.
+
+        Raises AssertionError with the log where the process ends or the timeout, in seconds, passes before.
+        """
+        deadline = time.monotonic() + timeout
+        while not condition():
+            ended = self._running().poll()
+            if ended is not None:
+                raise AssertionError(f"ansible-rulebook ended with {ended} before {what}:\n{self.log}")
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {what} within {timeout:g} seconds:\n{self.log}")
+            time.sleep(_POLL)
+
+    def __enter__(self) -> RulebookProcess:
+        """Start the process and wait until it listens."""
+        variables = self._directory / "variables.yml"
+        variables.write_text(yaml.safe_dump(self._variables))
+        programs = pathlib.Path(sys.executable).parent
+        command: list[str | pathlib.Path] = [programs / "ansible-rulebook", "--verbose"]
+        command += ["--rulebook", self._rulebook, "--inventory", self._inventory, "--vars", variables]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self._directory,
+                env=self._environment(programs),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            self.wait_for(self._listens, "listening event source")
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        """End the process; add its log to the error of a failed test."""
+        self._end()
+        if error is not None:
+            error.add_note(f"log of ansible-rulebook:\n{self.log}")
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the process is started by entering the context")
+        return self._process
+
+    def _environment(self, programs: pathlib.Path) -> dict[str, str]:
+        return {
+            **os.environ,
+            # The engine looks for ansible-galaxy and ansible-playbook there.
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_NOCOLOR": "1",
+            **self._env,
+        }
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def _end(self) -> None:
+        process = self._running()
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
