@@ -25,7 +25,7 @@ _POLL = 0.05
 
 
 def local_inventory(directory: pathlib.Path, *hosts: str, **variables: object) -> pathlib.Path:
-    """An inventory file of hosts that are all this machine, C(localhost) unless hosts are named, and their variables."""
+    """An inventory file of hosts that are all this machine, C(localhost) unless hosts are named, with variables."""
     path = directory / "inventory.yml"
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     names: dict[str, None] = dict.fromkeys(hosts or ("localhost",))

@@ -1,0 +1,128 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
+
+ID = "0123456789ab"
+MINIMAL = {"source": "sensor", "rule": "Shell spawned", "severity": "high"}
+
+
+def test_minimal() -> None:
+    alert = Alert.from_dict(MINIMAL)
+    assert (alert.source, alert.rule, alert.severity) == ("sensor", "Shell spawned", Severity.HIGH)
+    assert len(alert.id) == len(alert.trace_id) == 36
+    assert alert.id != alert.trace_id
+    assert not alert.container
+    assert str(alert.container) == "no container"
+
+
+def test_everything_that_is_given_is_kept() -> None:
+    given_alert = {
+        **MINIMAL,
+        "id": "a-1",
+        "trace_id": "t-1",
+        "time": "2026-04-05T12:43:02.928967267Z",
+        "received_at": "2026-04-05T12:43:03Z",
+        "host": "web-1",
+        "inventory_host": "web1.example.com",
+        "container": {"id": ID, "name": "/shop", "image": "nginx:1.27"},
+        "tags": ["container", "", 7, None, "x" * 500],
+        "message": "a shell",
+        "raw": "e30=",
+        "raw_sha256": "0" * 64,
+    }
+    alert = Alert.from_dict(given_alert)
+    assert alert.to_dict() == {
+        **given_alert,
+        "time": "2026-04-05T12:43:02.928967Z",
+        "received_at": "2026-04-05T12:43:03.000000Z",
+        "container": {"id": ID, "name": "shop", "image": "nginx:1.27"},
+        "tags": ["container", "7", "x" * 125 + "..."],
+    }
+    assert str(alert.container) == f"shop ({ID})"
+
+
+@given(
+    st.fixed_dictionaries(
+        {"source": st.just("s"), "rule": st.text(min_size=1), "severity": st.sampled_from(["info", "CRITICAL"])},
+        optional={
+            "message": st.text() | st.integers(),
+            "tags": st.lists(st.text()),
+            "time": st.text(),
+            "host": st.text(),
+            "container": st.none() | st.fixed_dictionaries({"id": st.just(ID)}, optional={"name": st.text()}),
+        },
+    )
+)
+def test_a_record_survives_any_number_of_processes(value: dict[str, t.Any]) -> None:
+    try:
+        alert = Alert.from_dict(value)
+    except AlertError:  # the rule is blank
+        return
+    assert Alert.from_dict(json.loads(json.dumps(alert.to_dict()))) == alert
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": None}, "source is missing"),
+        ({"source": "a b"}, "source is not usable text"),
+        ({"rule": ""}, "rule is missing"),
+        ({"rule": "  "}, "rule is not usable text"),
+        ({"rule": ["x"]}, "rule is not usable text"),
+        ({"severity": "urgent"}, "severity is not one of"),
+        ({"tags": "container"}, "tags is not a list"),
+        ({"container": "web"}, "container is not an object"),
+        ({"contaner": {"id": ID}}, "unknown key contaner"),
+        ({"container": {"ID": ID}}, "unknown key container.ID"),
+        ({"{{ x }}": 1}, r"unknown key \{ \{ x \}\}"),
+        ({"container": {"id": "0123"}}, "container.id is not 12 to 64"),
+        ({"container": {"id": ID.upper()}}, "container.id is not 12 to 64"),
+        ({"container": {"name": "a b"}}, "container.name is not a container name"),
+    ],
+)
+def test_invalid(change: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(AlertError, match=message) as caught:
+        Alert.from_dict({**MINIMAL, **change})
+    assert caught.value.kind == "invalid_alert"
+
+
+@pytest.mark.parametrize("value", [None, [], "alert", 1])
+def test_not_an_alert(value: object) -> None:
+    with pytest.raises(AlertError) as caught:
+        Alert.from_dict(value)
+    assert caught.value.kind == "not_an_alert"
+
+
+@pytest.mark.parametrize("not_an_id", ["host", "<NA>"])
+def test_the_host_is_never_a_container(not_an_id: str) -> None:
+    assert not ContainerRef.from_dict({"id": not_an_id, "name": "host", "image": "x"})
+    assert not Alert.from_dict({**MINIMAL, "container": {"id": not_an_id, "name": "web"}}).container
+
+
+@pytest.mark.parametrize("not_text", [[], {}, 0, False, 1, ["a"]])
+def test_an_id_that_is_no_text_does_not_leave_the_name_to_decide(not_text: object) -> None:
+    with pytest.raises(AlertError, match=r"container\.id is not text"):
+        ContainerRef.from_dict({"id": not_text, "name": "web"})
+
+
+def test_an_unusable_name_beside_an_id_is_dropped() -> None:
+    assert ContainerRef.from_dict({"id": ID, "name": "<NA>"}) == ContainerRef(id=ID)
+    assert ContainerRef.from_dict({"id": ID, "name": "{{ x }}"}) == ContainerRef(id=ID)
+    assert not ContainerRef.from_dict({"id": "", "name": "<NA>"})
+
+
+def test_at_most_64_tags() -> None:
+    assert len(Alert.from_dict({**MINIMAL, "tags": [str(number) for number in range(100)]}).tags) == 64

@@ -1,0 +1,139 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whatever is posted becomes an AlertError or an event that is no template anywhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import typing as t
+from collections.abc import Iterator
+
+import jinja2
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alerts_from_bytes
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.batcher import event_of
+
+JINJA = jinja2.Environment(autoescape=False)  # noqa: S701 - no HTML here
+
+pieces = st.sampled_from(
+    [
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "{#",
+        "#}",
+        "{",
+        "#jinja2:",
+        "lookup('pipe','id')",
+        "\n",
+        "\r",
+        "\0",
+        "\x1b[2J",
+        "\ud800",
+        " ",
+    ]
+)
+texts = (
+    st.lists(pieces | st.text(st.characters(codec=None), max_size=5), max_size=8).map("".join)
+    | st.sampled_from(["", "<NA>", "host", "null", "/", "a" * 12, "f" * 64, "web-1"])
+    | st.text(st.characters(codec=None))
+)
+scalars = st.none() | st.booleans() | st.integers() | st.integers(-(10**30), 10**30) | st.floats() | texts
+values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=10)
+
+
+def object_of(required: dict[str, st.SearchStrategy[t.Any]], *optional: str) -> st.SearchStrategy[dict[str, t.Any]]:
+    return st.fixed_dictionaries(required, optional=dict.fromkeys(optional, values))
+
+
+def container_of(*keys: str) -> st.SearchStrategy[dict[str, t.Any]]:
+    ids = st.just("0123456789ab") | values
+    return st.fixed_dictionaries({}, optional={key: ids if key.endswith("id") else values for key in keys})
+
+
+# Mostly right, so that many get through the checks.
+falco = st.builds(
+    lambda message, fields: {**message, "output_fields": fields},
+    object_of(
+        {"priority": st.sampled_from(["Critical", "info"]), "rule": texts}, "uuid", "time", "hostname", "tags", "output"
+    ),
+    container_of("container.id", "container.full_id", "container.name", "container.image", "proc.cmdline") | values,
+)
+generic = st.builds(
+    lambda message, container: {**message, "container": container},
+    object_of(
+        {"source": st.just("sensor") | texts, "rule": texts, "severity": st.sampled_from(["info", "HIGH"])},
+        *("id", "trace_id", "time", "host", "inventory_host", "tags", "message", "raw", "raw_sha256"),
+    ),
+    container_of("id", "name", "image") | values,
+)
+messages = falco | generic | st.lists(falco | generic, max_size=3) | values
+
+
+def strings_of(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from strings_of(key)
+            yield from strings_of(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings_of(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def check(body: bytes) -> None:
+    try:
+        alerts = alerts_from_bytes(body)
+    except AlertError as error:
+        for string in strings_of(error.to_dict()):
+            assert string.isprintable()
+            assert JINJA.from_string(string).render() == string
+        return
+    event = event_of(alerts, ["all"])
+    assert json.loads(json.dumps(event)) == event
+    for string in strings_of(event):
+        assert not any(delimiter in string for delimiter in ("{{", "{%", "{#"))
+        assert not string.endswith("{")
+        assert not string.startswith("#jinja2:")
+        assert string.isprintable()
+        assert JINJA.from_string(string).render() == string
+    assert all(alert["container"]["id"] not in ("host", "<NA>") for alert in event["alerts"])
+
+
+@given(messages)
+@example({"priority": "Critical", "rule": "{{ x }}", "output": "#jinja2: a:1\n{{", "tags": ["{%", {"{{": 1}]})
+@example({"source": "s", "rule": "{", "severity": "low", "{{ x }}": 1})
+@example([{"source": "s", "rule": "r", "severity": "low", "container": {"{#": 10**4000}}])
+def test_json(message: object) -> None:
+    check(json.dumps(message).encode())
+
+
+@given(messages)
+def test_json_with_raw_surrogates(message: object) -> None:
+    check(json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+@given(st.binary() | st.text().map(str.encode))
+@example(b'{"source":"s","rule":"r","severity":"low","message":1e400}')
+@example(b'{"source":"s","rule":"r","severity":"low","message":' + b"9" * 5000 + b"}")
+@example(b'[{"a":' * 50_000)
+def test_bytes(body: bytes) -> None:
+    check(body)
+
+
+@given(falco)
+def test_what_was_received_can_be_read_back(message: dict[str, t.Any]) -> None:
+    body = json.dumps(message).encode()
+    try:
+        (alert,) = alerts_from_bytes(body)
+    except AlertError:
+        return
+    assert base64.b64decode(alert.raw) == body

@@ -1,0 +1,128 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options, parse_options
+
+TOKEN = "correct-horse-battery"
+
+
+def parse(**args: object) -> Options:
+    return parse_options({"token": TOKEN, **args})
+
+
+def test_defaults() -> None:
+    assert parse() == Options(token=TOKEN)
+
+
+def test_none_is_not_given() -> None:
+    assert parse(port=None, lookup_hosts=None, path_token=None) == Options(token=TOKEN)
+
+
+def test_everything_as_text() -> None:
+    options = parse(
+        port="5001",
+        body_limit="2048",
+        read_timeout="2.5",
+        batch_window="0",
+        batch_interval="1e3",
+        batch_max=" 7 ",
+        queue_max="8",
+    )
+    assert options == Options(
+        token=TOKEN,
+        port=5001,
+        body_limit=2048,
+        read_timeout=2.5,
+        batch_window=0,
+        batch_interval=1000,
+        batch_max=7,
+        queue_max=8,
+    )
+
+
+def test_secrets_are_not_shown() -> None:
+    assert TOKEN not in repr(parse(path_token=TOKEN))
+
+
+def test_inventory_host() -> None:
+    options = parse(hosts=["web-1", "web-2"], host_map={"054aab939018": "web-3", "web-2": "web2.example.com"})
+    names = ["web-1", "web-2", "054aab939018", "web-3", ""]
+    assert [options.inventory_host(name) for name in names] == ["web-1", "web2.example.com", "web-3", "", ""]
+
+
+@pytest.mark.parametrize("given", [{"token": TOKEN}, {"path_token": TOKEN}, {"cafile": "ca", "certfile": "crt"}])
+def test_one_way_to_check_senders_is_enough(given: dict[str, t.Any]) -> None:
+    parse_options(given)
+
+
+def test_no_way_to_check_senders() -> None:
+    with pytest.raises(ValueError, match=r"Set token .* path_token .* or cafile"):
+        parse_options({"token": None, "port": 5000})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("port", -1, "port is -1. Set it to a whole number from 0 to 65535"),
+        ("port", "65536", "port is '65536'. Set"),
+        ("port", "http", "port is 'http'. Set"),
+        ("port", 5000.0, "port is 5000.0. Set"),
+        ("port", True, "port is True. Set"),
+        ("port", "9" * 5000, "9999.... Set"),
+        ("body_limit", 1023, "from 1024 to 10485760"),
+        ("body_limit", 10485761, "from 1024 to 10485760"),
+        ("read_timeout", 0.9, "read_timeout is 0.9. Set it to a number of seconds from 1 to 60"),
+        ("read_timeout", 61, "from 1 to 60"),
+        ("batch_window", -0.1, "from 0 to 10"),
+        ("batch_window", 10.1, "from 0 to 10"),
+        ("batch_window", "nan", "from 0 to 10"),
+        ("batch_window", [], "from 0 to 10"),
+        ("batch_interval", "soon", "from 0 to 3600"),
+        ("batch_interval", "inf", "from 0 to 3600"),
+        ("batch_interval", 10**400, "from 0 to 3600"),
+        ("batch_max", 0, "from 1 to 10000"),
+        ("batch_max", 10001, "from 1 to 10000"),
+        ("queue_max", 0, "from 1 to 1000000"),
+        ("queue_max", 1000001, "from 1 to 1000000"),
+        ("host", "", "host is ''. Set it to a text"),
+        ("host", 1, "host is 1. Set it to a text"),
+        ("hosts", "web-1", "hosts is 'web-1'. Set it to a list of host names"),
+        ("hosts", ["web-1", "web:2"], "hosts holds 'web:2'. Host names start with"),
+        ("lookup_hosts", ["all", None], "lookup_hosts holds None"),
+        ("host_map", ["web-1"], "Set it to a dictionary"),
+        ("host_map", {"web-1": "a,b"}, "host_map holds 'a,b'"),
+        ("host_map", {5: "web-1"}, "host_map holds 5"),
+        ("keyfile", "key.pem", "keyfile is set without certfile"),
+        ("cafile", "ca.pem", "cafile is set without certfile"),
+        ("tokn", TOKEN, "unknown option 'tokn'. Did you mean token?"),
+        ("{{ x }}", 1, "unknown option '{ { x }}'. Known options: batch_interval, "),
+    ],
+)
+def test_bad_option(option: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is checked below
+        parse(**{option: value})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("token", "x" * 15, "token is not usable. Set it to at least 16 characters"),
+        ("token", "with a space in it", "all of visible ASCII"),
+        ("token", "mit-ümlauten-drin", "all of visible ASCII"),
+        ("token", 1234567890123456, "token was read as int, not as text"),
+        ("path_token", "with/slash/in/it/", "all of letters, digits"),
+        ("path_token", "with%2Fescape-in-it", "all of letters, digits"),
+    ],
+)
+def test_bad_secret_is_not_shown(option: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        parse(**{option: value})
+    assert str(value) not in str(caught.value)
