@@ -106,11 +106,13 @@ class DockerEngine:
 
     def disconnect(self, network_id: str, container_id: str) -> None:
         with self._translated("disconnect container", container_id, network_id):
+            _check_named(container_id, network_id)
             self._client.disconnect_container_from_network(container_id, network_id)
 
     def connect(self, network_id: str, container_id: str, settings: EndpointSettings) -> None:
         links: t.Any = [tuple(link.split(":", 1)) for link in settings.links]
         with self._translated("connect container", container_id, network_id):
+            _check_named(container_id, network_id)
             self._client.connect_container_to_network(
                 container_id,
                 network_id,
@@ -137,7 +139,7 @@ class DockerEngine:
             raise (self._broken(what, causes) if answer is None else self._refused(what, answer)) from error
 
     def _refused(self, what: str, error: t.Any) -> EngineError:
-        """The error that an answer stands for. The engine answers in JSON; a proxy in front of it in HTML or plain text."""
+        """The error that an answer stands for. The engine answers in JSON, a proxy in front of it in HTML or text."""
         status = int(error.status_code)
         answer = text.display(" ".join(str(error.explanation or error).split()), _ANSWER_LIMIT)
         if not _is_engines_own(error.response):
@@ -193,6 +195,12 @@ class DockerEngine:
         return EngineError(f"cannot {what} at {self._docker_host}: {reason}")
 
 
+def _check_named(container: str, network: str) -> None:
+    # With an empty name the URL is another one, and the engine's answer to that is 404, as if the network were gone.
+    if not (container and network):
+        raise EngineError(f"container {container!r} or network {network!r} is not named")
+
+
 def _is_engines_own(response: t.Any) -> bool:
     try:
         return "message" in response.json()
@@ -214,6 +222,7 @@ def _causes(error: BaseException, handled: BaseException | None) -> t.Iterator[B
         if id(current) in seen:
             continue
         seen.add(id(current))
-        yield current
+        if not isinstance(current, StopIteration):  # the JSON decoder ends with one, which explains nothing
+            yield current
         pending += [cause for cause in (current.__cause__, current.__context__) if cause is not None]
         pending += [argument for argument in current.args if isinstance(argument, BaseException)]

@@ -92,10 +92,14 @@ class Resolver:
             )
         container_id = matches[0]["Id"]
         if container_id not in self._inspected:
+            removed = f"the container with the {key} {wanted} was removed just now"
             try:
                 found = self._engine.inspect_container(container_id)
             except NotFound as error:
-                raise ResolutionError(f"the container with the {key} {wanted} was removed just now") from error
+                raise ResolutionError(removed) from error
+            if found["Id"] != container_id:
+                # Once it is gone, the engine takes a full id for a name, and 64 digits are a valid name (measured).
+                raise ResolutionError(removed)
             self._inspected[container_id] = Container.from_inspect(found, matches[0].get("Image") or "")
         return self._inspected[container_id]
 

@@ -283,14 +283,12 @@ class _Attempt:
         self.after = None  # not known until it is read back
         try:
             step.run(engine)
-            self.changed = True
-        except EngineUnreachable:
-            raise
-        except EngineTimeout as error:
-            # It may still be carried out (measured).
-            status, message, self.changed = "unknown", error.message, True
+        except (EngineTimeout, EngineUnreachable) as error:
+            # It may have been carried out, or be so later (measured).
+            status, message = "unknown", error.message
         except EngineError as error:
             status, message = "failed", error.message
+        self.changed = self.changed or status != "failed"
         self._acted_at = now()
         duration = round((time.monotonic() - started) * 1000, 1)
         self.steps.append(StepResult(step.action, step.detail, status, duration, message))

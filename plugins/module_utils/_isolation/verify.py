@@ -107,6 +107,9 @@ def verify_reconnected(engine: Engine, state: ContainerState, snapshot: Containe
 def not_restored(state: ContainerState, snapshot: ContainerState, goal: Goal) -> list[dict[str, str]]:
     """What the engine chose anew, because nothing can pin it: each with what, before, after."""
     differences = []
+    if snapshot.running and not state.running:
+        # One that was between two restarts when it was isolated: nothing starts it while its restart policy is no.
+        differences.append({"what": "state", "before": snapshot.status, "after": state.status})
     for before in snapshot.endpoints:
         after = state.endpoint_like(before)
         if after is None or not goal.cuts(before) or not (snapshot.running and state.running):

@@ -30,6 +30,10 @@ PAUSE, CUT, STOP = Action("pause"), Action("network_disconnect"), Action("stop",
 BOTH = [PAUSE, CUT]
 
 
+class Killed(BaseException):
+    """Stands for a process that ends in the middle: nothing catches it."""
+
+
 def networks(engine: FakeEngine, container_id: str) -> dict[str, t.Any]:
     """The networks of a container as inspect shows them, but for the ids of the endpoints."""
     found = engine.inspect_container(container_id)["NetworkSettings"]["Networks"]
@@ -282,7 +286,9 @@ class TestTruth:
     def test_an_engine_that_goes_away_midway_leaves_an_unknown_and_the_snapshot(
         self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
     ) -> None:
-        engine.fail_next("disconnect", EngineUnreachable("it died"))
+        for method in ("disconnect", "disconnect", "set_restart_policy", "inspect_container"):
+            engine.fail_next(method, None if method == "inspect_container" else EngineUnreachable("it died"))
+        engine.fail_next("inspect_container", EngineUnreachable("it died"))
         outcome = isolator.isolate(web, BOTH)
         assert (outcome.outcome, outcome.changed, outcome.after) == ("unknown", True, {})
         assert outcome.error is not None
@@ -291,6 +297,12 @@ class TestTruth:
         assert entry is not None
         assert entry.phase == "isolating"
         assert isolator.isolate(web, BOTH).outcome == "isolated"
+
+    def test_a_connection_that_broke_off_is_read_back(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        engine.fail_next("pause", EngineUnreachable("connection reset"), after=True)
+        outcome = isolator.isolate(web, BOTH)
+        assert (outcome.outcome, outcome.changed) == ("isolated", True)
+        assert [step.status for step in outcome.steps if step.action == "pause"] == ["unknown"]
 
     def test_a_container_that_vanishes_midway_is_not_called_isolated(
         self, engine: FakeEngine, isolator: Isolator, web: str
@@ -376,8 +388,9 @@ class TestRelease:
     def test_an_interrupted_isolate_can_be_released(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
         before = networks(engine, web)
         engine.fail_next("disconnect", None)
-        engine.fail_next("disconnect", EngineUnreachable("killed"))
-        assert isolator.isolate(web, BOTH).outcome == "unknown"
+        engine.fail_next("disconnect", Killed())
+        with pytest.raises(Killed):
+            isolator.isolate(web, BOTH)
         assert isolator.release(web).outcome == "released"
         assert networks(engine, web) == before
 
@@ -386,11 +399,22 @@ class TestRelease:
     ) -> None:
         before = networks(engine, web)
         isolator.isolate(web, BOTH)
-        engine.fail_next("set_restart_policy", EngineUnreachable("killed"))
-        assert isolator.release(web).outcome == "unknown"
+        engine.fail_next("set_restart_policy", Killed())
+        with pytest.raises(Killed):
+            isolator.release(web)
         assert isolator.isolate(web, BOTH).outcome == "isolated"
         assert isolator.release(web).outcome == "released"
         assert networks(engine, web) == before
+
+    def test_a_crash_loop_that_ended_meanwhile_is_reported(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("loop", state="restarting", restart_policy=("always", 0))
+        engine.before("set_restart_policy", lambda: engine.stop(container, 0))
+        isolator.isolate(container, BOTH)
+        outcome = isolator.release(container)
+        assert outcome.outcome == "released"
+        assert {"what": "state", "before": "restarting", "after": "exited"} in [
+            dict(difference) for difference in outcome.not_restored
+        ]
 
 
 class TestCheckMode:

@@ -1,0 +1,890 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A Docker Engine in memory that answers as Engine 20.10 does, for tests without Docker.
+
+As in the real one the truth about a network lies in three places that may disagree: the keys that inspect shows (of the
+container), the members that the network knows, and the interfaces in the sandbox, which alone say whether packets flow.
+EngineContract runs the same tests against this fake and against a real engine.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import datetime
+import enum
+import functools
+import hashlib
+import inspect
+import ipaddress
+import itertools
+import threading
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
+    EndpointSettings,
+    EngineVersion,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
+
+IMAGE = "container-guard/busybox:latest"
+SHORT_ID_LENGTH = 12
+HOST_INTERFACES = frozenset({"lo", "eth0", "docker0"})
+CHANGING_CALLS = frozenset({"pause", "unpause", "stop", "start", "set_restart_policy", "disconnect", "connect"})
+PREDEFINED = ("bridge", "host", "none")
+_ZERO_TIME = "0001-01-01T00:00:00Z"
+
+Json = dict[str, t.Any]
+_Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Lie(enum.Enum):
+    """States in which the answers of the engine contradict each other."""
+
+    FAILED_CONNECT = "finding 1: a live interface that the network does not know of"
+    KILLED_MID_DISCONNECT = "finding 2: inspect lists a network whose interface is gone"
+
+
+# --- the life of a container ------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Refusal:
+    """The answer to a call that the state does not allow."""
+
+    status: int
+    text: str
+
+
+_NOT_RUNNING = _Refusal(409, "Container {id} is not running")
+_NOT_PAUSED = _Refusal(500, "Container {id} is not paused")
+
+# What each call makes of each state. "crash" and "come_back" are no calls: the process exits, the engine restarts it.
+_LIFECYCLE: dict[str, dict[str, str | _Refusal]] = {
+    "pause": {
+        "created": _NOT_RUNNING,
+        "running": "paused",
+        "paused": _Refusal(409, "Container {id} is already paused"),
+        "restarting": _Refusal(409, "Container {id} is restarting, wait until the container is running"),
+        "exited": _NOT_RUNNING,
+    },
+    "unpause": {
+        "created": _NOT_PAUSED,
+        "running": _NOT_PAUSED,
+        "paused": "running",
+        "restarting": _NOT_PAUSED,
+        "exited": _NOT_PAUSED,
+    },
+    "stop": {
+        "created": "created",
+        "running": "exited",
+        "paused": "exited",
+        # Stopping is all that cancels a pending restart: restart policy "no" lets it come back once more (measured).
+        "restarting": "exited",
+        "exited": "exited",
+    },
+    "start": {
+        "created": "running",
+        "running": "running",
+        "paused": _Refusal(409, "cannot start a paused container, try unpause instead"),
+        "restarting": "restarting",
+        "exited": "running",
+    },
+    "crash": {"running": "restarting"},
+    "come_back": {"restarting": "running"},
+}
+_WITH_PROCESS = frozenset({"running", "paused"})
+# A restarting container counts as running in every check of the engine, although it has neither pid nor interface.
+_COUNTED_AS_RUNNING = _WITH_PROCESS | {"restarting"}
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Endpoint:
+    """A live attachment."""
+
+    id: str
+    ipv4: str = ""
+    ipv6: str = ""
+    mac: str = ""
+    gateway: str = ""
+    interface: str = ""
+    leads_out: bool = False
+
+
+@dataclasses.dataclass
+class _Network:
+    id: str
+    name: str
+    driver: str
+    subnets: tuple[_Subnet, ...]
+    user_configured: bool
+    internal: bool
+    options: dict[str, str]
+    labels: dict[str, str]
+    endpoints: dict[str, _Endpoint] = dataclasses.field(default_factory=dict)
+    """By container id. What the network answers when it is asked for its members."""
+
+    @property
+    def user_defined(self) -> bool:
+        return self.name not in PREDEFINED
+
+    def subnet(self, version: int) -> _Subnet | None:
+        return next((subnet for subnet in self.subnets if subnet.version == version), None)
+
+    def address(self, version: int, wanted: str) -> str:
+        """Allocate the address wanted, else the lowest free one, so that a container that returns gets its old one."""
+        subnet = self.subnet(version)
+        if subnet is None:
+            return ""
+        taken = {subnet.network_address + 1}  # the gateway
+        taken |= {
+            ipaddress.ip_address(used) for e in self.endpoints.values() if (used := e.ipv4 if version == 4 else e.ipv6)
+        }
+        if wanted:
+            address = ipaddress.ip_address(wanted)
+            if address not in subnet:
+                raise _error(500, f"Invalid address {wanted}: It does not belong to any of this network's subnets")
+            if address in taken:
+                raise _error(403, "Address already in use")
+            return wanted
+        for address in _hosts(subnet):
+            if address not in taken:
+                return str(address)
+        raise _error(
+            500, f"no available IPv{version} addresses on this network's address pools: {self.name} ({self.id})"
+        )
+
+
+def _hosts(subnet: _Subnet) -> t.Iterator[_Address]:
+    return iter(subnet.hosts())
+
+
+@dataclasses.dataclass
+class _Sandbox:
+    """A network namespace. Sidecars share that of their owner, and keep it when the owner gets a new one."""
+
+    endpoints: dict[str, _Endpoint] = dataclasses.field(default_factory=dict)
+    """By network id."""
+    next_interface: int = 0
+    """Never reused in the life of a sandbox: a container cut off and connected again has eth1 (measured)."""
+    of_host: bool = False
+
+    def add(self, network: _Network, endpoint: _Endpoint) -> None:
+        if network.subnets:
+            endpoint.interface = f"eth{self.next_interface}"
+            self.next_interface += 1
+        self.endpoints[network.id] = endpoint
+
+    @property
+    def interfaces(self) -> set[str]:
+        if self.of_host:
+            return set(HOST_INTERFACES)
+        return {"lo"} | {endpoint.interface for endpoint in self.endpoints.values() if endpoint.interface}
+
+
+@dataclasses.dataclass
+class _Key:
+    """An entry of NetworkSettings.Networks: what was asked for, and what inspect makes of it."""
+
+    settings: EndpointSettings
+    network_id: str = ""
+    """Empty until it was live once (measured): a container that never started can be disconnected by name only."""
+    endpoint: _Endpoint | None = None
+
+
+@dataclasses.dataclass
+class _Container:
+    id: str
+    name: str
+    image: str
+    listed_image: str
+    link_names: tuple[str, ...]
+    labels: dict[str, str]
+    created: datetime.datetime
+    network_mode: str
+    hostname: str
+    restart_policy: tuple[str, int]
+    auto_remove: bool
+    published: dict[str, int | None]
+    """Container port such as C(80/tcp) to host port, or None for an ephemeral one."""
+    status: str = "created"
+    pid: int = 0
+    started_at: datetime.datetime | None = None
+    finished_at: datetime.datetime | None = None
+    exit_code: int = 0
+    error: str = ""
+    restart_count: int = 0
+    keys: dict[str, _Key] = dataclasses.field(default_factory=dict)
+    sandbox: _Sandbox = dataclasses.field(default_factory=_Sandbox)
+    host_ports: dict[str, int] = dataclasses.field(default_factory=dict)
+    lies: set[tuple[Lie, str]] = dataclasses.field(default_factory=set)
+
+    @property
+    def counts_as_running(self) -> bool:
+        return self.status in _COUNTED_AS_RUNNING
+
+    @property
+    def owner(self) -> str:
+        """The container whose network this one shares, or empty."""
+        mode, _, owner = self.network_mode.partition(":")
+        return owner if mode == "container" else ""
+
+
+# --- calls, faults and races ------------------------------------------------------------------------------------------
+
+P = t.ParamSpec("P")
+R = t.TypeVar("R")
+
+
+def _engine_call(
+    carry_out: t.Callable[t.Concatenate[FakeEngine, P], R],
+) -> t.Callable[t.Concatenate[FakeEngine, P], R]:
+    """Make a method a call of the API: recorded, interruptible, and able to fail before or after it was carried out."""
+    method = carry_out.__name__
+    signature = inspect.signature(carry_out)
+
+    @functools.wraps(carry_out)
+    def call(self: FakeEngine, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self._world_acts():
+            with self._lock:
+                return carry_out(self, *args, **kwargs)
+        with self._lock:
+            self.calls.append((method, signature.bind(self, *args, **kwargs).args[1:]))
+            callback = self._callbacks[method].popleft() if self._callbacks[method] else None
+        if callback is not None:  # without the lock, so that it may wait for other threads
+            with self._as_the_world():
+                callback()
+        with self._lock:
+            error, after = self._failures[method].popleft() if self._failures[method] else (None, False)
+            if error is not None and not after:
+                raise error
+            result = carry_out(self, *args, **kwargs)
+            if error is not None:
+                raise error
+            return result
+
+    return t.cast("t.Callable[t.Concatenate[FakeEngine, P], R]", call)
+
+
+def _error(status: int, text: str) -> EngineError:
+    return (NotFound if status == 404 else EngineError)(f"the engine answers: {text}", status=status)
+
+
+class FakeEngine:
+    """Containers and networks of a host that does not exist.
+
+    Attributes:
+        calls: every call of the API in order, as (method, positional arguments). What a callback of before() does is
+            the world's doing and not listed.
+    """
+
+    def __init__(
+        self,
+        engine_version: EngineVersion | None = None,
+        clock: t.Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+    ) -> None:
+        self.calls: list[tuple[str, tuple[t.Any, ...]]] = []
+        self._engine_version = engine_version or EngineVersion(engine="20.10.24", api="1.41")
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._world = threading.local()
+        self._failures: dict[str, collections.deque[tuple[BaseException | None, bool]]] = collections.defaultdict(
+            collections.deque
+        )
+        self._callbacks: dict[str, collections.deque[t.Callable[[], object]]] = collections.defaultdict(
+            collections.deque
+        )
+        self._containers: dict[str, _Container] = {}
+        self._networks: dict[str, _Network] = {}
+        self._serial = itertools.count(1)
+        self._pids = itertools.count(4001)
+        self._ephemeral_ports = itertools.count(32768)
+        self._auto_subnets = itertools.count(17)
+        self.add_network("bridge")
+        self.add_network("host", driver="host")
+        self.add_network("none", driver="null")
+
+    # --- building the world -------------------------------------------------------------------------------------------
+
+    def add_network(
+        self,
+        name: str,
+        subnet: str | t.Sequence[str] | None = None,
+        *,
+        network_id: str | None = None,
+        driver: str = "bridge",
+        internal: bool = False,
+        driver_opts: t.Mapping[str, str] | None = None,
+        labels: t.Mapping[str, str] | None = None,
+    ) -> str:
+        """Create a network and return its id. Names need not be unique, as in the engine.
+
+        Args:
+            name: its name.
+            subnet: one subnet, or an IPv4 and an IPv6 one. None: the engine chooses, and refuses static addresses.
+            network_id: 64 hexadecimal digits, or None to make one up.
+            driver: network driver; C(host) and C(null) have neither addresses nor interfaces.
+            internal: without a way out.
+            driver_opts: options of the network.
+            labels: labels of the network.
+        """
+        with self._lock:
+            wanted = [subnet] if isinstance(subnet, str) else list(subnet or ())
+            chosen = [f"172.{next(self._auto_subnets)}.0.0/16"] if driver == "bridge" and not wanted else wanted
+            network = _Network(
+                id=network_id or self._new_id(),
+                name=name,
+                driver=driver,
+                subnets=tuple(ipaddress.ip_network(one) for one in chosen),
+                user_configured=bool(wanted),
+                internal=internal,
+                options=dict(driver_opts or {}),
+                labels=dict(labels or {}),
+            )
+            self._networks[network.id] = network
+            return network.id
+
+    def add_container(
+        self,
+        name: str,
+        *,
+        container_id: str | None = None,
+        image: str = IMAGE,
+        listed_image: str = "",
+        link_names: t.Sequence[str] = (),
+        labels: t.Mapping[str, str] | None = None,
+        networks: t.Mapping[str, EndpointSettings] | None = None,
+        state: str = "running",
+        restart_policy: tuple[str, int] = ("no", 0),
+        network_mode: str | None = None,
+        hostname: str = "",
+        auto_remove: bool = False,
+        published: t.Mapping[str, int | None] | None = None,
+        created: datetime.datetime | None = None,
+    ) -> str:
+        """Create a container, bring it into a state and return its id.
+
+        Args:
+            name: without the leading slash.
+            container_id: 64 hexadecimal digits, or None to make one up.
+            image: the reference it was created from.
+            listed_image: what the list shows instead when the tag moved since: a digest.
+            link_names: names that legacy links give it in the list, such as C(/other/alias).
+            labels: its labels.
+            networks: names or ids of networks, and what is asked of each. None: what the network mode implies.
+            state: C(created), C(running), C(paused), C(restarting) or C(exited).
+            restart_policy: name and maximum retry count.
+            network_mode: C(default), C(host), C(none), C(container:<id>) or a network. None: the first of C(networks).
+            hostname: its host name; the short id by default. Started in another's network it takes the other's.
+            auto_remove: remove it when it stops.
+            published: container port such as C(80/tcp) to host port; None for an ephemeral one.
+            created: when; now by default.
+        """
+        with self._lock:
+            mode = network_mode or (self._network(next(iter(networks))).name if networks else "default")
+            container = _Container(
+                id=container_id or self._new_id(),
+                name=name,
+                image=image,
+                listed_image=listed_image or image,
+                link_names=tuple(link_names),
+                labels=dict(labels or {}),
+                created=created or self._clock(),
+                network_mode=mode,
+                hostname=hostname,
+                restart_policy=restart_policy,
+                auto_remove=auto_remove,
+                published=dict(published or {}),
+            )
+            if networks is None and not container.owner:
+                networks = {"bridge" if mode == "default" else mode: EndpointSettings()}
+            for reference, settings in (networks or {}).items():
+                container.keys[self._network(reference).name] = _Key(settings)
+            container.hostname = hostname or container.id[:SHORT_ID_LENGTH]
+            self._containers[container.id] = container
+            for transition in _WAY_TO[state]:
+                self._move(container, transition)
+            return container.id
+
+    def remove_container(self, container_id: str) -> None:
+        """Remove by force."""
+        with self._lock:
+            container = self._container(container_id)
+            self._leave_networks(container)
+            del self._containers[container.id]
+
+    def remove_network(self, network_id: str) -> None:
+        """Remove a network. 403 while a container runs on it; a stopped one keeps its key."""
+        with self._lock:
+            network = self._network(network_id)
+            if network.endpoints:
+                raise _error(
+                    403,
+                    f"error while removing network: network {network.name} id {network.id} has active endpoints",
+                )
+            del self._networks[network.id]
+
+    def crash(self, container_id: str) -> None:
+        """The process exits by itself; the engine restarts it after a delay when the policy says so."""
+        with self._lock:
+            container = self._container(container_id)
+            if container.restart_policy[0] in ("", "no"):
+                self._move(container, "stop")
+            else:
+                self._move(container, "crash")
+
+    def come_back(self, container_id: str) -> None:
+        """The delay of a restart is over. It began when the process exited, whatever the policy is now (measured)."""
+        with self._lock:
+            self._move(self._container(container_id), "come_back")
+
+    # --- faults, races, ground truth ----------------------------------------------------------------------------------
+
+    def fail_next(self, method: str, error: BaseException | None, *, after: bool = False) -> None:
+        """Make the next call of that method raise; calls before it in the queue of that method come first.
+
+        Args:
+            method: name of a method of the Engine protocol.
+            error: what to raise, or None to let one call pass.
+            after: raise after the call was carried out: a request that timed out and was executed later (finding 9).
+        """
+        self._check_method(method)
+        with self._lock:
+            self._failures[method].append((error, after))
+
+    def before(self, method: str, callback: t.Callable[[], object]) -> None:
+        """Run the callback once, after the next call of that method arrived and before it is carried out.
+
+        What it does to this engine is neither recorded nor subject to fail_next() and before().
+        """
+        self._check_method(method)
+        with self._lock:
+            self._callbacks[method].append(callback)
+
+    def lie(self, kind: Lie, container_id: str, network_id: str) -> None:
+        """Make the answers contradict each other about a container in a network.
+
+        FAILED_CONNECT: the next connect fails with 500 "port is already allocated" and leaves a live interface.
+        KILLED_MID_DISCONNECT: now, as after an engine that was killed in the middle of a disconnect.
+        """
+        with self._lock:
+            container, network = self._container(container_id), self._network(network_id)
+            if kind is Lie.FAILED_CONNECT:
+                container.lies.add((kind, network.id))
+            else:
+                del network.endpoints[container.id]
+                del container.sandbox.endpoints[network.id]
+
+    def interfaces(self, container_id: str) -> set[str]:
+        """Ground truth: the interfaces in the network namespace of a container; none when it has no process."""
+        with self._lock:
+            container = self._container(container_id)
+            return container.sandbox.interfaces if container.pid else set()
+
+    def interfaces_of(self, pid: int, container_id: str) -> set[str] | None:
+        """The same, as a guard on the host reads it; None when that process is not one of that container."""
+        with self._lock:
+            container = self._containers.get(container_id)
+            return container.sandbox.interfaces if container and pid and container.pid == pid else None
+
+    @property
+    def changes(self) -> list[tuple[str, tuple[t.Any, ...]]]:
+        """The calls that were meant to change something."""
+        return [call for call in self.calls if call[0] in CHANGING_CALLS]
+
+    # --- the Engine protocol ------------------------------------------------------------------------------------------
+
+    @_engine_call
+    def version(self) -> EngineVersion:
+        return self._engine_version
+
+    @_engine_call
+    def list_containers(self) -> list[Json]:
+        newest_first = sorted(self._containers.values(), key=lambda container: container.created, reverse=True)
+        return [self._summary(container) for container in newest_first]
+
+    @_engine_call
+    def inspect_container(self, container_id: str) -> Json:
+        return self._details(self._container(container_id))
+
+    @_engine_call
+    def inspect_network(self, network_id: str) -> Json:
+        network = self._network(network_id)
+        return {
+            "Name": network.name,
+            "Id": network.id,
+            "Scope": "local",
+            "Driver": network.driver,
+            "EnableIPv6": network.subnet(6) is not None,
+            "IPAM": {
+                "Driver": "default",
+                "Options": None,
+                "Config": [{"Subnet": str(subnet)} for subnet in network.subnets],
+            },
+            "Internal": network.internal,
+            "Containers": {
+                container_id: {
+                    "Name": self._containers[container_id].name,
+                    "EndpointID": endpoint.id,
+                    "MacAddress": endpoint.mac,
+                    "IPv4Address": _with_prefix(endpoint.ipv4, network.subnet(4)),
+                    "IPv6Address": _with_prefix(endpoint.ipv6, network.subnet(6)),
+                }
+                for container_id, endpoint in network.endpoints.items()
+            },
+            "Options": dict(network.options),
+            "Labels": dict(network.labels),
+        }
+
+    @_engine_call
+    def pause(self, container_id: str) -> None:
+        self._move(self._container(container_id), "pause")
+
+    @_engine_call
+    def unpause(self, container_id: str) -> None:
+        self._move(self._container(container_id), "unpause")
+
+    @_engine_call
+    def stop(self, container_id: str, grace: int) -> None:
+        self._move(self._container(container_id), "stop")
+
+    @_engine_call
+    def start(self, container_id: str) -> None:
+        self._move(self._container(container_id), "start")
+
+    @_engine_call
+    def set_restart_policy(self, container_id: str, name: str, maximum_retry_count: int) -> None:
+        container = self._container(container_id)
+        if name not in ("", "no", "always", "unless-stopped", "on-failure"):
+            raise _error(400, f"invalid restart policy '{name}'")
+        if maximum_retry_count and name != "on-failure":
+            raise _error(400, f"maximum retry count cannot be used with restart policy '{name}'")
+        if container.auto_remove and name not in ("", "no"):
+            raise _error(
+                409,
+                f"Cannot update container {container.id}: Restart policy cannot be updated because AutoRemove is "
+                "enabled for the container",
+            )
+        if name:
+            container.restart_policy = (name, maximum_retry_count)
+
+    @_engine_call
+    def disconnect(self, network_id: str, container_id: str) -> None:
+        container = self._container(container_id)
+        if container.counts_as_running:
+            self._disconnect_running(container, self._network(network_id))
+            return
+        # A stopped container only loses a key. Keys go by name, and the id of a deleted network is no name.
+        with contextlib.suppress(NotFound):
+            network_id = self._network(network_id).name
+        if network_id not in container.keys:
+            raise _error(500, f"container {container.id} is not connected to the network {network_id}")
+        del container.keys[network_id]
+
+    @_engine_call
+    def connect(self, network_id: str, container_id: str, settings: EndpointSettings) -> None:
+        container, network = self._container(container_id), self._network(network_id)
+        # A stopped sidecar takes any network and shows it (measured); it has no effect.
+        if container.counts_as_running and container.owner:
+            raise _error(400, _SHARED)
+        settings = _completed(settings, network, container)
+        # The first settings stay in an existing key when the container is stopped, or when this connect fails.
+        if network.name not in container.keys:
+            _check_company(network, container)
+            container.keys[network.name] = _Key(settings)
+        if container.counts_as_running:
+            self._attach(container, network, settings)
+
+    # --- how it works inside ------------------------------------------------------------------------------------------
+
+    def _new_id(self) -> str:
+        return hashlib.sha256(str(next(self._serial)).encode()).hexdigest()
+
+    def _check_method(self, method: str) -> None:
+        if not hasattr(getattr(type(self), method, None), "__wrapped__"):
+            raise ValueError(f"{method} is not a call of the engine")
+
+    def _world_acts(self) -> bool:
+        return bool(getattr(self._world, "acts", False))
+
+    @contextlib.contextmanager
+    def _as_the_world(self) -> t.Iterator[None]:
+        self._world.acts = True
+        try:
+            yield
+        finally:
+            self._world.acts = False
+
+    def _container(self, reference: str) -> _Container:
+        """As the engine looks up: full id, name, prefix. So a name that looks like a short id wins (finding 11)."""
+        if reference in self._containers:
+            return self._containers[reference]
+        for container in self._containers.values():
+            if container.name == reference.removeprefix("/"):
+                return container
+        matches = [container for container in self._containers.values() if container.id.startswith(reference)]
+        if not matches:
+            raise _error(404, f"No such container: {reference}")
+        if len(matches) > 1:
+            raise _error(500, f"Multiple IDs found with provided prefix: {reference}")
+        return matches[0]
+
+    def _network(self, reference: str) -> _Network:
+        if reference in self._networks:
+            return self._networks[reference]
+        matches = [network for network in self._networks.values() if network.name == reference]
+        if len(matches) > 1:
+            raise _error(400, f"network {reference} is ambiguous ({len(matches)} matches found on name)")
+        matches = matches or [n for n in self._networks.values() if reference and n.id.startswith(reference)]
+        if len(matches) != 1:
+            raise _error(404, f"network {reference} not found")
+        return matches[0]
+
+    def _move(self, container: _Container, transition: str) -> None:
+        """The state machine: every change of a state passes here."""
+        target = _LIFECYCLE[transition][container.status]
+        if isinstance(target, _Refusal):
+            raise _error(target.status, target.text.format(id=container.id))
+        had_process, has_process = container.status in _WITH_PROCESS, target in _WITH_PROCESS
+        if has_process and not had_process:
+            self._enter_networks(container)
+            container.pid = next(self._pids)
+            container.started_at = self._clock()
+            container.exit_code, container.error = 0, ""
+            container.restart_count = container.restart_count + 1 if container.status == "restarting" else 0
+        elif container.status != target and not has_process:
+            self._leave_networks(container)
+            container.pid = 0
+            container.finished_at = self._clock()
+            container.exit_code = 1 if target == "restarting" else 137
+        container.status = target
+        if target == "exited" and container.auto_remove:
+            del self._containers[container.id]
+
+    def _enter_networks(self, container: _Container) -> None:
+        self._leave_networks(container)  # it may have been connected while it was restarting
+        if container.owner:
+            owner = self._container(container.owner)
+            if owner.status not in _WITH_PROCESS:
+                raise _error(409, f"cannot join network of a non running container: {owner.id}")
+            container.sandbox, container.hostname = owner.sandbox, owner.hostname
+            return
+        # In host mode that holds even without any key: disconnected while stopped, it is back on the host (measured).
+        container.sandbox = _Sandbox(of_host=container.network_mode == "host")
+        try:
+            for name, key in list(container.keys.items()):
+                network = self._network(key.network_id or name)
+                self._attach(container, network, _completed(key.settings, network, container))
+        except EngineError as error:
+            self._leave_networks(container)
+            container.error = str(error)
+            raise
+
+    def _leave_networks(self, container: _Container) -> None:
+        for network in self._networks.values():
+            network.endpoints.pop(container.id, None)
+        for key in container.keys.values():
+            key.endpoint = None
+        if not container.owner:
+            container.sandbox.endpoints.clear()
+        container.host_ports.clear()
+
+    def _attach(self, container: _Container, network: _Network, settings: EndpointSettings) -> None:
+        if container.id in network.endpoints:
+            raise _error(403, f"endpoint with name {container.name} already exists in network {network.name}")
+        endpoint = _Endpoint(id=self._new_id(), leads_out=bool(network.subnets) and not network.internal)
+        endpoint.ipv4 = network.address(4, settings.ipv4_address)
+        endpoint.ipv6 = network.address(6, settings.ipv6_address)
+        if endpoint.ipv4:
+            endpoint.mac = "02:42:" + ipaddress.IPv4Address(endpoint.ipv4).packed.hex(":")
+        key = container.keys[network.name] = _Key(settings, network.id, endpoint)
+        if network.id in container.sandbox.endpoints:  # left by a connect that failed
+            key.endpoint = dataclasses.replace(endpoint, interface=container.sandbox.endpoints[network.id].interface)
+            raise _error(
+                500,
+                f'failed to add interface veth0 to sandbox: error setting interface "veth0" IP to {endpoint.ipv4}: '
+                "cannot program address in sandbox interface because it conflicts with existing route",
+            )
+        container.sandbox.add(network, endpoint)
+        # Where this fails the engine forgets the endpoint and its address, and the interface stays (finding 1).
+        self._publish(container, network, endpoint)
+        # Also of an internal network, where nothing is routed (measured).
+        endpoint.gateway = str(network.subnets[0].network_address + 1) if network.subnets else ""
+        network.endpoints[container.id] = endpoint
+
+    def _publish(self, container: _Container, network: _Network, endpoint: _Endpoint) -> None:
+        lie = (Lie.FAILED_CONNECT, network.id)
+        others = [other for other in self._containers.values() if other is not container]
+        taken = {port for other in others for port in other.host_ports.values()}
+        binding = container.published if endpoint.leads_out and not container.host_ports else {}
+        conflict = next((port for port in binding.values() if port in taken), None)
+        if lie in container.lies or conflict is not None:
+            container.lies.discard(lie)
+            raise _error(
+                500,
+                f"driver failed programming external connectivity on endpoint {container.name} ({endpoint.id}): "
+                f"Bind for 0.0.0.0:{conflict or 80} failed: port is already allocated",
+            )
+        for port, host_port in binding.items():
+            container.host_ports[port] = host_port or next(self._ephemeral_ports)
+
+    def _disconnect_running(self, container: _Container, network: _Network) -> None:
+        if network.driver == "host" and container.network_mode == "host":
+            raise _error(400, _HOST)
+        if network.endpoints.pop(container.id, None) is None:
+            raise _error(500, f"container {container.id} is not connected to network {network.name}")
+        container.sandbox.endpoints.pop(network.id, None)
+        container.keys.pop(network.name, None)
+        if not any(endpoint.leads_out for endpoint in container.sandbox.endpoints.values()):
+            container.host_ports.clear()
+
+    # --- what the engine answers --------------------------------------------------------------------------------------
+
+    def _details(self, container: _Container) -> Json:
+        name, count = container.restart_policy
+        return {
+            "Id": container.id,
+            "Created": _timestamp(container.created),
+            "State": {
+                "Status": container.status,
+                "Running": container.counts_as_running,
+                "Paused": container.status == "paused",
+                "Restarting": container.status == "restarting",
+                "OOMKilled": False,
+                "Dead": False,
+                "Pid": container.pid,
+                "ExitCode": container.exit_code,
+                "Error": container.error,
+                "StartedAt": _timestamp(container.started_at),
+                "FinishedAt": _timestamp(container.finished_at),
+            },
+            "Name": f"/{container.name}",
+            "RestartCount": container.restart_count,
+            "HostConfig": {
+                "NetworkMode": container.network_mode,
+                "RestartPolicy": {"Name": name, "MaximumRetryCount": count},
+                "AutoRemove": container.auto_remove,
+                "PortBindings": {
+                    port: [{"HostIp": "", "HostPort": str(host_port or "")}]
+                    for port, host_port in container.published.items()
+                },
+            },
+            "Config": {"Image": container.image, "Labels": dict(container.labels)},
+            "NetworkSettings": {
+                "Ports": {
+                    port: [{"HostIp": "0.0.0.0", "HostPort": str(host_port)}]  # noqa: S104 - an answer, nothing listens
+                    for port, host_port in container.host_ports.items()
+                },
+                "Networks": {name: self._key_details(key) for name, key in sorted(container.keys.items())},
+            },
+        }
+
+    def _key_details(self, key: _Key) -> Json:
+        settings, endpoint = key.settings, key.endpoint or _Endpoint(id="")
+        network = self._networks.get(key.network_id)
+        subnet, subnet6 = (network.subnet(4), network.subnet(6)) if network else (None, None)
+        ipam: Json = {}
+        if settings.ipv4_address:
+            ipam["IPv4Address"] = settings.ipv4_address
+        if settings.ipv6_address:
+            ipam["IPv6Address"] = settings.ipv6_address
+        if settings.link_local_ips:
+            ipam["LinkLocalIPs"] = list(settings.link_local_ips)
+        return {
+            "IPAMConfig": ipam or None,
+            "Links": list(settings.links) or None,
+            "Aliases": list(settings.aliases) or None,
+            "NetworkID": key.network_id,
+            "EndpointID": endpoint.id,
+            "Gateway": endpoint.gateway,
+            "IPAddress": endpoint.ipv4,
+            "IPPrefixLen": subnet.prefixlen if subnet and endpoint.ipv4 else 0,
+            "IPv6Gateway": str(subnet6.network_address + 1) if subnet6 and endpoint.ipv6 else "",
+            "GlobalIPv6Address": endpoint.ipv6,
+            "GlobalIPv6PrefixLen": subnet6.prefixlen if subnet6 and endpoint.ipv6 else 0,
+            "MacAddress": endpoint.mac,
+            "DriverOpts": dict(settings.driver_opts) or None,
+        }
+
+    def _summary(self, container: _Container) -> Json:
+        details = self._details(container)
+        networks = details["NetworkSettings"]["Networks"]
+        return {
+            "Id": container.id,
+            "Names": [f"/{container.name}", *container.link_names],
+            "Image": container.listed_image,
+            "ImageID": "sha256:" + hashlib.sha256(container.image.encode()).hexdigest(),
+            "Created": int(container.created.timestamp()),
+            "Labels": dict(container.labels),
+            "State": container.status,
+            "Status": {
+                "created": "Created",
+                "running": "Up 1 second",
+                "paused": "Up 1 second (Paused)",
+                "restarting": f"Restarting ({container.exit_code}) 1 second ago",
+                "exited": f"Exited ({container.exit_code}) 1 second ago",
+            }[container.status],
+            "HostConfig": {"NetworkMode": container.network_mode},
+            # The list never shows aliases (measured): a snapshot has to come from inspect.
+            "NetworkSettings": {"Networks": {name: {**key, "Aliases": None} for name, key in networks.items()}},
+        }
+
+
+_WAY_TO: dict[str, tuple[str, ...]] = {
+    "created": (),
+    "running": ("start",),
+    "paused": ("start", "pause"),
+    "restarting": ("start", "crash"),
+    "exited": ("start", "stop"),
+}
+
+_SHARED = "container sharing network namespace with another container or host cannot be connected to any other network"
+_HOST = "container cannot be disconnected from host network or connected to host network"
+_PRIVATE = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+
+
+def _completed(settings: EndpointSettings, network: _Network, container: _Container) -> EndpointSettings:
+    """The settings as the engine keeps them: checked, and on user networks with short id and host name as aliases."""
+    static = settings.ipv4_address or settings.ipv6_address
+    if not network.user_defined:
+        if static:
+            raise _error(400, "user specified IP address is supported on user defined networks only")
+        if settings.aliases:
+            raise _error(400, "network-scoped alias is supported only for containers in user defined networks")
+        return settings
+    if static and not network.user_configured:
+        raise _error(
+            400,
+            "user specified IP address is supported only when connecting to networks with user configured subnets",
+        )
+    own_names = dict.fromkeys((container.id[:SHORT_ID_LENGTH], container.hostname))
+    added = tuple(name for name in own_names if name not in settings.aliases)
+    return dataclasses.replace(settings, aliases=settings.aliases + added)
+
+
+def _check_company(network: _Network, container: _Container) -> None:
+    """Host and none tolerate no other network beside them."""
+    if network.driver == "host" and container.network_mode != "host":
+        raise _error(400, _HOST)
+    if "host" in container.keys:
+        raise _error(400, _SHARED)
+    if container.keys and ("none" in container.keys or network.name == "none"):
+        raise _error(400, _PRIVATE)
+
+
+def _with_prefix(address: str, subnet: _Subnet | None) -> str:
+    return f"{address}/{subnet.prefixlen}" if address and subnet else ""
+
+
+def _timestamp(moment: datetime.datetime | None) -> str:
+    """RFC 3339 with nanoseconds, as the engine writes it."""
+    if moment is None:
+        return _ZERO_TIME
+    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")

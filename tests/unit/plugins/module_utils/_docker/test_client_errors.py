@@ -1,0 +1,351 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The real client against sockets that are not, or do not behave like, a Docker engine. Real sockets, no mocks."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import pathlib
+import socket
+import sys
+import tempfile
+import threading
+import typing as t
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import DockerEngine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
+    EngineError,
+    EngineForbidden,
+    EngineTimeout,
+    EngineUnreachable,
+    NotFound,
+    SdkMissing,
+)
+
+# The SDK leaves its socket to the garbage collector when it cannot connect (see collected).
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+CONTAINER, NETWORK = "c" * 64, "a" * 64
+NOBODY = 65534
+VERSION = {"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}
+HAPROXY_403 = "<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n</body></html>\n"
+NGINX_405 = "<html>\r\n<head><title>405 Not Allowed</title></head>\r\n<body>nginx</body>\r\n</html>\r\n"
+
+Respond = t.Callable[[bytes], bytes | None]
+"""Answer to a request; None for none at all, while the connection stays open."""
+
+
+def answer(status: str, body: object, content_type: str = "application/json", length: int | None = None) -> bytes:
+    """An HTTP answer. A length greater than that of the body makes one that is cut off."""
+    content = body if isinstance(body, str) else json.dumps(body)
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(content) if length is None else length}\r\nConnection: close\r\n\r\n{content}"
+    ).encode()
+
+
+def html(status: str, body: str) -> bytes:
+    return answer(status, body, "text/html")
+
+
+class Server:
+    """Answers every request on a Unix socket by a function, in threads of its own, until it is closed."""
+
+    def __init__(self, path: pathlib.Path, respond: Respond) -> None:
+        self.respond = respond
+        self.url = f"unix://{path}"
+        self._closing = threading.Event()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            request = connection.recv(65536)
+            reply = self.respond(request) if request else b""
+            if reply is None:
+                self._closing.wait(timeout=30)
+            else:
+                with contextlib.suppress(OSError):
+                    connection.sendall(reply)
+
+
+@pytest.fixture(autouse=True)
+def collected() -> t.Iterator[None]:
+    """Collect what the SDK left while its warnings are ignored, not in the middle of another test."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def directory() -> t.Iterator[pathlib.Path]:
+    """A short path, as that of a socket has at most 107 characters, that other users may enter."""
+    with tempfile.TemporaryDirectory(prefix="cg-") as path:
+        os.chmod(path, 0o755)  # noqa: S103 - empty but for the socket
+        yield pathlib.Path(path)
+
+
+@pytest.fixture
+def serve(directory: pathlib.Path) -> t.Iterator[t.Callable[[Respond], Server]]:
+    with contextlib.ExitStack() as stack:
+
+        def start(respond: Respond) -> Server:
+            server = Server(directory / "docker.sock", respond)
+            stack.callback(server.close)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def engine_that(serve: t.Callable[[Respond], Server]) -> t.Iterator[t.Callable[[Respond], DockerEngine]]:
+    """A client that is connected already, and the server's answer to all that follows."""
+    with contextlib.ExitStack() as stack:
+
+        def connect(respond: Respond) -> DockerEngine:
+            server = serve(lambda _: answer("200 OK", VERSION))
+            engine = DockerEngine(server.url, timeout=1)
+            stack.callback(engine.close)
+            server.respond = respond
+            return engine
+
+        yield connect
+
+
+@contextlib.contextmanager
+def as_nobody() -> t.Iterator[None]:
+    """Drop to a user that the mode of a file applies to, as root may connect to any socket."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_missing_socket(directory: pathlib.Path) -> None:
+    with pytest.raises(EngineUnreachable) as caught:
+        DockerEngine(f"unix://{directory}/docker.sock")
+    assert f"the Docker engine at unix://{directory}/docker.sock does not run" in caught.value.message
+    assert "No such file or directory" in caught.value.message
+    assert "Start dockerd" in caught.value.remedy
+    assert caught.value.kind == "engine_unreachable"
+
+
+def test_refused_socket(directory: pathlib.Path) -> None:
+    path = directory / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    with pytest.raises(EngineUnreachable, match=r"does not run \(\[Errno 111\] Connection refused\)"):
+        DockerEngine(f"unix://{path}")
+
+
+def test_socket_of_another_user(serve: t.Callable[[Respond], Server], directory: pathlib.Path) -> None:
+    server = serve(lambda _: answer("200 OK", VERSION))
+    DockerEngine(server.url).close()  # it works, and all is imported before the privileges are gone
+    (directory / "docker.sock").chmod(0)
+    with as_nobody(), pytest.raises(EngineForbidden) as caught:
+        DockerEngine(server.url)
+    assert "this user may not use the Docker engine at" in caught.value.message
+    assert "become" in caught.value.remedy
+    assert caught.value.kind == "engine_forbidden"
+
+
+def test_silence_while_connecting(serve: t.Callable[[Respond], Server]) -> None:
+    with pytest.raises(EngineTimeout, match="did not answer within 1 s"):
+        DockerEngine(serve(lambda _: None).url, timeout=1)
+
+
+def test_silence_in_a_call(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
+    """A9: the call may be carried out later, and the remedy says so."""
+    engine = engine_that(lambda _: None)
+    with pytest.raises(EngineTimeout) as caught:
+        engine.pause(CONTAINER)
+    assert "cannot pause container cccccccccccc: " in caught.value.message
+    assert "read back" in caught.value.remedy
+    assert caught.value.status is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        pytest.param(b"", "Remote end closed connection without response", id="no answer"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Le", "does not speak as a Docker engine", id="cut in the headers"),
+        pytest.param(answer("200 OK", '{"Id', length=500), "IncompleteRead", id="cut in the body"),
+    ],
+)
+def test_broken_off_in_a_call(engine_that: t.Callable[[Respond], DockerEngine], reply: bytes, reason: str) -> None:
+    engine = engine_that(lambda _: reply)
+    with pytest.raises(EngineUnreachable) as caught:
+        engine.inspect_container(CONTAINER)
+    assert reason in caught.value.message
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("reply", [html("403 Forbidden", HAPROXY_403), html("405 Not Allowed", NGINX_405)])
+def test_proxy_refuses_a_call(engine_that: t.Callable[[Respond], DockerEngine], reply: bytes) -> None:
+    engine = engine_that(lambda _: reply)
+    with pytest.raises(EngineForbidden) as caught:
+        engine.pause(CONTAINER)
+    assert "cannot pause container cccccccccccc: the proxy in front of unix://" in caught.value.message
+    assert "<" not in caught.value.message
+    assert "documentation lists" in caught.value.remedy
+
+
+def test_proxy_refuses_to_connect(serve: t.Callable[[Respond], Server]) -> None:
+    with pytest.raises(EngineForbidden, match="the proxy in front of") as caught:
+        DockerEngine(serve(lambda _: html("403 Forbidden", HAPROXY_403)).url, timeout=1)
+    assert caught.value.status == 403
+
+
+def test_proxy_without_an_engine_behind_it(serve: t.Callable[[Respond], Server]) -> None:
+    with pytest.raises(EngineUnreachable, match="503") as caught:
+        DockerEngine(serve(lambda _: html("503 Service Unavailable", "<h1>No server</h1>")).url, timeout=1)
+    assert "the engine behind it runs" in caught.value.remedy
+
+
+def test_a_403_of_the_engine_is_no_proxy(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
+    engine = engine_that(lambda _: answer("403 Forbidden", {"message": "Address already in use"}))
+    with pytest.raises(EngineError) as caught:
+        engine.connect(NETWORK, CONTAINER, EndpointSettings(ipv4_address="198.18.0.2"))
+    assert type(caught.value) is EngineError
+    assert caught.value.status == 403
+    assert caught.value.message == (
+        "cannot connect container cccccccccccc (network aaaaaaaaaaaa): Address already in use"
+    )
+
+
+def test_a_404_of_the_engine(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
+    engine = engine_that(lambda _: answer("404 Not Found", {"message": f"No such container: {CONTAINER}"}))
+    with pytest.raises(NotFound, match="No such container"):
+        engine.inspect_container(CONTAINER)
+
+
+def test_a_404_of_something_else_does_not_mean_gone(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
+    """Else a wrong docker_host would look like a host where the container is gone."""
+    engine = engine_that(lambda _: html("404 Not Found", "<h1>Not Found</h1>"))
+    with pytest.raises(EngineUnreachable, match="something else does"):
+        engine.inspect_container(CONTAINER)
+
+
+def test_a_500_while_connecting(serve: t.Callable[[Respond], Server]) -> None:
+    with pytest.raises(EngineError, match="cannot connect to the engine: out of order") as caught:
+        DockerEngine(serve(lambda _: answer("500 Oops", {"message": "out of order"})).url, timeout=1)
+    assert caught.value.status == 500
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\x1b[2J\r\n", id="another protocol"),
+        pytest.param(b"\x00\xff\xfe\x00" * 100, id="binary"),
+        pytest.param(html("200 OK", "<h1>It works!</h1>"), id="a web server"),
+        pytest.param(answer("200 OK", {"hello": "world"}), id="another API"),
+        pytest.param(answer("200 OK", []), id="another type"),
+    ],
+)
+def test_something_else_answers(serve: t.Callable[[Respond], Server], reply: bytes) -> None:
+    with pytest.raises(EngineUnreachable, match="does not speak as a Docker engine does") as caught:
+        DockerEngine(serve(lambda _: reply).url, timeout=1)
+    assert "docker_host" in caught.value.remedy
+    assert caught.value.message.isprintable()
+
+
+def test_an_unknown_kind_of_address() -> None:
+    with pytest.raises(EngineError, match="Invalid bind address"):
+        DockerEngine("carrier-pigeon://roof")
+
+
+def test_an_engine_too_old_for_the_sdk(serve: t.Callable[[Respond], Server]) -> None:
+    with pytest.raises(EngineError, match="API versions below"):
+        DockerEngine(serve(lambda _: answer("200 OK", {**VERSION, "ApiVersion": "1.12"})).url, timeout=1)
+
+
+def test_missing_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    with pytest.raises(SdkMissing, match="docker SDK") as caught:
+        DockerEngine()
+    assert "python3-docker" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("network", "container"), [("", CONTAINER), (NETWORK, "")])
+def test_an_empty_name_is_not_a_missing_network(
+    engine_that: t.Callable[[Respond], DockerEngine], network: str, container: str
+) -> None:
+    """A container that never started has no network ids (C); the engine would answer 404 to an empty one."""
+    engine = engine_that(lambda _: answer("404 Not Found", {"message": "network disconnect not found"}))
+    calls: tuple[t.Callable[[], None], ...] = (
+        lambda: engine.disconnect(network, container),
+        lambda: engine.connect(network, container, EndpointSettings()),
+    )
+    for call in calls:
+        with pytest.raises(EngineError) as caught:
+            call()
+        assert not isinstance(caught.value, NotFound)
+
+
+def test_the_error_being_handled_is_not_the_cause(
+    engine_that: t.Callable[[Respond], DockerEngine], directory: pathlib.Path
+) -> None:
+    """Reading back after a timeout: a refused connection is no second timeout."""
+    engine = engine_that(lambda _: None)
+
+    def read_back() -> None:
+        try:
+            engine.pause(CONTAINER)
+        except EngineTimeout:
+            (directory / "docker.sock").unlink()
+            engine.inspect_container(CONTAINER)
+
+    with pytest.raises(EngineUnreachable, match="does not run"):
+        read_back()
+
+
+def test_every_call_raises_typed_errors_alone(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
+    engine = engine_that(lambda _: answer("500 Oops", {"message": "out of order"}))
+    calls: tuple[t.Callable[[], object], ...] = (
+        engine.version,
+        engine.list_containers,
+        lambda: engine.inspect_container(CONTAINER),
+        lambda: engine.inspect_network(NETWORK),
+        lambda: engine.pause(CONTAINER),
+        lambda: engine.unpause(CONTAINER),
+        lambda: engine.stop(CONTAINER, 0),
+        lambda: engine.start(CONTAINER),
+        lambda: engine.set_restart_policy(CONTAINER, "no", 0),
+        lambda: engine.disconnect(NETWORK, CONTAINER),
+        lambda: engine.connect(NETWORK, CONTAINER, EndpointSettings()),
+    )
+    for call in calls:
+        with pytest.raises(EngineError, match=r"cannot .*: out of order") as caught:
+            call()
+        assert caught.value.status == 500

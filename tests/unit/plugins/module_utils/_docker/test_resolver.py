@@ -1,0 +1,185 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which container is meant: exactly one, or a reason why none."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineTimeout
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import (
+    CLOCK_TOLERANCE,
+    ResolutionError,
+    Resolver,
+)
+from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+
+ID = "0123456789ab" + "c" * 52
+CREATED = datetime.datetime(2026, 1, 1, 12, 0, tzinfo=datetime.UTC)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    engine = FakeEngine()
+    engine.add_container("web", container_id=ID, image="nginx:1", labels={"env": "prod"}, created=CREATED)
+    engine.add_container("bystander")
+    return engine
+
+
+def kind_of(error: pytest.ExceptionInfo[ResolutionError]) -> str:
+    assert error.value.message
+    assert error.value.remedy or error.value.kind == "not_found"
+    return error.value.kind
+
+
+@pytest.mark.parametrize("length", [12, 24, 31, 64])
+def test_by_id(engine: FakeEngine, length: int) -> None:
+    container = Resolver(engine).by_id(ID[:length])
+    assert (container.id, container.name, container.images) == (ID, "web", ("nginx:1",))
+    assert container.labels == {"env": "prod"}
+    assert container.created == CREATED
+
+
+def test_one_list_and_one_inspect_by_the_full_id_serve_all_questions(engine: FakeEngine) -> None:
+    resolver = Resolver(engine)
+    resolver.by_id(ID[:12])
+    resolver.by_name("web")
+    assert engine.calls == [
+        ("list_containers", ()),
+        ("inspect_container", (ID,)),
+    ]
+
+
+def test_by_id_of_none(engine: FakeEngine) -> None:
+    with pytest.raises(ResolutionError, match="no container on this host has the id ffffffffffff") as caught:
+        Resolver(engine).by_id("f" * 12)
+    assert kind_of(caught) == "not_found"
+
+
+def test_by_id_of_two(engine: FakeEngine) -> None:
+    engine.add_container("twin", container_id=ID[:12] + "d" * 52)
+    with pytest.raises(ResolutionError, match="2 containers match the id") as caught:
+        Resolver(engine).by_id(ID[:12])
+    assert kind_of(caught) == "ambiguous"
+    assert "web" in caught.value.message
+    assert "twin" in caught.value.message
+    assert Resolver(engine).by_id(ID[:13]).name == "web"
+
+
+@pytest.mark.parametrize("state", ["created", "running", "paused", "restarting", "exited"])
+def test_a_container_in_any_state_is_found(state: str) -> None:
+    engine = FakeEngine()
+    container = engine.add_container("web", state=state, restart_policy=("always", 0))
+    assert Resolver(engine).by_name("web").id == container
+
+
+def test_a11_a_container_named_like_the_id_of_another(engine: FakeEngine) -> None:
+    """A11: the engine's own look-up would take the impostor; an id means the container of that id."""
+    impostor = engine.add_container(ID[:12])
+    assert engine.inspect_container(ID[:12])["Id"] == impostor
+    assert Resolver(engine).by_id(ID[:12]).id == ID
+    assert Resolver(engine).by_name(ID[:12]).id == impostor
+
+
+def test_a11_a_person_who_gives_that_reference_has_to_choose(engine: FakeEngine) -> None:
+    engine.add_container(ID[:12])
+    with pytest.raises(ResolutionError) as caught:
+        Resolver(engine).by_reference(ID[:12])
+    assert kind_of(caught) == "ambiguous"
+    assert Resolver(engine).by_reference(ID).name == "web"
+
+
+def test_a_name_like_an_id_of_a_container_that_is_gone(engine: FakeEngine) -> None:
+    """An alert about a container that is gone must not hit the one that took its id as a name."""
+    engine.add_container("f" * 12)
+    with pytest.raises(ResolutionError) as caught:
+        Resolver(engine).by_id("f" * 12)
+    assert kind_of(caught) == "not_found"
+
+
+def test_by_name_is_exact(engine: FakeEngine) -> None:
+    engine.add_container("web-canary")
+    assert Resolver(engine).by_name("web").id == ID
+    for name in ("we", "WEB", "web-"):
+        with pytest.raises(ResolutionError) as caught:
+            Resolver(engine).by_name(name)
+        assert kind_of(caught) == "not_found"
+
+
+def test_by_name_does_not_match_the_name_of_a_legacy_link() -> None:
+    """C: a linked container is listed under /other/alias too."""
+    engine = FakeEngine()
+    database = engine.add_container("db", link_names=["/shop/database"])
+    engine.add_container("database")
+    assert Resolver(engine).by_name("database").id != database
+    assert Resolver(engine).by_name("db").id == database
+
+
+def test_a_name_taken_over_after_the_alert_is_stale(engine: FakeEngine) -> None:
+    seen_at = CREATED - CLOCK_TOLERANCE - datetime.timedelta(microseconds=1)
+    with pytest.raises(ResolutionError, match="created after the alert") as caught:
+        Resolver(engine).by_name("web", seen_at)
+    assert kind_of(caught) == "stale"
+
+
+@pytest.mark.parametrize("ahead", [-CLOCK_TOLERANCE, datetime.timedelta(0), datetime.timedelta(days=1)])
+def test_a_name_seen_since_its_creation_is_not_stale(engine: FakeEngine, ahead: datetime.timedelta) -> None:
+    assert Resolver(engine).by_name("web", CREATED + ahead).id == ID
+
+
+def test_a_restart_makes_no_name_stale(engine: FakeEngine) -> None:
+    """The same container started again is still the one that was seen."""
+    engine.stop(ID, 0)
+    engine.start(ID)
+    assert Resolver(engine).by_name("web", CREATED).id == ID
+
+
+def test_removed_just_now(engine: FakeEngine) -> None:
+    engine.before("inspect_container", lambda: engine.remove_container(ID))
+    with pytest.raises(ResolutionError, match="was removed just now") as caught:
+        Resolver(engine).by_id(ID)
+    assert kind_of(caught) == "not_found"
+
+
+def test_removed_and_its_id_taken_as_a_name_just_now(engine: FakeEngine) -> None:
+    """A11: between list and inspect the container goes and another takes its full id for a name."""
+
+    def swap() -> None:
+        engine.remove_container(ID)
+        engine.add_container(ID)
+
+    engine.before("inspect_container", swap)
+    with pytest.raises(ResolutionError) as caught:
+        Resolver(engine).by_id(ID)
+    assert kind_of(caught) == "not_found"
+
+
+def test_errors_of_the_engine_pass(engine: FakeEngine) -> None:
+    engine.fail_next("list_containers", EngineTimeout("no answer"))
+    with pytest.raises(EngineTimeout):
+        Resolver(engine).by_id(ID)
+
+
+def test_by_reference(engine: FakeEngine) -> None:
+    for reference in (ID, ID[:12], "web", "/web"):
+        assert Resolver(engine).by_reference(reference).id == ID
+
+
+@pytest.mark.parametrize("reference", ["", "x", "-web", "web; rm -rf /", "../web", "{{ web }}", "web\n", "a" * 300])
+def test_by_reference_of_what_is_no_name(engine: FakeEngine, reference: str) -> None:
+    with pytest.raises(ResolutionError) as caught:
+        Resolver(engine).by_reference(reference)
+    assert kind_of(caught) == "invalid_container"
+    assert engine.calls == []
+    assert caught.value.message.isprintable()
+
+
+def test_a_moved_tag_gives_both_references() -> None:
+    """C: when a tag moved, the list shows a sha256 and Config.Image keeps the tag: match both."""
+    engine = FakeEngine()
+    engine.add_container("web", image="nginx:1", listed_image="sha256:abc")
+    assert Resolver(engine).by_name("web").images == ("nginx:1", "sha256:abc")

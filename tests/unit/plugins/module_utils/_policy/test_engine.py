@@ -1,0 +1,202 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import (
+    CACHE_SIZE,
+    NEAREST_MISSES,
+    PolicyEngine,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy, TargetFilter
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils._policy.strategies import (
+    alerts,
+    containers,
+    policy_sets,
+)
+
+ALERT = Alert(id="a", trace_id="t", source="falco", rule="Shell", severity=Severity.HIGH, received_at="", tags=("x",))
+WEB = Container(id="0" * 64, name="web-1", images=("nginx",), labels={"env": "prod"})
+
+
+def engine_of(*policies: dict[str, t.Any], **protect: list[str]) -> PolicyEngine:
+    actions = {"actions": [{"type": "pause"}]}
+    made = [Policy.from_dict({**actions, **policy}) for policy in policies]
+    return PolicyEngine(PolicySet.of(made, TargetFilter.from_dict(protect)))
+
+
+def answers(policy: Policy, alert: Alert, target: Container) -> bool:
+    """The plain reading of a policy."""
+    conditions = policy.alert_conditions(alert) + policy.target_conditions(target)
+    return policy.enabled and all(condition.met for condition in conditions)
+
+
+def decided(engine: PolicyEngine, alert: Alert = ALERT, target: Container = WEB) -> str | None:
+    policy = engine.decide(alert, target)
+    return policy.id if policy else None
+
+
+@settings(max_examples=250)
+@given(policy_sets(30), st.lists(st.tuples(alerts, containers), min_size=1, max_size=8))
+def test_the_engine_decides_as_the_plain_reading_of_the_policies(
+    policy_set: PolicySet, questions: list[tuple[Alert, Container]]
+) -> None:
+    engine = PolicyEngine(policy_set)
+    for alert, target in questions * 2:  # the second time from the caches
+        plain = next((policy for policy in policy_set.policies if answers(policy, alert, target)), None)
+        assert engine.decide(alert, target) == plain
+        wanted = any(
+            policy.enabled and all(condition.met for condition in policy.alert_conditions(alert))
+            for policy in policy_set.policies
+        )
+        assert engine.wants(alert) == wanted
+        assert bool(engine.protection(target)) == any(
+            condition.met for condition in policy_set.protect.conditions(target)
+        )
+
+
+@given(policy_sets(10), alerts, st.none() | containers)
+def test_nearest_misses_are_those_with_the_fewest_unmet_conditions(
+    policy_set: PolicySet, alert: Alert, target: Container | None
+) -> None:
+    misses = PolicyEngine(policy_set).nearest_misses(alert, target)
+    unmet_of = {
+        policy: [
+            condition
+            for condition in policy.alert_conditions(alert) + (policy.target_conditions(target) if target else [])
+            if not condition.met
+        ]
+        for policy in policy_set.policies
+        if policy.enabled
+    }
+    assert all(unmet_of[policy] == unmet for policy, unmet in misses)
+    counts = sorted(len(unmet) for unmet in unmet_of.values() if unmet)
+    assert [len(unmet) for _policy, unmet in misses] == counts[:NEAREST_MISSES]
+
+
+def test_the_first_policy_that_matches_wins() -> None:
+    policies = [
+        {"id": "late", "priority": 2},
+        {"id": "b", "priority": 1},
+        {"id": "a", "priority": 1, "rules": ["Other"]},
+    ]
+    assert decided(engine_of(*policies)) == "b"
+    assert decided(engine_of(*policies), dataclasses.replace(ALERT, rule="Other")) == "a"
+
+
+@pytest.mark.parametrize("number", [1, 63, 64, 65, 1000])
+def test_the_last_of_many_policies_is_found(number: int) -> None:
+    policies = [{"id": f"p{index:04}", "rules": [f"Rule {index}"]} for index in range(number)]
+    alert = dataclasses.replace(ALERT, rule=f"Rule {number - 1}")
+    assert decided(engine_of(*policies), alert) == f"p{number - 1:04}"
+
+
+def test_an_empty_set_wants_nothing() -> None:
+    engine = engine_of()
+    assert not engine.wants(ALERT)
+    assert decided(engine) is None
+    assert engine.protection(WEB) is None
+    assert engine.nearest_misses(ALERT, WEB) == []
+
+
+def test_a_disabled_policy_is_as_good_as_none() -> None:
+    engine = engine_of({"id": "off", "enabled": False, "priority": 0}, {"id": "on", "sources": ["wazuh"]})
+    assert not engine.wants(ALERT)
+    assert decided(engine) is None
+    assert [policy.id for policy, _unmet in engine.nearest_misses(ALERT, WEB)] == ["on"]
+
+
+def test_a_policy_in_audit_mode_answers_too() -> None:
+    assert decided(engine_of({"id": "look", "mode": "audit", "priority": 0}, {"id": "act"})) == "look"
+
+
+def test_an_alert_is_wanted_whatever_container_it_is_about() -> None:
+    engine = engine_of({"id": "p", "target_filter": {"container_names": ["db"]}})
+    assert engine.wants(ALERT)
+    assert decided(engine) is None
+
+
+@pytest.mark.parametrize(
+    ("protect", "field"),
+    [
+        ({"container_names": ["web-*"]}, "container_names"),
+        ({"image_patterns": ["nginx:latest"]}, "image_patterns"),
+        ({"labels": ["env=p*"]}, "labels"),
+        ({"container_names": ["db"], "labels": ["env"]}, "labels"),
+    ],
+)
+def test_one_match_is_enough_to_protect(protect: dict[str, list[str]], field: str) -> None:
+    condition = engine_of(**protect).protection(WEB)
+    assert condition is not None
+    assert condition.field == field
+
+
+def test_what_matches_nothing_protected_is_not_protected() -> None:
+    assert engine_of(container_names=["db"], image_patterns=["redis*"], labels=["env=dev"]).protection(WEB) is None
+
+
+def test_protection_does_not_keep_a_policy_from_answering() -> None:
+    assert decided(engine_of({"id": "p"}, container_names=["*"])) == "p"
+
+
+def test_nearest_misses_name_what_was_not_met() -> None:
+    engine = engine_of(
+        {"id": "far", "severity_threshold": "critical", "sources": ["wazuh"], "tags": ["y"]},
+        {"id": "near", "rules": ["Shell"], "target_filter": {"labels": ["env=dev"]}},
+        {"id": "excluded", "target_filter": {"exclude": {"container_names": ["web-*"]}}},
+        {"id": "farther", "severity_threshold": "critical", "sources": ["a"], "tags": ["y"], "rules": ["b"]},
+    )
+    assert [
+        (policy.id, [str(condition) for condition in unmet]) for policy, unmet in engine.nearest_misses(ALERT, WEB)
+    ] == [
+        ("excluded", ["exclude.container_names [web-*] does not match [web-1]"]),
+        ("near", ["labels [env=dev] does not match [env=prod]"]),
+        (
+            "far",
+            [
+                "severity_threshold critical does not match high",
+                "sources [wazuh] does not match [falco]",
+                "tags [y] does not match [x]",
+            ],
+        ),
+    ]
+
+
+def test_without_a_container_only_the_alert_is_compared() -> None:
+    engine = engine_of({"id": "p", "rules": ["Other"], "target_filter": {"container_names": ["db"]}})
+    ((_policy, unmet),) = engine.nearest_misses(ALERT, None)
+    assert [condition.field for condition in unmet] == ["rules"]
+
+
+def test_the_caches_stay_bounded_and_right() -> None:
+    engine = engine_of(
+        {"id": "odd", "rules": ["*1"]}, {"id": "web", "rules": ["*2"], "target_filter": {"labels": ["n=*0"]}}
+    )
+    sizes = []
+    for number in range(3 * CACHE_SIZE):
+        alert = dataclasses.replace(ALERT, rule=str(number))
+        target = dataclasses.replace(WEB, labels={"n": str(number // 10)})
+        expected = {1: "odd", 2: "web" if number // 10 % 10 == 0 else None}.get(number % 10)
+        assert decided(engine, alert, target) == expected
+        sizes.append((len(engine._alert_masks), len(engine._target_masks)))
+    assert max(size for size, _size in sizes) == CACHE_SIZE
+    assert max(size for _size, size in sizes) <= CACHE_SIZE
+
+
+def test_the_cache_of_containers_stays_bounded() -> None:
+    engine = engine_of({"id": "p", "target_filter": {"container_names": ["c*9"]}})
+    found = [decided(engine, ALERT, dataclasses.replace(WEB, name=f"c{number}")) for number in range(3 * CACHE_SIZE)]
+    assert found.count("p") == 3 * CACHE_SIZE / 10
+    assert 0 < len(engine._target_masks) <= CACHE_SIZE

@@ -1,0 +1,213 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy, TargetFilter
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils._policy.strategies import (
+    policy_sets,
+    sets_of_policy_dicts,
+)
+
+SHELLS: dict[str, t.Any] = {
+    "id": "shells",
+    "priority": 10,
+    "severity_threshold": "high",
+    "rules": ["Terminal*"],
+    "target_filter": {"labels": ["env=prod"], "exclude": {"container_names": ["canary"]}},
+    "actions": [{"type": "pause"}],
+}
+STOP: dict[str, t.Any] = {"id": "stop", "mode": "audit", "action": {"type": "stop", "grace": 10}}
+
+
+def compiled(*policies: dict[str, t.Any], **protect: list[str]) -> PolicySet:
+    return PolicySet.of(map(Policy.from_dict, policies), TargetFilter.from_dict(protect))
+
+
+SET = compiled(SHELLS, STOP, container_names=["falco"])
+
+
+def damage(text: str) -> PolicyError:
+    with pytest.raises(PolicyError) as caught:
+        PolicySet.from_json(text, "/etc/set.json")
+    assert caught.value.kind == "policy_set_damaged"
+    assert "/etc/set.json" in caught.value.message
+    assert caught.value.remedy == "Deploy the policy set again"
+    return caught.value
+
+
+def loaded(text: str) -> PolicySet | str:
+    """The set, or the kind of the error."""
+    try:
+        return PolicySet.from_json(text, "here")
+    except PolicyError as error:
+        return error.kind
+
+
+def edited(edit: t.Callable[[dict[str, t.Any]], object]) -> str:
+    content = json.loads(SET.to_json())
+    edit(content)
+    return json.dumps(content)
+
+
+def test_policies_are_asked_by_priority_and_then_by_id() -> None:
+    policies = [
+        {**STOP, "id": name, "priority": priority} for name, priority in (("c", 1), ("a", 2), ("b", 2), ("z", 0))
+    ]
+    assert [policy.id for policy in compiled(*policies).policies] == ["z", "c", "a", "b"]
+
+
+@given(sets_of_policy_dicts(8), st.randoms(use_true_random=False))
+def test_set_and_digest_do_not_depend_on_the_order(policies: list[dict[str, t.Any]], random: t.Any) -> None:
+    first = compiled(*policies, container_names=["b", "a", "b"])
+    random.shuffle(policies)
+    second = compiled(*policies, container_names=["a", "b"])
+    assert (first, first.digest, first.to_json()) == (second, second.digest, second.to_json())
+
+
+@given(policy_sets(8))
+def test_the_deployed_form_is_read_back_to_an_equal_set(policy_set: PolicySet) -> None:
+    text = policy_set.to_json()
+    again = PolicySet.from_json(text, "here")
+    assert (again, again.digest, again.to_json()) == (policy_set, policy_set.digest, text)
+
+
+def test_the_deployed_form_is_one_line_of_ascii() -> None:
+    text = compiled({**STOP, "name": "Größe\n\U0001f433"}).to_json()
+    assert text.isascii()
+    assert text.count("\n") == 1
+    assert PolicySet.from_json(text, "here").policies[0].name == "Größe\n\U0001f433"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "shells2"},
+        {"name": "other"},
+        {"description": "other"},
+        {"enabled": False},
+        {"priority": 11},
+        {"mode": "audit"},
+        {"severity_threshold": "low"},
+        {"sources": ["falco"]},
+        {"rules": []},
+        {"tags": ["x"]},
+        {"target_filter": {}},
+        {"target_filter": {"labels": ["env=prod"]}},
+        {"actions": [{"type": "stop"}]},
+    ],
+)
+def test_everything_in_a_policy_counts_for_the_digest(change: dict[str, t.Any]) -> None:
+    assert compiled(SHELLS).digest != compiled({**SHELLS, **change}).digest
+
+
+def test_what_is_protected_counts_for_the_digest() -> None:
+    assert compiled(SHELLS).digest != compiled(SHELLS, labels=["x"]).digest != compiled(SHELLS, labels=["y"]).digest
+
+
+def test_an_id_may_stand_for_one_policy_only() -> None:
+    with pytest.raises(PolicyError, match="more than one policy has the id shells, stop") as caught:
+        compiled(SHELLS, STOP, {**SHELLS, "priority": 1}, {**STOP, "mode": "enforce"})
+    assert caught.value.kind == "policies_invalid"
+
+
+def test_any_change_of_one_character_is_harmless_or_found() -> None:
+    text = SET.to_json()
+    results = {
+        loaded(text[:place] + character + text[place + 1 :])
+        for place in range(len(text))
+        for character in '0179eExX-."\\,:[]{} \n\x00é'
+    }
+    assert results == {SET, "policy_set_damaged"}
+
+
+@given(st.data())
+def test_any_part_cut_out_or_put_in_is_harmless_or_found(data: st.DataObject) -> None:
+    text = SET.to_json()
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    assert loaded(text[:start] + data.draw(st.text(max_size=5)) + text[end:]) in (SET, "policy_set_damaged")
+
+
+def test_a_truncated_file_is_found() -> None:
+    text = SET.to_json()
+    for length in range(len(text) - 1):
+        damage(text[:length])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "7",
+        '"format"',
+        "{}",
+        "\ufeff{}",
+        "id: yaml",
+        '{"format": 1}',
+        "[" * 100_000,
+        '{"format": 1, "policies": 3, "protect": {}, "digest": ""}',
+        '{"format": 1, "policies": {"a": 1}, "protect": {}, "digest": ""}',
+        '{"format": 1, "policies": [], "protect": [], "digest": ""}',
+        '{"format": 1, "policies": [], "protect": {"labels": [1, "a"]}, "digest": ""}',
+        '{"format": 1, "policies": [], "protect": {"labels": 1}, "digest": ""}',
+        pytest.param('{"format": %s}' % ("9" * 5000), id="huge number"),
+    ],
+)
+def test_what_is_no_policy_set_is_found(text: str) -> None:
+    damage(text)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
+def test_another_format_is_named(version: object) -> None:
+    message = damage(edited(lambda content: content.update(format=version))).message
+    assert message == f"/etc/set.json has format {version!r}; this version of the collection reads 1"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda content: content["policies"].pop(),
+        lambda content: content["policies"][0].update(severity_threshold="hihg"),
+        lambda content: content["policies"][0].update(severity_threshold=3),
+        lambda content: content["policies"][0].update(priority="10"),
+        lambda content: content["policies"][0].update(priority=10.0),
+        lambda content: content["policies"][0].update(priority=float("inf")),
+        lambda content: content["policies"][0].update(actions=[]),
+        lambda content: content["policies"][0].update(actions=[{"type": "stop"}]),
+        lambda content: content["policies"][0].update(actions=7),
+        lambda content: content["policies"][0].update(id=["a"]),
+        lambda content: content["policies"][0].update(target_filter=[1]),
+        lambda content: content["policies"][0].update(enabled=1),
+        lambda content: content["policies"][1].update(id="shells"),
+        lambda content: content["policies"].append(content["policies"][0]),
+        lambda content: content["protect"].clear(),
+        lambda content: content.pop("digest"),
+        lambda content: content.update(digest=None),
+        lambda content: content.update(digest=content["digest"].upper()),
+    ],
+)
+def test_a_tampered_file_is_found(edit: t.Callable[[dict[str, t.Any]], object]) -> None:
+    damage(edited(edit))
+
+
+@pytest.mark.parametrize("depth", [100, 1_000, 5_000, 20_000, 100_000])
+def test_deep_nesting_inside_a_policy_is_found(depth: int) -> None:
+    damage(SET.to_json().replace('"Terminal*"', "[" * depth + "]" * depth))
+
+
+def test_what_json_leaves_free_does_not_matter() -> None:
+    content = json.loads(SET.to_json())
+    assert PolicySet.from_json(json.dumps(dict(reversed(content.items())), indent=2), "here") == SET
