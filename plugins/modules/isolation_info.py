@@ -83,6 +83,21 @@ agree:
   description: Whether journal and engine agree on all isolations.
   type: bool
   returned: success
+cut_off_by_others:
+  description: Containers that the engine shows as cut off and the journal does not know, once for each way.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    id:
+      description: Full id.
+      type: str
+    name:
+      description: Name without the slash.
+      type: str
+    how:
+      description: V(paused) or V(no network).
+      type: str
 action_log:
   description: Whether the action log is whole.
   type: dict

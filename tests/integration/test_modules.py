@@ -125,7 +125,10 @@ def test_somebody_who_undoes_an_isolation_is_reported_and_repaired(
 ) -> None:
     ansible.isolation(target)
     docker_world.engine.unpause(target)
+    other = docker_world.make_container("other", state="paused")
     info = ansible.module("isolation_info", state_dir=str(ansible.state_dir))
+    assert {"id": other, "name": docker_world.name("other"), "how": "paused"} in info["cut_off_by_others"]
+    assert target not in {container["id"] for container in info["cut_off_by_others"]}
     assert info["agree"] is False
     assert info["isolations"][0]["findings"] == ["it is not paused"]
     repaired = ansible.isolation(target)

@@ -44,8 +44,8 @@ def argument_spec() -> common.Spec:
 
 def main() -> None:
     """Entry point."""
-    # no_log keeps whole batches of alerts, each with its raw message, out of the system log of the host. It hides nothing
-    # in the result.
+    # no_log keeps whole batches of alerts, each with its raw message, out of the system log of the host. It hides
+    # nothing in the result.
     common.run(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True, no_log=True), respond)
 
 

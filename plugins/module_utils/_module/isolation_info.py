@@ -11,6 +11,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import (
@@ -18,6 +19,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Entry,
     Journal,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import NO_NETWORK
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 
@@ -37,14 +39,36 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
     state_dir = common.state_dir_of(module.params)
     journal = Journal(state_dir)
     entries = journal.entries()
-    isolator = Isolator(common.engine_of(module.params), journal)
+    engine = common.engine_of(module.params)
+    isolator = Isolator(engine, journal)
     isolations = [_compared(isolator, entry) for entry in entries]
+    recorded = {entry.snapshot.id for entry in entries}
     return {
         "changed": False,
         "isolations": isolations,
         "agree": all(isolation["agree"] for isolation in isolations),
+        "cut_off_by_others": [
+            {"id": summary["Id"], "name": name_of(summary), "how": how}
+            for summary in engine.list_containers()
+            for how in _cut_off(summary)
+            if summary["Id"] not in recorded
+        ],
         "action_log": ActionLog(state_dir).verify(),
     }
+
+
+def _cut_off(summary: dict[str, t.Any]) -> list[str]:
+    """In which ways a container looks isolated to the engine."""
+    mode = summary["HostConfig"]["NetworkMode"]
+    # Host and sidecar containers have no networks of their own, and are not cut off for that.
+    shares = mode in ("host", NO_NETWORK) or mode.startswith("container:")
+    ways = {
+        "paused": summary["State"] == "paused",
+        "no network": summary["State"] in ("running", "paused")
+        and not shares
+        and not summary["NetworkSettings"]["Networks"],
+    }
+    return [way for way, is_so in ways.items() if is_so]
 
 
 def _compared(isolator: Isolator, entry: Entry) -> dict[str, t.Any]:
