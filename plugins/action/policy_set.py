@@ -13,12 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-
-try:
-    from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.load import load_policies
-except ImportError as error:
-    load_policies = None
-    IMPORT_ERROR = str(error)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.load import load_policies
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no type information
@@ -31,15 +26,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         warnings = []
         # Without src, or with options that do not exist, the module's own argument spec has the best message.
         if arguments.get("src"):
-            if load_policies is None:
-                return _failed(
-                    result,
-                    GuardError(
-                        f"the controller cannot read policies: {IMPORT_ERROR}",
-                        kind="dependency_missing",
-                        remedy="Install jsonschema and PyYAML for the Python that runs ansible-playbook",
-                    ),
-                )
             try:
                 loaded = load_policies(pathlib.Path(self._find_needle("files", arguments["src"])))
             except AnsibleError as error:

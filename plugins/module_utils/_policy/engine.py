@@ -36,9 +36,9 @@ class PolicyEngine:
         self._policies = [policy for policy in policy_set.policies if policy.enabled]
         everything = (1 << len(self._policies)) - 1
         self._by_severity = dict.fromkeys(Severity, 0)
-        self._sources, self._rules, self._tags = (_Dimension(everything) for _ in range(3))
-        self._names, self._images, self._labels = (_Dimension(everything) for _ in range(3))
-        self._excluded_names, self._excluded_images, self._excluded_labels = (_Dimension(0) for _ in range(3))
+        self._sources, self._rules, self._tags = (_Dimension(everything) for _dimension in range(3))
+        self._names, self._images, self._labels = (_Dimension(everything) for _dimension in range(3))
+        self._excluded_names, self._excluded_images, self._excluded_labels = (_Dimension(0) for _dimension in range(3))
         for index, policy in enumerate(self._policies):
             bit = 1 << index
             for severity in Severity:

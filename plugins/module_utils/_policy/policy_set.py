@@ -11,6 +11,7 @@ import hashlib
 import json
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
     NO_FILTER,
@@ -20,7 +21,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 
 FORMAT = 1
 """Version of the deployed file."""
-_DAMAGED = "Deploy the policy set again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,26 +68,24 @@ class PolicySet:
         """
         try:
             content = json.loads(text)
-            if content["format"] != FORMAT:
-                raise PolicyError(
-                    f"{origin} has format {content['format']!r}; this version of the collection reads {FORMAT}",
-                    kind="policy_set_damaged",
-                    remedy=_DAMAGED,
-                )
+            version = content["format"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _damaged(f"{origin} is not a deployed policy set ({error!r})") from error
+        if version != FORMAT:
+            raise _damaged(f"{origin} has format {version!r}; this version of the collection reads {FORMAT}")
+        try:
             policies = [Policy.from_dict(policy) for policy in content["policies"]]
             loaded = cls.of(policies, TargetFilter.from_dict(content["protect"]))
-            digest = content["digest"]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise PolicyError(
-                f"{origin} is not a deployed policy set ({error!r})", kind="policy_set_damaged", remedy=_DAMAGED
-            ) from error
-        if digest != loaded.digest:
-            raise PolicyError(
-                f"{origin} was changed after it was deployed: its digest does not fit its content",
-                kind="policy_set_damaged",
-                remedy=_DAMAGED,
-            )
+            intact = content["digest"] == loaded.digest
+        except (GuardError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise _damaged(f"{origin} is not a deployed policy set ({error!r})") from error
+        if not intact:
+            raise _damaged(f"{origin} was changed after it was deployed: its digest does not fit its content")
         return loaded
+
+
+def _damaged(message: str) -> PolicyError:
+    return PolicyError(message, kind="policy_set_damaged", remedy="Deploy the policy set again")
 
 
 def _canonical(value: object) -> bytes:

@@ -34,7 +34,13 @@ _FILTER_LISTS = {
     "image_patterns": _globs("Globs for the image reference as given, or in its short form.", 0),
     "labels": {
         **_globs("Labels: key, or key=glob.", 0),
-        "items": {"type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[^=]"},
+        "items": {
+            "description": "key, or key=glob.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 512,
+            "pattern": "^[^=]",
+        },
     },
 }
 
@@ -44,6 +50,17 @@ _FILTER: dict[str, t.Any] = {
     "additionalProperties": False,
     "properties": _FILTER_LISTS,
 }
+
+
+def _only_for(action_type: str, option: str) -> dict[str, t.Any]:
+    # A misspelt type is a problem of its own, and says nothing about the options.
+    others = [other for other in ACTION_TYPES if other != action_type]
+    return {
+        "if": {"required": ["type"], "properties": {"type": {"enum": others}}},
+        # The same as false, of which the validator would not say where it is.
+        "then": {"properties": {option: {"not": {}}}},
+    }
+
 
 _ACTION: dict[str, t.Any] = {
     "type": "object",
@@ -59,13 +76,7 @@ _ACTION: dict[str, t.Any] = {
             "maximum": MAX_GRACE,
         },
     },
-    "allOf": [
-        {
-            "if": {"properties": {"type": {"not": {"const": "network_disconnect"}}}},
-            "then": {"properties": {"networks": False}},
-        },
-        {"if": {"properties": {"type": {"not": {"const": "stop"}}}}, "then": {"properties": {"grace": False}}},
-    ],
+    "allOf": [_only_for("network_disconnect", "networks"), _only_for("stop", "grace")],
 }
 
 POLICY: dict[str, t.Any] = {
@@ -76,9 +87,10 @@ POLICY: dict[str, t.Any] = {
     "oneOf": [{"required": ["actions"]}, {"required": ["action"]}],
     "properties": {
         "id": {
-            "description": "Unique in the set.",
+            "description": "Unique in the set: up to 128 letters, digits and any of . _ - after a letter or a digit.",
             "type": "string",
-            "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$",
+            # In Python $ alone would let a newline follow.
+            "pattern": r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$(?!\n)",
         },
         "name": {"description": "For people. Default: the id.", "type": "string", "maxLength": 256},
         "description": {"description": "For people.", "type": "string", "maxLength": 4096},
@@ -99,8 +111,14 @@ POLICY: dict[str, t.Any] = {
             "description": "Containers that the policy may reach. Every list that is not empty must match.",
             "properties": {**_FILTER_LISTS, "exclude": _FILTER},
         },
-        "action": _ACTION,
-        "actions": {"type": "array", "minItems": 1, "maxItems": len(ACTION_TYPES), "items": _ACTION},
+        "action": {**_ACTION, "description": "What is done, where it is one thing."},
+        "actions": {
+            "description": "What is done. Give this or action.",
+            "type": "array",
+            "minItems": 1,
+            "maxItems": len(ACTION_TYPES),
+            "items": _ACTION,
+        },
     },
 }
 
@@ -109,8 +127,14 @@ POLICY_FILE: dict[str, t.Any] = {
     "title": "container_guard policy file",
     "type": "object",
     "additionalProperties": False,
+    "minProperties": 1,
     "properties": {
-        "policies": {"type": "array", "maxItems": MAX_POLICIES, "items": POLICY},
+        "policies": {
+            "description": "Policies, in any order.",
+            "type": "array",
+            "maxItems": MAX_POLICIES,
+            "items": POLICY,
+        },
         "protect": {**_FILTER, "description": "Containers that are never isolated, whatever a policy says."},
     },
 }

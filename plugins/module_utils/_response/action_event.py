@@ -31,6 +31,7 @@ class ActionEvent:
         steps: what was done.
         before, after: the state of the container, or empty.
         error: kind, message and remedy, or None.
+        warnings: what the reader should know although it worked.
         reasons: why, for people.
         timeline: C(accepted), C(decided), C(acted) and C(verified), RFC 3339, as far as they were reached.
         repeat_of: id of the event that acted for another alert of the same batch on the same container, or empty.

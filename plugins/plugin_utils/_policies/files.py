@@ -14,10 +14,15 @@ import typing as t
 
 import yaml
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text as texts
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.findings import Finding
 
 MAX_FILE_SIZE = 10 * 1024 * 1024
 """Largest policy file, in bytes."""
+MAX_DEPTH = 32
+"""Most levels of lists and mappings in each other; a policy has six."""
+MAX_NUMBER = 2**53
+"""Largest integer: up to here all readers of JSON agree."""
 # Files that commonly stand beside policies; any other unknown suffix may be a misspelt one, and is warned of.
 _NOT_POLICIES = (".md", ".txt", ".rst", "")
 
@@ -46,18 +51,19 @@ def read_policy_files(source: pathlib.Path) -> tuple[list[PolicyFile], list[Find
         root, paths = source, sorted(path for path in source.iterdir() if not path.name.startswith("."))
     files, findings = [], []
     for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            continue
+        name = texts.display(path.name)
         decode = _DECODERS.get(path.suffix.lower())
         if decode is None:
-            if path.suffix.lower() not in _NOT_POLICIES:
+            if not path.is_dir() and path.suffix.lower() not in _NOT_POLICIES:
                 hint = "policy files end in {}".format(", ".join(_DECODERS))
-                findings.append(Finding(path.name, "the file is not read", hint, level="warning"))
+                findings.append(Finding(name, "the file is not read", hint, level="warning"))
             continue
         try:
-            files.append(PolicyFile(path.name, decode(_text(path, root))))
+            content = decode(_text(path, root))
+            _check_bounds(content)
+            files.append(PolicyFile(name, content))
         except _Unreadable as error:
-            findings.append(Finding(path.name, str(error), error.hint, line=error.line))
+            findings.append(Finding(name, str(error), error.hint, line=error.line))
     return files, findings
 
 
@@ -79,6 +85,8 @@ def _text(path: pathlib.Path, root: pathlib.Path) -> str:
             data = file.read(MAX_FILE_SIZE + 1)
     except OSError as error:
         raise _Unreadable(f"cannot be read: {error.strerror}") from error
+    except RuntimeError as error:  # what resolve() makes of links in a circle before Python 3.13
+        raise _Unreadable("cannot be read: the link leads to itself") from error
     if len(data) > MAX_FILE_SIZE:
         raise _Unreadable(f"it is larger than {MAX_FILE_SIZE // 1024 // 1024} MB")
     try:
@@ -87,8 +95,24 @@ def _text(path: pathlib.Path, root: pathlib.Path) -> str:
         raise _Unreadable(f"it is not UTF-8 (at byte {error.start})") from error
 
 
+def _check_bounds(value: t.Any, depth: int = 0) -> None:
+    """Raises _Unreadable for what later steps, which print and compare it, could choke on."""
+    if isinstance(value, int) and abs(value) > MAX_NUMBER:
+        raise _Unreadable(f"a number is larger than {MAX_NUMBER}")
+    items = [*value, *value.values()] if isinstance(value, dict) else value
+    if isinstance(items, (list, tuple, set)):
+        if depth == MAX_DEPTH:
+            raise _Unreadable(f"lists and mappings are nested deeper than {MAX_DEPTH} levels")
+        for item in items:
+            _check_bounds(item, depth + 1)
+
+
 class _Loader(yaml.SafeLoader):
     """YAML without two of its traps: of a key that stands twice the last would win, and aliases can be bombs."""
+
+    # A tag such as !vault that others in this process teach the SafeLoader is none of a policy.
+    yaml_constructors: t.ClassVar[dict[str | None, t.Any]] = dict(yaml.constructor.SafeConstructor.yaml_constructors)
+    yaml_multi_constructors: t.ClassVar[dict[str | None, t.Any]] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: t.Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -100,9 +124,12 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[t.Hashable, t.Any]:
         seen = set()
         for key, _value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # refused below, like everything that cannot be a key
             if key.value in seen:
-                raise _Unreadable(f"the key {key.value} stands twice in one mapping", line=key.start_mark.line + 1)
-            seen.add(str(key.value))
+                message = f"the key {texts.display(key.value, 64)} stands twice in one mapping"
+                raise _Unreadable(message, line=key.start_mark.line + 1)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -111,9 +138,13 @@ def _yaml(text: str) -> t.Any:
         return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise _Unreadable(f"it is not YAML: {error.problem}", line=line) from error
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        raise _Unreadable(f"it is not YAML: {problem}", line=line) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _Unreadable(f"it is not YAML: {error}") from error
+        raise _Unreadable("it is not YAML: {}".format(" ".join(str(error).split()))) from error
+    except (AttributeError, LookupError, TypeError) as error:
+        # PyYAML trusts a tag: !!bool on another text is a KeyError, and so on.
+        raise _Unreadable("it is not YAML: a value does not fit its tag", "leave tags such as !!int out") from error
 
 
 def _json(text: str) -> t.Any:
@@ -129,7 +160,7 @@ def _unique(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
     found: dict[str, t.Any] = {}
     for key, value in pairs:
         if key in found:
-            raise _Unreadable(f"the key {key} stands twice in one object")
+            raise _Unreadable(f"the key {texts.display(key, 64)} stands twice in one object")
         found[key] = value
     return found
 
@@ -137,7 +168,7 @@ def _unique(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
 def _toml(text: str) -> t.Any:
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _Unreadable(f"it is not TOML: {error}") from error
 
 

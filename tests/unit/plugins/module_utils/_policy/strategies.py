@@ -38,7 +38,7 @@ target_filters = st.fixed_dictionaries(
 )
 _grace = st.integers(0, 300)
 _disconnect = st.fixed_dictionaries({"type": st.just("network_disconnect")}, optional={"networks": _some(globs)})
-_pause = st.just({"type": "pause"})
+_pause = st.fixed_dictionaries({"type": st.just("pause")})
 _stop = st.fixed_dictionaries({"type": st.just("stop")}, optional={"grace": _grace})
 _pair = st.tuples(_disconnect, _pause | _stop).map(list)
 _single = (_disconnect | _pause | _stop).map(lambda action: [action])

@@ -48,7 +48,7 @@ def decided(engine: PolicyEngine, alert: Alert = ALERT, target: Container = WEB)
     return policy.id if policy else None
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(policy_sets(30), st.lists(st.tuples(alerts, containers), min_size=1, max_size=8))
 def test_the_engine_decides_as_the_plain_reading_of_the_policies(
     policy_set: PolicySet, questions: list[tuple[Alert, Container]]
