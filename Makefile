@@ -11,7 +11,7 @@ help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: setup ## show an attack, the alert, the isolation and the release
-	@$(in_env) python tools/demo.py
+	@$(in_env) exec python tools/demo.py
 
 test: ## lint, then unit, then integration
 	@$(MAKE) lint
