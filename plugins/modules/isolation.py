@@ -39,7 +39,9 @@ options:
     description:
       - V(isolated) cuts the container off. What holds already is left alone; what somebody undid meanwhile is done
         again.
-      - V(released) gives it back as it was. A container that the guard did not isolate is left as it is.
+      - V(released) gives it back as it was. Networks that are gone, and addresses and ports that others took meanwhile,
+        are found out before anything is touched. A container that the guard did not isolate is left as it is; where it
+        is cut off nevertheless, the release is refused.
     type: str
     choices: [isolated, released]
     default: isolated
@@ -55,7 +57,8 @@ options:
         description:
           - V(pause) freezes every process. It works at once and on every running container, but the kernel still
             answers pings and TCP connects, and it does not survive a restart of the engine without live-restore.
-          - V(network_disconnect) takes the container off its networks. It survives restarts. It does not work on
+          - V(network_disconnect) takes the container off its networks. It survives restarts. Ports that the container
+            publishes stay reachable as long as it is on any network. It does not work on
             containers that use the network of the host or of another container.
           - V(stop) ends it. What it holds in memory is lost. It cannot be combined with V(pause), and is refused for
             containers that the engine removes when they end.
@@ -90,12 +93,12 @@ EXAMPLES = r"""
     container: web-1
     reason: "INC-4711: shell in the shop front end"
 
-- name: Keep it running, but take it off the public network only
+- name: Keep it running, but take it off the networks of the databases
   ironpost.container_guard.isolation:
     container: 6bc1b4be90d6
     actions:
       - type: network_disconnect
-        networks: ["public-*"]
+        networks: ["database-*"]
 
 - name: Give it back in the morning
   ironpost.container_guard.isolation:

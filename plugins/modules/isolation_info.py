@@ -79,6 +79,11 @@ isolations:
       description: What does not agree.
       type: list
       elements: str
+damaged:
+  description: Entries of the journal that cannot be read, and why.
+  type: list
+  elements: str
+  returned: success
 agree:
   description: Whether journal and engine agree on all isolations.
   type: bool

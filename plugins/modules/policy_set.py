@@ -17,6 +17,9 @@ description:
     with a digest. Hosts receive that file by an atomic rename.
   - Every problem in the directory is reported at once. Of a bad directory nothing is deployed, and what was deployed
     before stays.
+  - Policy tests in the folder C(tests) of the directory are run on the controller first. Where one fails, nothing is
+    deployed.
+  - What was deployed before is kept beside the file, with C(.previous) behind its name, and can be rolled back to.
   - Policies need no service to be reloaded; the next alert is answered by the new set.
 extends_documentation_fragment:
   - ironpost.container_guard.attributes
@@ -32,14 +35,23 @@ options:
     description:
       - Directory or file on the controller, absolute, or relative to the C(files) of the role or to the playbook.
       - Files ending in C(.yml), C(.yaml), C(.json) and C(.toml) are read, at most 10 MB each and 1,000 policies in all.
-        Hidden files and subdirectories are not.
+        Hidden files and subdirectories are not, except for the policy tests in C(tests).
+      - Required with O(state=deployed), and not used with O(state=rolled_back).
     type: path
-    required: true
   path:
     description: File on the host.
     type: path
     default: /etc/container-guard/policy_set.json
     aliases: [dest]
+  state:
+    description:
+      - V(deployed) puts the policies of O(src) in place. Where an equal set is deployed already, nothing changes,
+        not even the names of its files and its time.
+      - V(rolled_back) puts that set in place which the last deployment replaced. A second run changes nothing. The set
+        that is given up is not kept on the host; to go forward again, deploy it.
+    type: str
+    choices: [deployed, rolled_back]
+    default: deployed
   compiled:
     description: Set by the action plugin. Leave it out.
     type: str
@@ -47,6 +59,7 @@ requirements:
   - jsonschema and PyYAML on the controller
   - Python 3.8 or newer on the host
 seealso:
+  - module: ironpost.container_guard.policy_set_info
   - module: ironpost.container_guard.alert_response
 """
 
@@ -61,6 +74,10 @@ EXAMPLES = r"""
     src: policies/
   check_mode: true
   diff: true
+
+- name: Go back to the policies before the last deployment
+  ironpost.container_guard.policy_set:
+    state: rolled_back
 """
 
 RETURN = r"""
@@ -70,7 +87,7 @@ digest:
   returned: success
   sample: sha256:6deb6ee2b0229a44fd6df67baef5e5c226f3e876812243040ddc873c266b2a65
 previous_digest:
-  description: Digest of what was deployed before, or empty.
+  description: Digest of what was deployed before this run, or empty.
   type: str
   returned: success
 path:
@@ -97,14 +114,22 @@ modified:
   type: list
   elements: str
   returned: success
+tests:
+  description: The policy tests.
+  type: dict
+  returned: success with O(state=deployed)
+  contains:
+    passed:
+      description: How many there are, all of which passed.
+      type: int
 error:
   description: What went wrong.
   type: dict
   returned: failure
   contains:
     kind:
-      description: V(policies_invalid), V(policies_missing), V(dependency_missing), V(write_failed) or
-        V(invalid_option).
+      description: V(policies_invalid), V(policies_missing), V(policy_tests_failed), V(dependency_missing),
+        V(no_previous), V(policy_set_damaged), V(write_failed) or V(invalid_option).
       type: str
     message:
       description: What failed, with every problem on a line.
@@ -115,6 +140,10 @@ error:
     findings:
       description: For V(policies_invalid), each problem with file, line where known, policy_id, message, hint and
         level.
+      type: list
+      elements: dict
+    failures:
+      description: For V(policy_tests_failed), each failing case with file, case, expected, actual and reasons.
       type: list
       elements: dict
 """

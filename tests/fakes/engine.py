@@ -832,6 +832,15 @@ class FakeEngine:
                 "exited": f"Exited ({container.exit_code}) 1 second ago",
             }[container.status],
             "HostConfig": {"NetworkMode": container.network_mode},
+            "Ports": [
+                {
+                    "IP": "0.0.0.0",  # noqa: S104 - an answer, nothing listens
+                    "PrivatePort": int(port.partition("/")[0]),
+                    "PublicPort": host_port,
+                    "Type": port.partition("/")[2],
+                }
+                for port, host_port in container.host_ports.items()
+            ],
             # The list never shows aliases (measured): a snapshot has to come from inspect.
             "NetworkSettings": {"Networks": {name: {**key, "Aliases": None} for name, key in networks.items()}},
         }

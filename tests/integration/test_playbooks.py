@@ -33,7 +33,8 @@ def test_isolate_and_release_one_container(docker_world: DockerWorld, tmp_path: 
         run = ansible.playbook(playbook, variables)
         assert run.status == 0, run.output
         (found,) = run.stats.values()
-        assert found == {"localhost": {"container": docker_world.name("target"), "outcome": outcome}}
+        assert found["localhost"]["container"] == docker_world.name("target")
+        assert found["localhost"]["outcome"] == outcome
         assert docker_world.engine.inspect_container(target)["State"]["Paused"] is paused
 
 
@@ -64,7 +65,7 @@ def test_one_policy_set_on_every_host(tmp_path: pathlib.Path, policies: pathlib.
     variables = {"policies_src": str(policies), "policies_path": str(tmp_path) + "/{{ inventory_hostname }}/set.json"}
     checked = ansible.playbook("deploy_policies", variables, "--check", "--diff")
     assert checked.status == 0, checked.output
-    assert '+      "id": "quarantine"' in checked.output
+    assert "+policy quarantine: actions = " in checked.output
     assert not (tmp_path / "docker-1").exists()
 
     run = ansible.playbook("deploy_policies", variables)
@@ -73,8 +74,8 @@ def test_one_policy_set_on_every_host(tmp_path: pathlib.Path, policies: pathlib.
     assert set(digests) == {"docker-1", "docker-2", "docker-3"}
     assert len(set(digests.values())) == 1
     assert "changed=1" in run.output
-    contents = {path.read_text() for path in tmp_path.glob("docker-*/set.json")}
-    assert [json.loads(content)["digest"] for content in contents] == list(set(digests.values()))
+    contents = [json.loads(path.read_text()) for path in tmp_path.glob("docker-*/set.json")]
+    assert {content["digest"] for content in contents} == set(digests.values())
 
     again = ansible.playbook("deploy_policies", variables)
     assert again.stats["policies_digests"] == digests

@@ -69,7 +69,7 @@ def _container(fields: dict[str, t.Any]) -> dict[str, t.Any] | None:
     image = fields.get("container.image")
     if not image:
         parts = (fields.get("container.image.repository"), fields.get("container.image.tag"))
-        image = ":".join(part for part in parts if isinstance(part, str) and part)
+        image = ":".join(part for part in parts if isinstance(part, str) and part not in ("", "<NA>"))
     if full and not (isinstance(short, str) and full.startswith(short)):
         raise AlertError("container.full_id does not start with container.id")
     return {"id": full or short, "name": fields.get("container.name"), "image": image}

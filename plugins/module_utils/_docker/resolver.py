@@ -10,6 +10,7 @@ who names a container chooses what an id means. Ids are compared with ids and na
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import typing as t
 
@@ -57,6 +58,24 @@ class Resolver:
             )
         return container
 
+    def all(self) -> list[Container]:
+        """All containers of the host that can still be inspected. Raises EngineError."""
+        found = []
+        for entry in self._list():
+            with contextlib.suppress(ResolutionError):
+                found.append(self._one("id", entry["Id"], [entry]))
+        return found
+
+    def sharers(self, container_id: str) -> list[str]:
+        """Names of the containers that use the network of this one, running or not. Raises EngineError."""
+        mode = f"container:{container_id}"
+        return sorted(name_of(entry) for entry in self._list() if entry["HostConfig"].get("NetworkMode") == mode)
+
+    @property
+    def listed(self) -> bool:
+        """Whether the engine has listed its containers."""
+        return self._listed is not None
+
     def by_reference(self, reference: str) -> Container:
         """The container that a person names: by full id, by id prefix of 12 or more digits, or by exact name.
 
@@ -69,7 +88,8 @@ class Resolver:
                 kind="invalid_container",
                 remedy="Give 12 to 64 hexadecimal digits of the id, or the exact name",
             )
-        matches = [
+        # Nothing is more exact than a full id, also where somebody named another container so.
+        matches = [entry for entry in self._list() if entry["Id"] == container_id] or [
             entry
             for entry in self._list()
             if (container_id and entry["Id"].startswith(container_id)) or name_of(entry) == name

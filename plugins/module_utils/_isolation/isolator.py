@@ -21,7 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import journal as journal_phases
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import (
     UNSTATED,
     Cause,
@@ -47,7 +47,11 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     predict,
     release_steps,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.preflight import check_release
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
+    NO_NETWORK,
+    ContainerState,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import (
     Interfaces,
     Verification,
@@ -105,38 +109,57 @@ class Isolator:
         wanted = Goal.of(actions)
         with self._lock(container_id, check):
             attempt = _Attempt(self.read(container_id))
-            entry = self._journal.load(container_id)
+            entry = self._current(container_id, attempt.before)
             try:
-                goal, reasons = applicable(attempt.before, entry.goal.joined(wanted) if entry else wanted)
+                if entry:
+                    entry.goal.joined(wanted)  # says so where they exclude each other
+                wanted, reasons = applicable(attempt.before, wanted)
+                goal = entry.goal.joined(wanted) if entry else wanted
             except Refused as refusal:
                 return attempt.outcome(REFUSED, error=refusal)
             attempt.warnings += [f"not applied: {reason}" for reason in reasons]
-            snapshot = entry.snapshot if entry else attempt.before
             steps = isolation_steps(attempt.before, goal)
+            planned = _entry_for(entry, attempt.before, goal, cause)
+            attempt.changed = planned != entry
             if check:
-                attempt.changed = bool(steps) or entry is None or entry.goal != goal
+                attempt.changed = attempt.changed or bool(steps)
                 attempt.plan(steps)
-                return attempt.outcome(ISOLATED)
-            if entry is None:
-                entry = self._journal.begin(snapshot, goal, cause)
-                attempt.changed = True
-            elif entry.goal != goal or entry.phase == journal_phases.RELEASING:
-                entry = dataclasses.replace(entry, goal=goal, phase=journal_phases.ISOLATING)
-                self._journal.store(entry)
-                attempt.changed = True
+                return _with_port_warning(attempt.outcome(ISOLATED), attempt.before, goal)
+            if planned != entry:
+                self._journal.store(planned)
+
+            def plan(state: ContainerState) -> list[Step]:
+                nonlocal planned
+                extended = _with_endpoints(planned, state)
+                if extended != planned:
+                    self._journal.store(extended)
+                    planned = extended
+                return isolation_steps(state, goal)
+
             outcome = self._converge(
                 attempt,
                 steps,
-                plan=lambda state: isolation_steps(state, goal),
-                verify=lambda state: verify_isolated(self._engine, state, snapshot, goal, self._interfaces),
+                plan=plan,
+                verify=lambda state: verify_isolated(self._engine, state, planned.snapshot, goal, self._interfaces),
                 reached=ISOLATED,
             )
-            if outcome.ok and entry.phase != journal_phases.ISOLATED:
-                self._journal.store(dataclasses.replace(entry, phase=journal_phases.ISOLATED))
+            outcome = _with_port_warning(outcome, attempt.before, goal)
+            if not outcome.ok:
+                return outcome
+            if planned.phase != journal_phases.ISOLATED:
+                try:
+                    self._journal.store(dataclasses.replace(planned, phase=journal_phases.ISOLATED))
+                except JournalError as error:
+                    # It is isolated, and the entry of before the first action is enough to release it.
+                    warning = f"the journal still says that it is being isolated: {error.message}"
+                    return dataclasses.replace(outcome, warnings=(*outcome.warnings, warning))
             return outcome
 
     def release(self, container_id: str, check: bool = False) -> Outcome:
-        """Give the container back as it was, from the snapshot alone. Nothing is done where none is in the journal.
+        """Give the container back as it was, from the snapshot alone.
+
+        Where none is in the journal, nothing is done; a container that is cut off nevertheless is refused, as it is not
+        given back.
 
         Args:
             container_id: full id.
@@ -149,37 +172,82 @@ class Isolator:
             entry = self._journal.load(container_id)
             attempt = _Attempt(self.read(container_id))
             if entry is None:
-                attempt.warnings.append("it is not in the journal, so the guard has nothing to give back")
-                return attempt.outcome(RELEASED)
-            snapshot, goal = entry.snapshot, entry.goal
+                return self._not_recorded(attempt)
+            goal = entry.goal
+            preflight = check_release(self._engine, attempt.before, entry.snapshot, goal)
+            if preflight.problems:
+                return attempt.outcome(
+                    REFUSED,
+                    error=Refused(
+                        "container {} cannot be released: {}".format(
+                            attempt.before.name, "; ".join(preflight.problems)
+                        ),
+                        remedy="Nothing was touched. Mend what is named, then release it again",
+                    ),
+                )
+            snapshot = preflight.snapshot
             steps = release_steps(attempt.before, snapshot, goal)
-            attempt.changed = True
             if check:
+                attempt.changed = True
                 attempt.plan(steps)
-                return self._released(attempt, attempt.outcome(RELEASED), entry)
+                return self._released(attempt, attempt.outcome(RELEASED), snapshot, goal, preflight.recreated)
             if entry.phase != journal_phases.RELEASING:
                 self._journal.store(dataclasses.replace(entry, phase=journal_phases.RELEASING))
+                attempt.changed = True
             outcome = self._converge(
                 attempt,
                 steps,
                 plan=lambda state: release_steps(state, snapshot, goal),
                 verify=lambda state: verify_released(self._engine, state, snapshot, goal),
                 reached=RELEASED,
-                # A container that runs again must not find itself without one of its networks.
+                # One that runs again, or that the engine may start again, must have all its networks.
                 before_running=lambda: verify_reconnected(self._engine, self.read(container_id), snapshot, goal),
             )
-            if outcome.ok:
+            outcome = self._released(attempt, outcome, snapshot, goal, preflight.recreated)
+            if not outcome.ok:
+                return outcome
+            try:
                 self._journal.remove(container_id)
-            return self._released(attempt, outcome, entry)
+            except JournalError as error:
+                return dataclasses.replace(outcome, changed=True, error=error.to_dict())
+            return dataclasses.replace(outcome, changed=True)
 
     def read(self, container_id: str) -> ContainerState:
-        """The state of the container now. Raises EngineError."""
-        return ContainerState.from_inspect(self._engine.inspect_container(container_id), self._version)
+        """The state of the container with that full id now. Raises EngineError."""
+        found = self._engine.inspect_container(container_id)
+        if found["Id"] != container_id:
+            # The engine looks for names, too, and somebody may have named a container with the id of one that is gone.
+            raise NotFound(f"container {container_id[:12]} no longer exists", status=404)
+        return ContainerState.from_inspect(found, self._version)
 
     def verify(self, entry: Entry) -> tuple[ContainerState, Verification]:
         """The state of an isolated container, and whether the isolation holds. Raises EngineError."""
         state = self.read(entry.snapshot.id)
         return state, verify_isolated(self._engine, state, entry.snapshot, entry.goal, self._interfaces)
+
+    def _current(self, container_id: str, state: ContainerState) -> Entry | None:
+        """The isolation that the journal has of the container. Raises JournalError, EngineError."""
+        entry = self._journal.load(container_id)
+        if entry is None or entry.phase != journal_phases.RELEASING:
+            return entry
+        # Where only the removal of the entry failed it was released, and the snapshot is history.
+        return None if verify_released(self._engine, state, entry.snapshot, entry.goal) else entry
+
+    def _not_recorded(self, attempt: _Attempt) -> Outcome:
+        state = attempt.before
+        if state.paused or (state.running and state.own_network and not state.live_endpoints):
+            return attempt.outcome(
+                REFUSED,
+                error=Refused(
+                    "container {} is {}, but the journal does not know of it".format(
+                        state.name, "paused" if state.paused else "on no network"
+                    ),
+                    kind="not_in_journal",
+                    remedy="Check state_dir. If somebody else cut it off, give it back by hand",
+                ),
+            )
+        attempt.warnings.append("it is not in the journal, so there is nothing to give back")
+        return attempt.outcome(RELEASED)
 
     def _lock(self, container_id: str, check: bool) -> t.ContextManager[None]:
         # Check mode writes nothing, and a lock is a file.
@@ -199,7 +267,7 @@ class Isolator:
         try:
             for _round in range(MAX_ROUNDS):
                 for step in steps:
-                    if step.action in ("start", "unpause"):
+                    if reached == RELEASED and step.action in ("set_restart_policy", "start", "unpause"):
                         missing = before_running()
                         if missing:
                             attempt.skip(step, "; ".join(missing))
@@ -210,7 +278,7 @@ class Isolator:
                 if not steps:
                     break
             verification = verify(state)
-        except EngineError as error:
+        except (EngineError, JournalError) as error:
             return attempt.outcome(
                 FAILED if isinstance(error, NotFound) else UNKNOWN,
                 error=GuardError(
@@ -242,19 +310,67 @@ class Isolator:
             state = self.read(container_id)
         return state
 
-    def _released(self, attempt: _Attempt, outcome: Outcome, entry: Entry) -> Outcome:
-        snapshot, after = entry.snapshot, attempt.after
+    def _released(
+        self,
+        attempt: _Attempt,
+        outcome: Outcome,
+        snapshot: ContainerState,
+        goal: Goal,
+        recreated: tuple[t.Mapping[str, str], ...],
+    ) -> Outcome:
+        after = attempt.after
+        differences: list[t.Mapping[str, str]] = [*recreated]
+        if after and outcome.verified_at:
+            differences += not_restored(after, snapshot, goal)
+        # Its sockets outlive pause and disconnect, and peers retransmit into the reconnected interface (measured).
+        resume = snapshot.running and not (snapshot.paused or snapshot.restarting or goal.stop)
+        warnings = ["{what} was {before!r} and is {after!r} now".format(**difference) for difference in differences]
+        if resume and outcome.ok:
+            warnings.append("TCP sessions of before may go on, with what was queued in them")
         return dataclasses.replace(
             outcome,
-            not_restored=tuple(not_restored(after, snapshot, entry.goal)) if after and outcome.verified_at else (),
-            # Its sockets outlive pause and disconnect, and peers retransmit into the reconnected interface (measured).
-            sessions_may_resume=snapshot.running and not snapshot.paused and not entry.goal.stop,
+            not_restored=tuple(differences),
+            sessions_may_resume=resume,
+            warnings=(*outcome.warnings, *warnings),
         )
+
+
+def _with_port_warning(outcome: Outcome, before: ContainerState, goal: Goal) -> Outcome:
+    """The outcome, with a warning where the container stays reachable by a published port."""
+    left = [name for name in outcome.after.get("networks", ()) if name != NO_NETWORK]
+    if not (goal.networks and left and any(before.ports.values())):
+        return outcome
+    # Taking it off the network that is its gateway moves published ports to another one (measured).
+    warning = f"its published ports stay reachable through network {', '.join(left)}"
+    return dataclasses.replace(outcome, warnings=(*outcome.warnings, warning))
+
+
+def _entry_for(entry: Entry | None, state: ContainerState, goal: Goal, cause: Cause) -> Entry:
+    """The entry of the journal that the isolation needs before it goes on."""
+    if entry is None:
+        return Entry(snapshot=state, goal=goal, phase=journal_phases.ISOLATING, cause=cause, since=now())
+    extended = _with_endpoints(dataclasses.replace(entry, goal=goal), state)
+    if extended == entry and entry.phase != journal_phases.RELEASING:
+        return entry
+    return dataclasses.replace(extended, phase=journal_phases.ISOLATING)
+
+
+def _with_endpoints(entry: Entry, state: ContainerState) -> Entry:
+    """The entry, with the networks in its snapshot that the container joined since and is about to leave."""
+    known = {endpoint.network for endpoint in entry.snapshot.endpoints}
+    joined = tuple(
+        endpoint for endpoint in state.live_endpoints if endpoint.network not in known and entry.goal.cuts(endpoint)
+    )
+    if not joined:
+        return entry
+    snapshot = dataclasses.replace(entry.snapshot, endpoints=(*entry.snapshot.endpoints, *joined))
+    return dataclasses.replace(entry, snapshot=snapshot)
 
 
 _REMEDIES = {
     ISOLATED: "Do not count on it being cut off. Run again; if that does not help, stop it or cut the host off",
-    RELEASED: "It is kept as it is, and the journal has kept the snapshot. Mend what is named, then release it again",
+    RELEASED: "The journal has kept the snapshot. Mend what is named, then release it again. What a failed connect "
+    "leaves behind goes away only when the container is stopped",
 }
 
 

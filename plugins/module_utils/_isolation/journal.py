@@ -18,7 +18,6 @@ import os
 import time
 import typing as t
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._files import sync_directory, write_atomically
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
@@ -90,6 +89,7 @@ class Journal:
     """
 
     def __init__(self, state_dir: str = DEFAULT_STATE_DIR, lock_timeout: float = 60) -> None:
+        self._state_dir = state_dir
         self._entries = os.path.join(state_dir, "isolations")
         self._locks = os.path.join(state_dir, "locks")
         self._lock_timeout = lock_timeout
@@ -98,14 +98,14 @@ class Journal:
         """The isolation of the container with that full id, or None. Raises JournalError."""
         path = self._path(container_id)
         try:
-            with open(path, encoding="utf-8") as file:
-                text = file.read()
+            with open(path, "rb") as file:
+                content = file.read()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise self._failed("read", path, error) from error
         try:
-            return Entry.from_json(text)
+            return Entry.from_json(content.decode("utf-8"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise JournalError(
                 f"the journal entry {path} is damaged ({error!r})",
@@ -113,28 +113,30 @@ class Journal:
                 remedy="Nothing was changed. Restore it from a backup, or release the container by hand and delete it",
             ) from error
 
-    def entries(self) -> list[Entry]:
-        """All isolations, oldest first. Raises JournalError."""
+    def entries(self) -> tuple[list[Entry], list[JournalError]]:
+        """All isolations, oldest first, and what is wrong with those that cannot be read. Raises JournalError."""
         try:
-            names = os.listdir(self._entries)
+            names = sorted(name for name in os.listdir(self._entries) if name.endswith(".json"))
         except FileNotFoundError:
-            return []
+            return [], []
         except OSError as error:
             raise self._failed("list", self._entries, error) from error
-        loaded = [self.load(name[: -len(".json")]) for name in names if name.endswith(".json")]
-        return sorted((entry for entry in loaded if entry), key=lambda entry: (entry.since, entry.snapshot.id))
-
-    def begin(self, snapshot: ContainerState, goal: Goal, cause: Cause) -> Entry:
-        """Record that the container is about to be isolated. Raises JournalError."""
-        entry = Entry(snapshot=snapshot, goal=goal, phase=ISOLATING, cause=cause, since=now())
-        self.store(entry)
-        return entry
+        entries, damaged = [], []
+        for name in names:
+            try:
+                entry = self.load(name[: -len(".json")])
+            except JournalError as error:
+                damaged.append(error)
+                continue
+            if entry:  # else it was released just now
+                entries.append(entry)
+        return sorted(entries, key=lambda entry: (entry.since, entry.snapshot.id)), damaged
 
     def store(self, entry: Entry) -> None:
         """Write the entry so that it is on disk whole, or not at all. Raises JournalError."""
         path = self._path(entry.snapshot.id)
         try:
-            os.makedirs(self._entries, mode=0o700, exist_ok=True)
+            self._make(self._entries)
             write_atomically(path, entry.to_json(), 0o600)
         except OSError as error:
             raise self._failed("write", path, error) from error
@@ -156,7 +158,7 @@ class Journal:
         """
         path = os.path.join(self._locks, container_id)
         try:
-            os.makedirs(self._locks, mode=0o700, exist_ok=True)
+            self._make(self._locks)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._failed("lock", path, error) from error
@@ -175,13 +177,17 @@ class Journal:
         finally:
             os.close(descriptor)
 
+    def _make(self, directory: str) -> None:
+        for private in (self._state_dir, directory):  # one by one: makedirs gives its mode to the last one only
+            os.makedirs(private, mode=0o700, exist_ok=True)
+
     def _path(self, container_id: str) -> str:
         return os.path.join(self._entries, f"{container_id}.json")
 
     def _failed(self, doing: str, path: str, error: OSError) -> JournalError:
         return JournalError(
             f"cannot {doing} {path}: {error.strerror}",
-            remedy="No container is touched before the journal is written: check state_dir, its owner and free space",
+            remedy="Check state_dir, its owner and free space",
         )
 
 

@@ -39,11 +39,12 @@ class Goal:
         """The goal of the actions. Raises PolicyError where they exclude each other."""
         check_actions(actions)
         by_type = {action.type: action for action in actions}
+        networks = by_type["network_disconnect"].networks if "network_disconnect" in by_type else ()
         return cls(
             pause="pause" in by_type,
             stop="stop" in by_type,
             grace=by_type["stop"].grace if "stop" in by_type else 0,
-            networks=by_type["network_disconnect"].networks if "network_disconnect" in by_type else (),
+            networks=tuple(sorted(set(networks))),
         )
 
     def joined(self, other: Goal) -> Goal:
@@ -121,26 +122,23 @@ def isolation_steps(state: ContainerState, goal: Goal) -> list[Step]:
     auto-remove from deleting itself. The restart policy goes to C(no) because the engine starts paused and stopped
     containers anew after a restart of its own.
     """
-    steps = []
-    keep_down = []
-    if state.restart_policy.name != "no":
-        keep_down.append(_set_restart_policy(state, RestartPolicy()))
+    cut = [_disconnect(state, endpoint) for endpoint in state.live_endpoints if goal.cuts(endpoint)]
+    keep_down = [] if state.restart_policy.name == "no" else [_set_restart_policy(state, RestartPolicy())]
     if state.restarting:
-        # Nothing else works on it until the engine has given up starting it.
-        return keep_down
-    if goal.pause and state.running and not state.paused:
-        steps.append(Step("pause", lambda engine: engine.pause(state.id)))
-    steps += [_disconnect(state, endpoint) for endpoint in state.endpoints if goal.cuts(endpoint)]
-    steps += keep_down
+        # The engine waits for up to a minute and starts it once more, with its networks, whatever its restart policy
+        # says by then; only a stop ends that (measured). It has no process that could lose anything.
+        return [*keep_down, _stop(state, 0), *cut]
+    steps = [Step("pause", lambda engine: engine.pause(state.id))] if _can_pause(state, goal) else []
+    steps += [*cut, *keep_down]
     if goal.stop and state.running:
-        steps.append(Step("stop", lambda engine: engine.stop(state.id, goal.grace)))
+        steps.append(_stop(state, goal.grace))
     return steps
 
 
 def release_steps(state: ContainerState, snapshot: ContainerState, goal: Goal) -> list[Step]:
     """The steps that lead from the state back to the snapshot, as far as the goal changed it.
 
-    Networks come back while the container is still frozen; it runs again only once all else is in place.
+    Networks come back first, while the container is still frozen and nothing starts it.
     """
     steps = [
         _connect(state, endpoint)
@@ -149,7 +147,7 @@ def release_steps(state: ContainerState, snapshot: ContainerState, goal: Goal) -
     ]
     if state.restart_policy != snapshot.restart_policy:
         steps.append(_set_restart_policy(state, snapshot.restart_policy))
-    if goal.stop and snapshot.running and not state.running:
+    if (goal.stop or snapshot.restarting) and snapshot.running and not state.running:
         steps.append(Step("start", lambda engine: engine.start(state.id)))
     if goal.pause and state.paused and snapshot.running and not snapshot.paused:
         steps.append(Step("unpause", lambda engine: engine.unpause(state.id)))
@@ -171,6 +169,14 @@ def predict(state: ContainerState, steps: t.Iterable[Step]) -> dict[str, t.Any]:
         elif step.action == "set_restart_policy":
             after["restart_policy"] = step.detail
     return after
+
+
+def _can_pause(state: ContainerState, goal: Goal) -> bool:
+    return goal.pause and state.running and not state.paused
+
+
+def _stop(state: ContainerState, grace: int) -> Step:
+    return Step("stop", lambda engine: engine.stop(state.id, grace))
 
 
 def _disconnect(state: ContainerState, endpoint: Endpoint) -> Step:

@@ -37,12 +37,15 @@ class Endpoint:
         network: name of the network.
         network_id: id of the network; empty where the container never ran (measured).
         settings: what the container asked of the network.
+        attached: it has an interface there. A container that does not run has none; on one that runs, a connect that
+            failed leaves the network in inspect without one (measured).
         ipv4_address, ipv6_address, mac_address: what it was given; empty while it does not run.
     """
 
     network: str
     network_id: str
     settings: EndpointSettings
+    attached: bool = True
     ipv4_address: str = ""
     ipv6_address: str = ""
     mac_address: str = ""
@@ -51,6 +54,13 @@ class Endpoint:
     def reference(self) -> str:
         """What calls to the engine name the network by: its id, as a name need not be unique (400 "is ambiguous")."""
         return self.network_id or self.network
+
+
+class HostPort(t.NamedTuple):
+    """A published port: the address it listens on, empty for all, and the port, such as C(80/tcp)."""
+
+    address: str
+    port: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +80,7 @@ class ContainerState:
         restart_policy: as inspect says.
         endpoints: by name of the network.
         ports: container port to host addresses and ports, as published now.
+        fixed_ports: the host ports that it was made with; the engine chooses the others anew each time.
     """
 
     id: str
@@ -84,6 +95,7 @@ class ContainerState:
     restart_policy: RestartPolicy
     endpoints: tuple[Endpoint, ...]
     ports: t.Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    fixed_ports: tuple[HostPort, ...] = ()
 
     @classmethod
     def from_inspect(cls, found: dict[str, t.Any], version: EngineVersion) -> ContainerState:
@@ -110,11 +122,27 @@ class ContainerState:
                 port: tuple(sorted(f"{binding['HostIp']}:{binding['HostPort']}" for binding in bindings or ()))
                 for port, bindings in sorted(published.items())
             },
+            fixed_ports=tuple(
+                HostPort(binding.get("HostIp") or "", f"{binding['HostPort']}/{port.partition('/')[2]}")
+                for port, bindings in sorted((host_config.get("PortBindings") or {}).items())
+                for binding in bindings or ()
+                if binding.get("HostPort") not in (None, "", "0")
+            ),
         )
+
+    @property
+    def own_network(self) -> bool:
+        """Whether its network namespace is its own, and not that of the host or of another container."""
+        return self.network_mode != "host" and not self.network_mode.startswith("container:")
+
+    @property
+    def live_endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints that connect it: all where it does not run, as it takes them up when it starts."""
+        return tuple(endpoint for endpoint in self.endpoints if endpoint.attached or not self.pid)
 
     def endpoint_like(self, other: Endpoint) -> Endpoint | None:
         """The endpoint on the network of the other one: by id where both have one, else by name."""
-        for endpoint in self.endpoints:
+        for endpoint in self.live_endpoints:
             both = endpoint.network_id and other.network_id
             if endpoint.network_id == other.network_id if both else endpoint.network == other.network:
                 return endpoint
@@ -136,6 +164,7 @@ class ContainerState:
                     for endpoint in value["endpoints"]
                 ),
                 "ports": {port: tuple(bindings) for port, bindings in value["ports"].items()},
+                "fixed_ports": tuple(HostPort(*port) for port in value["fixed_ports"]),
             }
         )
 
@@ -145,7 +174,7 @@ class ContainerState:
             "running": self.running,
             "paused": self.paused,
             "restart_policy": str(self.restart_policy),
-            "networks": sorted(endpoint.network for endpoint in self.endpoints),
+            "networks": sorted(endpoint.network for endpoint in self.live_endpoints),
         }
 
 
@@ -166,6 +195,7 @@ def _endpoint(name: str, found: dict[str, t.Any], container_id: str, version: En
             # API 1.41 ignores the address of an endpoint; from 1.44 it is honoured (read).
             mac_address=mac_address if version.api_at_least(1, 44) else "",
         ),
+        attached=bool(found.get("EndpointID")),
         ipv4_address=found.get("IPAddress") or "",
         ipv6_address=found.get("GlobalIPv6Address") or "",
         mac_address=mac_address,

@@ -62,7 +62,7 @@ def verify_isolated(
     if state.restart_policy.name != "no":
         unmet.append(f"its restart policy is {state.restart_policy}")
     if goal.networks:
-        unmet += [f"it is on network {endpoint.network}" for endpoint in state.endpoints if goal.cuts(endpoint)]
+        unmet += [f"it is on network {endpoint.network}" for endpoint in state.live_endpoints if goal.cuts(endpoint)]
         contradictions += [
             f"inspect says it left network {endpoint.network}, which still lists it"
             for endpoint in snapshot.endpoints
@@ -116,8 +116,13 @@ def not_restored(state: ContainerState, snapshot: ContainerState, goal: Goal) ->
             continue
         for name in ("ipv4_address", "ipv6_address", "mac_address"):
             old, new = getattr(before, name), getattr(after, name)
-            if old != new:
+            if old and old != new:
                 differences.append({"what": f"{name} on network {before.network}", "before": old, "after": new})
+    differences += [
+        {"what": f"network {endpoint.network}", "before": "not connected", "after": "connected"}
+        for endpoint in state.live_endpoints
+        if all(endpoint.network != known.network for known in snapshot.endpoints)
+    ]
     for port, old_bindings in snapshot.ports.items():
         new_bindings = state.ports.get(port, ())
         if old_bindings != new_bindings and snapshot.running and state.running:
@@ -140,13 +145,13 @@ def _is_member(engine: Engine, network_id: str, container_id: str) -> bool:
 
 
 def _stray_interfaces(state: ContainerState, interfaces: Interfaces) -> list[str]:
-    if not state.pid or state.network_mode == "host" or state.network_mode.startswith("container:"):
+    if not state.pid or not state.own_network:
         return []
     found = interfaces(state.pid, state.id)
     if found is None:
         return []
     stray = sorted(found - _INERT_INTERFACES)
-    expected = sum(endpoint.network != NO_NETWORK for endpoint in state.endpoints)
+    expected = sum(endpoint.network != NO_NETWORK for endpoint in state.live_endpoints)
     if len(stray) <= expected:
         return []
     return ["its network namespace holds {}, but inspect knows of {} network(s)".format(", ".join(stray), expected)]

@@ -15,14 +15,19 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.al
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alert_from_object
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.isolation import record
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import read_policy_set
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import (
     DEFAULT_CONCURRENCY,
+    Judge,
     Responder,
     Response,
 )
@@ -54,20 +59,18 @@ def respond(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     concurrency = common.in_range(params, "max_concurrent_actions", 1, 100)
     state_dir = common.state_dir_of(params)
-    policy_set = read_policy_set(params["policy_set"])
-    alerts, rejected = _alerts(params["alerts"])
-    responses: list[Response] = []
-    if alerts:
-        engine = common.engine_of(params)
-        responder = Responder(
-            PolicyEngine(policy_set),
-            Resolver(engine),
-            Isolator(engine, Journal(state_dir)),
-            host=params["host"],
-            concurrency=concurrency,
-            check=module.check_mode,
-        )
-        responses = responder.respond(alerts)
+    alerts, rejected = read_alerts(params["alerts"])
+    try:
+        policy_set, responses = _respond(params, alerts, state_dir, concurrency, module.check_mode)
+    except GuardError as error:
+        # Nothing was touched. That nobody answered them must be on record, too.
+        failures = [
+            ActionEvent("failed", trace_id=alert.trace_id, alert_id=alert.id, host=params["host"]).with_error(error)
+            for alert in alerts
+        ]
+        if not module.check_mode:
+            record(failures, state_dir, {})
+        raise
     events = [response.event for response in responses if response.event]
     result: dict[str, t.Any] = {
         "changed": any(event.changed for event in events),
@@ -106,7 +109,25 @@ def respond(module: AnsibleModule) -> dict[str, t.Any]:
     return result
 
 
-def _alerts(values: t.Sequence[dict[str, t.Any]]) -> tuple[list[Alert], list[dict[str, t.Any]]]:
+def _respond(
+    params: t.Mapping[str, t.Any], alerts: list[Alert], state_dir: str, concurrency: int, check: bool
+) -> tuple[PolicySet, list[Response]]:
+    policy_set = read_policy_set(params["policy_set"])
+    if not alerts:
+        return policy_set, []
+    engine = common.engine_of(params)
+    responder = Responder(
+        Judge(PolicyEngine(policy_set), Resolver(engine), params["host"]),
+        Isolator(engine, Journal(state_dir)),
+        Limiter(state_dir, policy_set.limits),
+        host=params["host"],
+        concurrency=concurrency,
+        check=check,
+    )
+    return policy_set, responder.respond(alerts)
+
+
+def read_alerts(values: t.Sequence[dict[str, t.Any]]) -> tuple[list[Alert], list[dict[str, t.Any]]]:
     """The alerts, and what is none: one bad element must not keep the others from being answered."""
     alerts, rejected = [], []
     for index, value in enumerate(values):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import typing as t
 import uuid
@@ -23,6 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._module i
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import MAX_GRACE, Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import sharer_warnings
 
 DEFAULT_ACTIONS = ({"type": "pause"}, {"type": "network_disconnect"})
 
@@ -57,26 +59,36 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
     state_dir = common.state_dir_of(params)
     journal = Journal(state_dir)
     engine = common.engine_of(params)
-    container = _resolve(Resolver(engine), journal, params)
+    resolver = Resolver(engine)
+    container = _resolve(resolver, journal, params)
     isolator = Isolator(engine, journal)
-    if params["state"] == "isolated":
-        cause = Cause(reason=text.display(params["reason"]), trace_id=trace_id)
-        outcome = isolator.isolate(container.id, actions, cause, check=module.check_mode)
-    else:
-        outcome = isolator.release(container.id, check=module.check_mode)
+    event = ActionEvent(
+        outcome="failed",
+        trace_id=trace_id,
+        container=container.to_dict(),
+        actions=tuple(action.to_dict() for action in actions) if params["state"] == "isolated" else (),
+        reasons=tuple(filter(None, [text.display(params["reason"])])),
+    )
+    try:
+        if params["state"] == "isolated":
+            cause = Cause(reason=text.display(params["reason"]), trace_id=trace_id)
+            outcome = isolator.isolate(container.id, actions, cause, check=module.check_mode)
+        else:
+            outcome = isolator.release(container.id, check=module.check_mode)
+    except GuardError as error:
+        if not module.check_mode:
+            record([event.with_error(error)], state_dir, {})
+        raise
+    if params["state"] == "isolated" and outcome.ok:
+        warnings = sharer_warnings(resolver.sharers(container.id))
+        outcome = dataclasses.replace(outcome, warnings=(*outcome.warnings, *warnings))
     result = {**outcome.to_dict(), "trace_id": trace_id, "event_id": ""}
     if module._diff:
         result["diff"] = {"before": result["before"], "after": result["after"]}
     if outcome.error:
         result.update(failed=True, msg=_message(outcome))
     if not module.check_mode and (outcome.changed or not outcome.ok):
-        event = ActionEvent(
-            outcome=outcome.outcome,
-            trace_id=trace_id,
-            container=container.to_dict(),
-            actions=tuple(action.to_dict() for action in actions) if params["state"] == "isolated" else (),
-            reasons=tuple(filter(None, [text.display(params["reason"])])),
-        ).with_outcome(outcome)
+        event = event.with_outcome(outcome)
         result["event_id"] = event.id
         record([event], state_dir, result)
     return result
@@ -112,7 +124,7 @@ def _resolve(resolver: Resolver, journal: Journal, params: t.Mapping[str, t.Any]
         return resolver.by_reference(params["container"])
     except ResolutionError as error:
         if error.kind == "not_found" and params["state"] == "released":
-            for entry in journal.entries():
+            for entry in journal.entries()[0]:
                 if params["container"].lstrip("/") == entry.snapshot.name or entry.snapshot.id.startswith(
                     text.container_id(params["container"]) or "-"
                 ):

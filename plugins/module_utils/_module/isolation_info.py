@@ -38,7 +38,7 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
     """What the module does. Raises GuardError."""
     state_dir = common.state_dir_of(module.params)
     journal = Journal(state_dir)
-    entries = journal.entries()
+    entries, damaged = journal.entries()
     engine = common.engine_of(module.params)
     isolator = Isolator(engine, journal)
     isolations = [_compared(isolator, entry) for entry in entries]
@@ -46,7 +46,8 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
     return {
         "changed": False,
         "isolations": isolations,
-        "agree": all(isolation["agree"] for isolation in isolations),
+        "damaged": [error.message for error in damaged],
+        "agree": not damaged and all(isolation["agree"] for isolation in isolations),
         "cut_off_by_others": [
             {"id": summary["Id"], "name": name_of(summary), "how": how}
             for summary in engine.list_containers()

@@ -2,61 +2,67 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module policy_set, as far as it runs on the host: put a compiled policy set in place."""
+"""The module policy_set, as far as it runs on the host: put a compiled policy set in place, or the previous one."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._files import write_atomically
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.deployment import Deployment
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+
+DEPLOYED, ROLLED_BACK = "deployed", "rolled_back"
 
 
 def argument_spec() -> common.Spec:
     """Options of the module."""
     return {
-        "src": {"type": "path", "required": True},
+        "src": {"type": "path"},
         "path": {"type": "path", "default": common.DEFAULT_POLICY_SET, "aliases": ["dest"]},
+        "state": {"type": "str", "choices": [DEPLOYED, ROLLED_BACK], "default": DEPLOYED},
         "compiled": {"type": "str"},
     }
 
 
 def main() -> None:
     """Entry point."""
-    common.run(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True), deploy)
+    module = AnsibleModule(
+        argument_spec=argument_spec(), required_if=[("state", DEPLOYED, ("src",))], supports_check_mode=True
+    )
+    common.run(module, put_in_place)
 
 
-def deploy(module: AnsibleModule) -> dict[str, t.Any]:
+def put_in_place(module: AnsibleModule) -> dict[str, t.Any]:
     """What the module does. Raises GuardError; then what was deployed before stays."""
-    path, compiled = module.params["path"], module.params["compiled"]
-    if compiled is None:
-        raise GuardError(
-            "the policies were not compiled on the controller",
-            kind="not_compiled",
-            remedy="Call it by its full name ironpost.container_guard.policy_set, so that its action plugin runs",
-        )
-    if not os.path.isabs(path):
-        raise common.invalid_option(f"path is {path}, but must be absolute")
-    # The host checks what it was sent: nothing is deployed that it could not load again.
-    wanted = PolicySet.from_json(compiled, "the compiled policy set")
+    path = path_of(module.params)
+    back = module.params["state"] == ROLLED_BACK
+    wanted = _previous(path) if back else _compiled(module.params["compiled"])
     before, damage = _deployed(path)
-    changed = before is None or before.digest != wanted.digest
+    digest, digest_before = wanted.policy_set.digest, before.policy_set.digest if before else ""
+    changed = digest != digest_before
     if changed and not module.check_mode:
-        _write(path, wanted.to_json())
-    policies = {policy.id: policy for policy in before.policies} if before else {}
-    wanted_policies = {policy.id: policy for policy in wanted.policies}
+        # A rollback keeps nothing: run again, on a fleet of which one host failed, it must not go forward.
+        if before and not back:
+            # First, so that an interrupted run can only lose what was deployed before that, and never what is deployed.
+            _write(previous_path(path), before.to_json())
+        _write(path, dataclasses.replace(wanted, deployed_at=timestamp.now()).to_json())
+    policies = {policy.id: policy for policy in before.policy_set.policies} if before else {}
+    wanted_policies = {policy.id: policy for policy in wanted.policy_set.policies}
     result: dict[str, t.Any] = {
         "changed": changed,
         "path": path,
-        "digest": wanted.digest,
-        "previous_digest": before.digest if before else "",
+        "digest": digest,
+        "previous_digest": digest_before,
         "policies": list(wanted_policies),
         "added": sorted(set(wanted_policies) - set(policies)),
         "removed": sorted(set(policies) - set(wanted_policies)),
@@ -69,17 +75,92 @@ def deploy(module: AnsibleModule) -> dict[str, t.Any]:
         result["diff"] = {
             "before_header": path,
             "after_header": path,
-            "before": _readable(before),
-            "after": _readable(wanted),
+            "before": readable(before.policy_set) if before else "",
+            "after": readable(wanted.policy_set),
         }
     return result
 
 
+def path_of(params: t.Mapping[str, t.Any]) -> str:
+    """Where the policy set is deployed. Raises GuardError (C(invalid_option)) where that is not absolute."""
+    if not os.path.isabs(params["path"]):
+        raise common.invalid_option(f"path is {params['path']}, but must be absolute")
+    return str(params["path"])
+
+
+def previous_path(path: str) -> str:
+    """Where the set is kept that was deployed before the one at the path."""
+    return f"{path}.previous"
+
+
+def read_deployment(path: str) -> Deployment:
+    """The policy set that is deployed at the path, with its provenance. Raises PolicyError."""
+    return Deployment.from_json(_read(path), path)
+
+
 def read_policy_set(path: str) -> PolicySet:
     """The policy set that is deployed at the path. Raises PolicyError."""
+    return PolicySet.from_json(_read(path), path)
+
+
+def readable(policy_set: PolicySet) -> str:
+    """The set for people who compare it with another: one fact a line, each with the policy it belongs to, by id.
+
+    A unified diff shows few lines around a change, so a line that did not name its policy would tell nothing.
+    """
+    policies = sorted(policy_set.policies, key=lambda policy: policy.id)
+    parts: list[tuple[str, dict[str, t.Any]]] = [
+        *((f"policy {policy.id}", policy.to_dict()) for policy in policies),
+        ("protect", policy_set.protect.to_dict()),
+        ("limits", policy_set.limits.to_dict()),
+    ]
+    return "".join(f"{name}: {fact}\n" for name, content in parts for fact in _facts(content))
+
+
+def _facts(content: t.Mapping[str, t.Any], prefix: str = "") -> t.Iterator[str]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _facts(value, f"{prefix}{key}.")
+        elif value not in ("", []):
+            yield f"{prefix}{key} = {json.dumps(value)}"
+
+
+def _compiled(text: str | None) -> Deployment:
+    if text is None:
+        raise GuardError(
+            "the policies were not compiled on the controller",
+            kind="not_compiled",
+            remedy="Call it by its full name ironpost.container_guard.policy_set, so that its action plugin runs",
+        )
+    # The host checks what it was sent: nothing is deployed that it could not load again.
+    return Deployment.from_json(text, "the compiled policy set")
+
+
+def _previous(path: str) -> Deployment:
+    try:
+        return read_deployment(previous_path(path))
+    except PolicyError as error:
+        if error.kind != "policy_set_missing":
+            raise
+        raise GuardError(
+            f"there is no earlier policy set to go back to: {previous_path(path)} does not exist",
+            kind="no_previous",
+            remedy="It is kept by every deployment that replaces another. Deploy the policies that you want",
+        ) from None
+
+
+def _deployed(path: str) -> tuple[Deployment | None, str]:
+    """What is deployed, or None and, where something is there that cannot be read, what is wrong with it."""
+    try:
+        return read_deployment(path), ""
+    except PolicyError as error:
+        return None, "" if error.kind == "policy_set_missing" else error.message
+
+
+def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read()
+            return file.read()
     except FileNotFoundError:
         raise PolicyError(
             f"no policy set is deployed at {path}",
@@ -88,15 +169,6 @@ def read_policy_set(path: str) -> PolicySet:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(f"cannot read {path}: {error}", kind="policy_set_damaged") from error
-    return PolicySet.from_json(text, path)
-
-
-def _deployed(path: str) -> tuple[PolicySet | None, str]:
-    """What is deployed, or None and, where something is there that cannot be read, what is wrong with it."""
-    try:
-        return read_policy_set(path), ""
-    except PolicyError as error:
-        return None, "" if error.kind == "policy_set_missing" else error.message
 
 
 def _write(path: str, text: str) -> None:
@@ -109,9 +181,3 @@ def _write(path: str, text: str) -> None:
             kind="write_failed",
             remedy="What was deployed before is still in place. Check the directory, its owner and free space",
         ) from error
-
-
-def _readable(policy_set: PolicySet | None) -> str:
-    if policy_set is None:
-        return ""
-    return json.dumps(json.loads(policy_set.to_json()), indent=2, sort_keys=True) + "\n"

@@ -16,9 +16,12 @@ OUTCOMES = (
     "audit",
     "no_policy",
     "protected",
+    "cooldown",
+    "limit",
     "unresolved",
     "ambiguous",
     "stale",
+    "error",
     "other_host",
 )
 
@@ -29,13 +32,18 @@ class Decision:
 
     Attributes:
         outcome: C(isolate) is the only one that acts. C(audit): a policy in that mode would have. C(no_policy): no
-            policy answers. C(protected): one does, and the container must not be isolated. C(unresolved), C(ambiguous),
-            C(stale): not exactly one container is meant. C(other_host): the alert is about another host.
+            policy answers. C(protected): one does, and the container must not be isolated. C(cooldown): it acted on the
+            container a short time ago. C(limit): the guard would do more by itself than the policy set allows.
+            C(unresolved), C(ambiguous), C(stale): not exactly one container is meant. C(error): the engine does not say
+            what the container is. C(other_host): the alert is about another host.
         alert_id: id of the alert.
         trace_id: trace id of the alert.
         policy_id: id of the policy that answers, or empty.
         container: id, name and image of the container, or None.
         actions: what the policy does.
+        fallback: what is done instead where none of the actions can work on the container.
+        evidence: what the policy wants collected.
+        release_after: seconds until the container is to be released; 0 for never.
         reasons: why, for people.
     """
 
@@ -45,6 +53,9 @@ class Decision:
     policy_id: str = ""
     container: dict[str, t.Any] | None = None
     actions: tuple[Action, ...] = ()
+    fallback: tuple[Action, ...] = ()
+    evidence: tuple[str, ...] = ()
+    release_after: int = 0
     reasons: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, t.Any]:
@@ -52,5 +63,7 @@ class Decision:
         return {
             **dataclasses.asdict(self),
             "actions": [action.to_dict() for action in self.actions],
+            "fallback": [action.to_dict() for action in self.fallback],
+            "evidence": list(self.evidence),
             "reasons": list(self.reasons),
         }

@@ -10,16 +10,20 @@ what a container has selects another, and the lowest bit of both is the answer: 
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import GlobIndex
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
+    SCOPES,
     Condition,
     Policy,
     Target,
+    hosts_of,
     image_forms,
+    scope_of,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 
@@ -28,19 +32,40 @@ CACHE_SIZE = 10_000
 NEAREST_MISSES = 3
 
 
+T = t.TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """What a policy set says about an alert and a container.
+
+    Attributes:
+        outcome: C(isolate), C(audit), C(protected) or C(no_policy).
+        policy: the policy that answers, or None.
+        reasons: which conditions were met; for C(no_policy), the nearest misses and what they lack.
+    """
+
+    outcome: str
+    policy: Policy | None
+    reasons: tuple[str, ...]
+
+
 class PolicyEngine:
     """One compiled policy set."""
 
     def __init__(self, policy_set: PolicySet) -> None:
+        self.limits = policy_set.limits
         self._protect = policy_set.protect
         self._policies = [policy for policy in policy_set.policies if policy.enabled]
         everything = (1 << len(self._policies)) - 1
         self._by_severity = dict.fromkeys(Severity, 0)
-        self._sources, self._rules, self._tags = (_Dimension(everything) for _dimension in range(3))
+        self._by_scope = dict.fromkeys(SCOPES, 0)
+        self._sources, self._rules, self._tags, self._hosts = (_Dimension(everything) for _dimension in range(4))
         self._names, self._images, self._labels = (_Dimension(everything) for _dimension in range(3))
         self._excluded_names, self._excluded_images, self._excluded_labels = (_Dimension(0) for _dimension in range(3))
         for index, policy in enumerate(self._policies):
             bit = 1 << index
+            self._by_scope[policy.scope] |= bit
             for severity in Severity:
                 if severity >= policy.severity_threshold:
                     self._by_severity[severity] |= bit
@@ -48,6 +73,7 @@ class PolicyEngine:
                 (self._sources, policy.sources),
                 (self._rules, policy.rules),
                 (self._tags, policy.tags),
+                (self._hosts, policy.hosts),
                 (self._names, policy.target_filter.container_names),
                 (self._images, policy.target_filter.image_patterns),
                 (self._excluded_names, policy.exclude.container_names),
@@ -58,6 +84,7 @@ class PolicyEngine:
             self._excluded_labels.add_labels(policy.exclude.labels, bit)
         self._alert_masks: dict[t.Hashable, int] = {}
         self._target_masks: dict[t.Hashable, int] = {}
+        self._misses: dict[t.Hashable, tuple[str, ...]] = {}
 
     def wants(self, alert: Alert) -> bool:
         """Whether any policy could answer the alert, whatever container it is about."""
@@ -74,6 +101,28 @@ class PolicyEngine:
         """Why the container must never be isolated, or None."""
         return next((condition for condition in self._protect.conditions(target) if condition.met), None)
 
+    def judge(self, alert: Alert, target: Target | None) -> Judgement:
+        """What the set says, with reasons. Without a container only C(no_policy) can be found out."""
+        policy = self.decide(alert, target) if target else None
+        if policy is None or target is None:
+            return Judgement("no_policy", None, self._why_none(alert, target))
+        reasons = [str(condition) for condition in policy.alert_conditions(alert) + policy.target_conditions(target)]
+        protection = self.protection(target)
+        if protection:
+            return Judgement("protected", policy, (*reasons, f"protected: {protection}"))
+        return Judgement("audit" if policy.mode == "audit" else "isolate", policy, tuple(reasons))
+
+    def _why_none(self, alert: Alert, target: Target | None) -> tuple[str, ...]:
+        # Alerts come in batches that repeat themselves, and finding the nearest misses reads every policy.
+        key = (_alert_key(alert), _target_key(target) if target else None)
+        reasons = self._misses.get(key)
+        if reasons is None:
+            misses = self.nearest_misses(alert, target)
+            reasons = tuple("{}: {}".format(policy.id, "; ".join(map(str, unmet))) for policy, unmet in misses)
+            reasons = reasons or ("the policy set has no enabled policy",)
+            _remember(self._misses, key, reasons)
+        return reasons
+
     def nearest_misses(self, alert: Alert, target: Target | None) -> list[tuple[Policy, list[Condition]]]:
         """The policies with the fewest unmet conditions, and those, for people who wonder why nothing happened.
 
@@ -89,10 +138,10 @@ class PolicyEngine:
         return misses[:NEAREST_MISSES]
 
     def _alert_mask(self, alert: Alert) -> int:
-        key = (alert.severity, alert.source, alert.rule, alert.tags)
+        key = _alert_key(alert)
         mask = self._alert_masks.get(key)
         if mask is None:
-            mask = self._by_severity[alert.severity]
+            mask = self._by_severity[alert.severity] & self._by_scope[scope_of(alert)]
             # A dimension is asked only while something is left to rule out.
             if mask:
                 mask &= self._rules.mask([alert.rule])
@@ -100,11 +149,13 @@ class PolicyEngine:
                 mask &= self._sources.mask([alert.source])
             if mask:
                 mask &= self._tags.mask(alert.tags)
+            if mask:
+                mask &= self._hosts.mask(hosts_of(alert))
             _remember(self._alert_masks, key, mask)
         return mask
 
     def _target_mask(self, target: Target) -> int:
-        key = (target.name, target.images, tuple(sorted(target.labels.items())))
+        key = _target_key(target)
         mask = self._target_masks.get(key)
         if mask is None:
             images = image_forms(target.images)
@@ -158,9 +209,17 @@ class _Dimension:
         return found
 
 
-def _remember(cache: dict[t.Hashable, int], key: t.Hashable, mask: int) -> None:
+def _alert_key(alert: Alert) -> t.Hashable:
+    return (alert.severity, alert.source, alert.rule, alert.tags, alert.inventory_host, alert.host, scope_of(alert))
+
+
+def _target_key(target: Target) -> t.Hashable:
+    return (target.name, target.images, tuple(sorted(target.labels.items())))
+
+
+def _remember(cache: dict[t.Hashable, T], key: t.Hashable, value: T) -> None:
     # Attackers choose what alerts and containers are called, so the caches are bounded. Starting over is simpler than
     # ageing entries and costs about the same.
     if len(cache) >= CACHE_SIZE:
         cache.clear()
-    cache[key] = mask
+    cache[key] = value

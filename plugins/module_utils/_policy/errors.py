@@ -12,7 +12,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._errors i
 class PolicyError(GuardError):
     """A policy or a policy set cannot be used.
 
-    Kinds: C(policies_invalid), C(policies_missing), C(policy_set_missing), C(policy_set_damaged), C(invalid_action).
+    Kinds: C(policies_invalid), C(policies_missing), C(policy_tests_failed), C(policy_set_missing),
+    C(policy_set_damaged), C(invalid_action).
     """
 
     default_kind = "policies_invalid"

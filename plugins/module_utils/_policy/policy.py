@@ -16,6 +16,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.a
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import Glob
 
 MODES = ("enforce", "audit")
+ALERT_CONTAINER, MATCHING_CONTAINERS = "alert_container", "matching_containers"
+SCOPES = (ALERT_CONTAINER, MATCHING_CONTAINERS)
+EVIDENCE = ("inspect", "top", "changes", "logs", "stats", "export")
 
 
 class Target(t.Protocol):
@@ -112,9 +115,16 @@ class Policy:
         mode: C(enforce) acts, C(audit) only records what it would have done.
         severity_threshold: least severity of an alert.
         sources, rules, tags: globs over the alert; empty for any.
+        hosts: globs over the host that the alert is about, by its inventory name or as the detector says it.
+        scope: C(alert_container) answers alerts that name their container, with that one. C(matching_containers)
+            answers alerts that name none, with the containers of their host that the filter matches.
         target_filter: every list of it that is not empty must match.
         exclude: a container that matches any list of it is not reached.
         actions: what is done, at least one.
+        fallback: what is done instead where none of the actions can work on the container; may be empty.
+        evidence: what to collect of the container.
+        cooldown: seconds in which the policy does not act again on a container that it acted on; 0 for none.
+        release_after: seconds until the container is to be released; 0 for never.
     """
 
     id: str
@@ -128,8 +138,14 @@ class Policy:
     sources: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    scope: str = ALERT_CONTAINER
     target_filter: TargetFilter = NO_FILTER
     exclude: TargetFilter = NO_FILTER
+    fallback: tuple[Action, ...] = ()
+    evidence: tuple[str, ...] = ()
+    cooldown: int = 0
+    release_after: int = 0
 
     @classmethod
     def from_dict(cls, value: t.Mapping[str, t.Any]) -> Policy:
@@ -148,8 +164,14 @@ class Policy:
             sources=tuple(value.get("sources") or ()),
             rules=tuple(value.get("rules") or ()),
             tags=tuple(value.get("tags") or ()),
+            hosts=tuple(value.get("hosts") or ()),
+            scope=value.get("scope", ALERT_CONTAINER),
             target_filter=TargetFilter.from_dict(target_filter),
             exclude=TargetFilter.from_dict(target_filter.get("exclude")),
+            fallback=tuple(Action.from_dict(action) for action in value.get("fallback") or ()),
+            evidence=tuple(value.get("evidence") or ()),
+            cooldown=value.get("cooldown", 0),
+            release_after=value.get("release_after", 0),
         )
 
     def to_dict(self) -> dict[str, t.Any]:
@@ -168,24 +190,28 @@ class Policy:
             "sources": list(self.sources),
             "rules": list(self.rules),
             "tags": list(self.tags),
+            "hosts": list(self.hosts),
+            "scope": self.scope,
             "target_filter": target_filter,
             "actions": [action.to_dict() for action in self.actions],
+            "fallback": [action.to_dict() for action in self.fallback],
+            "evidence": list(self.evidence),
+            "cooldown": self.cooldown,
+            "release_after": self.release_after,
         }
 
     def alert_conditions(self, alert: Alert) -> list[Condition]:
         """The conditions on the alert. This plain reading is what the engine must agree with."""
-        found = [
-            Condition(
-                "severity_threshold",
-                alert.severity >= self.severity_threshold,
-                str(self.severity_threshold),
-                str(alert.severity),
-            )
-        ]
+        severity = alert.severity
+        met = severity >= self.severity_threshold
+        found = [Condition("severity_threshold", met, str(self.severity_threshold), str(severity))]
+        names = "a container" if alert.container else "no container"
+        found.append(Condition("scope", self.scope == scope_of(alert), self.scope, f"an alert that names {names}"))
         for field, wanted, values in (
             ("sources", self.sources, [alert.source]),
             ("rules", self.rules, [alert.rule]),
             ("tags", self.tags, list(alert.tags)),
+            ("hosts", self.hosts, hosts_of(alert)),
         ):
             if wanted:
                 found.append(_any_of(field, wanted, values))
@@ -198,6 +224,16 @@ class Policy:
             if condition.met:
                 found.append(dataclasses.replace(condition, field=f"exclude.{condition.field}", met=False))
         return found
+
+
+def scope_of(alert: Alert) -> str:
+    """The scope of the policies that may answer the alert."""
+    return ALERT_CONTAINER if alert.container else MATCHING_CONTAINERS
+
+
+def hosts_of(alert: Alert) -> list[str]:
+    """The names of the host that the alert is about."""
+    return [host for host in (alert.inventory_host, alert.host) if host]
 
 
 def image_forms(images: t.Iterable[str]) -> list[str]:

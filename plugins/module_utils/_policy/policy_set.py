@@ -24,14 +24,50 @@ FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
+class Limits:
+    """How much the guard may do by itself on one host.
+
+    Attributes:
+        max_containers_per_alert: where an alert names no container, the most that it may isolate. Where more match,
+            none is: which of them would be chance.
+        max_isolations: most containers that are isolated within the window; 0 for no limit.
+        window: seconds.
+    """
+
+    max_containers_per_alert: int = 1
+    max_isolations: int = 0
+    window: int = 0
+
+    @classmethod
+    def from_dict(cls, value: t.Mapping[str, t.Any] | None) -> Limits:
+        """The limits in a mapping that the schema has checked."""
+        value = value or {}
+        window = value.get("max_isolations_per_window") or {}
+        return cls(value.get("max_containers_per_alert", 1), window.get("count", 0), window.get("seconds", 0))
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The limits in their one canonical spelling."""
+        limits: dict[str, t.Any] = {"max_containers_per_alert": self.max_containers_per_alert}
+        if self.max_isolations:
+            limits["max_isolations_per_window"] = {"count": self.max_isolations, "seconds": self.window}
+        return limits
+
+
+NO_LIMITS = Limits()
+
+
+@dataclasses.dataclass(frozen=True)
 class PolicySet:
-    """Policies in the order in which they are asked, and what is never isolated."""
+    """Policies in the order in which they are asked, what is never isolated, and how much may be."""
 
     policies: tuple[Policy, ...]
     protect: TargetFilter = NO_FILTER
+    limits: Limits = NO_LIMITS
 
     @classmethod
-    def of(cls, policies: t.Iterable[Policy], protect: TargetFilter = NO_FILTER) -> PolicySet:
+    def of(
+        cls, policies: t.Iterable[Policy], protect: TargetFilter = NO_FILTER, limits: Limits = NO_LIMITS
+    ) -> PolicySet:
         """The set of these policies, whatever order they come in. Raises PolicyError for an id that is not unique."""
         ordered = sorted(policies, key=lambda policy: (policy.priority, policy.id))
         ids = [policy.id for policy in ordered]
@@ -41,10 +77,15 @@ class PolicySet:
         return cls(
             tuple(ordered),
             TargetFilter(**{name: tuple(sorted(set(values))) for name, values in protect.to_dict().items()}),
+            limits,
         )
 
     def _content(self) -> dict[str, t.Any]:
-        return {"policies": [policy.to_dict() for policy in self.policies], "protect": self.protect.to_dict()}
+        return {
+            "policies": [policy.to_dict() for policy in self.policies],
+            "protect": self.protect.to_dict(),
+            "limits": self.limits.to_dict(),
+        }
 
     @property
     def digest(self) -> str:
@@ -75,7 +116,7 @@ class PolicySet:
             raise _damaged(f"{origin} has format {version!r}; this version of the collection reads {FORMAT}")
         try:
             policies = [Policy.from_dict(policy) for policy in content["policies"]]
-            loaded = cls.of(policies, TargetFilter.from_dict(content["protect"]))
+            loaded = cls.of(policies, TargetFilter.from_dict(content["protect"]), Limits.from_dict(content["limits"]))
             intact = content["digest"] == loaded.digest
         except (GuardError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged(f"{origin} is not a deployed policy set ({error!r})") from error

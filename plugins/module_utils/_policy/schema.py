@@ -13,7 +13,7 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import SEVERITIES
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES, MAX_GRACE
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import MODES
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import EVIDENCE, MODES, SCOPES
 
 MAX_POLICIES = 1_000
 """Most policies a set may have."""
@@ -106,6 +106,13 @@ POLICY: dict[str, t.Any] = {
         "sources": _globs("Globs for the detector. Default: any."),
         "rules": _globs("Globs for the rule of the detector. Default: any."),
         "tags": _globs("Globs, one of which a tag of the alert must match. Default: any."),
+        "hosts": _globs("Globs for the host, by its inventory name or as the detector says it. Default: any."),
+        "scope": {
+            "description": "alert_container answers alerts that name their container, with that one. "
+            "matching_containers answers alerts that name none, with the containers of their host that target_filter "
+            "matches, within limits.max_containers_per_alert. Default: alert_container.",
+            "enum": list(SCOPES),
+        },
         "target_filter": {
             **_FILTER,
             "description": "Containers that the policy may reach. Every list that is not empty must match.",
@@ -118,6 +125,56 @@ POLICY: dict[str, t.Any] = {
             "minItems": 1,
             "maxItems": len(ACTION_TYPES),
             "items": _ACTION,
+        },
+        "fallback": {
+            "description": "What is done instead where none of the actions can work on the container, such as "
+            "network_disconnect on one that uses the network of the host.",
+            "type": "array",
+            "maxItems": len(ACTION_TYPES),
+            "items": _ACTION,
+        },
+        "evidence": {
+            "description": "What to collect of the container.",
+            "type": "array",
+            "maxItems": len(EVIDENCE),
+            "items": {"description": "A kind of evidence.", "enum": list(EVIDENCE)},
+        },
+        "cooldown": {
+            "description": "Seconds in which the policy does not act again on the same container. Default: 0.",
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 604_800,
+        },
+        "release_after": {
+            "description": "Seconds until the container is to be released; 0 for never. Default: 0.",
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 31_536_000,
+        },
+    },
+}
+
+LIMITS: dict[str, t.Any] = {
+    "description": "How much the guard may do by itself on one host.",
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "max_containers_per_alert": {
+            "description": "Most containers that an alert which names none may isolate. Where more match, none is. "
+            "Default: 1.",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 1_000,
+        },
+        "max_isolations_per_window": {
+            "description": "Most containers that are isolated within a time. Default: no limit.",
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["count", "seconds"],
+            "properties": {
+                "count": {"description": "How many.", "type": "integer", "minimum": 1, "maximum": 10_000},
+                "seconds": {"description": "Length of the window.", "type": "integer", "minimum": 1, "maximum": 86_400},
+            },
         },
     },
 }
@@ -136,6 +193,7 @@ POLICY_FILE: dict[str, t.Any] = {
             "items": POLICY,
         },
         "protect": {**_FILTER, "description": "Containers that are never isolated, whatever a policy says."},
+        "limits": LIMITS,
     },
 }
 """A file with many policies. A file with one is a POLICY by itself."""

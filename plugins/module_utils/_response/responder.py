@@ -13,18 +13,20 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text, timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import ResolutionError, Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import REFUSED
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import Judgement, PolicyEngine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 
 DEFAULT_CONCURRENCY = 10
 _UNRESOLVED = {"ambiguous": "ambiguous", "stale": "stale"}
-# Decisions that a policy made, or would have made had one container been meant: these leave a record.
-_RECORDED = ("isolate", "audit", "protected", "ambiguous", "stale")
 
 
 class Response(t.NamedTuple):
@@ -38,97 +40,71 @@ class Response(t.NamedTuple):
         return {"decision": self.decision.to_dict(), "event": self.event.to_dict() if self.event else None}
 
 
-class Responder:
-    """Answers alerts on one host.
+class Verdict(t.NamedTuple):
+    """A decision, and what it came from."""
+
+    alert: Alert
+    decision: Decision
+    policy: Policy | None = None
+    error: GuardError | None = None
+    recorded: bool = True
+
+    @property
+    def leaves_record(self) -> bool:
+        """Whether a policy made the decision, or would have, had one container been meant."""
+        return self.recorded and self.decision.outcome not in ("no_policy", "other_host")
+
+    def turned_down(self, outcome: str, reason: str) -> Verdict:
+        """The verdict with another outcome, and why."""
+        decision = dataclasses.replace(self.decision, outcome=outcome, reasons=(*self.decision.reasons, reason))
+        return self._replace(decision=decision)
+
+
+class Judge:
+    """Decides alerts on one host, and touches nothing.
 
     Args:
         policies: the compiled policy set.
         resolver: finds containers.
-        isolator: isolates them.
         host: inventory name of this host; empty where it has none.
-        concurrency: how many containers are worked on at a time, 1 to 100.
-        check: only say what would be done.
     """
 
-    def __init__(
-        self,
-        policies: PolicyEngine,
-        resolver: Resolver,
-        isolator: Isolator,
-        host: str = "",
-        concurrency: int = DEFAULT_CONCURRENCY,
-        check: bool = False,
-    ) -> None:
+    def __init__(self, policies: PolicyEngine, resolver: Resolver, host: str = "") -> None:
         self._policies = policies
         self._resolver = resolver
-        self._isolator = isolator
         self._host = host
-        self._concurrency = concurrency
-        self._check = check
-        self._misses: dict[t.Hashable, list[str]] = {}
 
-    def respond(self, alerts: t.Sequence[Alert]) -> list[Response]:
-        """Decide all, then act: one response for each alert, in their order.
+    def decide(self, alert: Alert) -> list[Verdict]:
+        """What is to be done about the alert on this host: one verdict, or one for each container it reaches.
 
-        Raises EngineError where containers cannot be listed or read; then nothing was touched.
+        Raises EngineError.
         """
-        decisions = [self.decide(alert) for alert in alerts]
-        events = [
-            self._event(alert, decision) if decision.outcome in _RECORDED else None
-            for alert, decision in zip(alerts, decisions)
-        ]
-        # Alerts of one batch that one policy answers with the same container are one attempt.
-        groups: dict[tuple[str, str], list[int]] = {}
-        for index, decision in enumerate(decisions):
-            if decision.outcome == "isolate" and decision.container:
-                groups.setdefault((decision.container["id"], decision.policy_id), []).append(index)
-        with concurrent.futures.ThreadPoolExecutor(self._concurrency) as pool:
-            attempts = [
-                pool.submit(self._act, container_id, alerts[indexes[0]], decisions[indexes[0]])
-                for (container_id, _policy_id), indexes in groups.items()
-            ]
-        for indexes, attempt in zip(groups.values(), attempts):
-            events[indexes[0]] = leader = attempt.result()
-            for index in indexes[1:]:
-                events[index] = dataclasses.replace(
-                    self._event(alerts[index], decisions[index]),
-                    outcome=leader.outcome,
-                    error=leader.error,
-                    repeat_of=leader.id,
-                )
-        return [Response(decision, event) for decision, event in zip(decisions, events)]
-
-    def decide(self, alert: Alert) -> Decision:
-        """What is to be done about the alert on this host. Raises EngineError."""
         addressed = self._addressed(alert)
         if addressed is False:
-            return self._decision(alert, "other_host", f"it is about host {alert.inventory_host}")
+            return [_verdict(alert, "other_host", f"it is about host {alert.inventory_host}")]
+        if self._host:
+            # Policies ask for the host that the container is on, and it is looked for here.
+            alert = dataclasses.replace(alert, inventory_host=self._host)
         if not self._policies.wants(alert):
-            return self._no_policy(alert, None)
+            return [self._judged(alert, None)]
         if not alert.container:
-            return self._decision(alert, "unresolved", "it names no container")
+            return self._decide_matching(alert, addressed is True)
         try:
             container = self._resolve(alert, addressed is True)
         except ResolutionError as error:
-            return self._decision(alert, _UNRESOLVED.get(error.kind, "unresolved"), str(error))
-        policy = self._policies.decide(alert, container)
-        if policy is None:
-            return self._no_policy(alert, container)
-        reasons = [str(condition) for condition in policy.alert_conditions(alert) + policy.target_conditions(container)]
-        protection = self._policies.protection(container)
-        outcome = "audit" if policy.mode == "audit" else "isolate"
-        if protection:
-            outcome = "protected"
-            reasons.append(f"protected: {protection}")
-        return Decision(
-            outcome=outcome,
-            alert_id=alert.id,
-            trace_id=alert.trace_id,
-            policy_id=policy.id,
-            container=_shown(container),
-            actions=policy.actions,
-            reasons=tuple(reasons),
-        )
+            outcome = _UNRESOLVED.get(error.kind, "unresolved")
+            # Where the host is not known all hosts are asked, and all but one of them do not have the container.
+            return [_verdict(alert, outcome, str(error), recorded=addressed is True or outcome != "unresolved")]
+        except EngineError as error:
+            if not self._resolver.listed:
+                raise
+            # One container that cannot be inspected must not keep others from being isolated.
+            return [_verdict(alert, "error", str(error), error=error)]
+        return [self._judged(alert, container)]
+
+    def sharers(self, container_id: str) -> list[str]:
+        """Names of the containers that use the network of this one. Raises EngineError."""
+        return self._resolver.sharers(container_id)
 
     def _addressed(self, alert: Alert) -> bool | None:
         """Whether the alert is about this host; None where that is not known."""
@@ -148,25 +124,116 @@ class Responder:
         seen = timestamp.parse_timestamp(alert.time) or timestamp.parse_timestamp(alert.received_at)
         return self._resolver.by_name(alert.container.name, seen)
 
-    def _no_policy(self, alert: Alert, container: Container | None) -> Decision:
-        # A batch repeats itself, and finding the nearest misses reads every policy.
-        key = (alert.severity, alert.source, alert.rule, alert.tags, container.id if container else "")
-        if key not in self._misses:
-            self._misses[key] = [
-                "{}: {}".format(policy.id, "; ".join(map(str, unmet)))
-                for policy, unmet in self._policies.nearest_misses(alert, container)
-            ] or ["the policy set has no enabled policy"]
-        reasons = self._misses[key]
-        return dataclasses.replace(
-            self._decision(alert, "no_policy", *reasons), container=_shown(container) if container else None
+    def _decide_matching(self, alert: Alert, host_known: bool) -> list[Verdict]:
+        if not host_known:
+            return [_verdict(alert, "unresolved", "it names no container, and its host is not known to be this one")]
+        verdicts = [self._judged(alert, container) for container in self._resolver.all()]
+        wanted = [verdict for verdict in verdicts if verdict.policy]
+        if not wanted:
+            return [self._judged(alert, None)]
+        acting = sum(verdict.decision.outcome == "isolate" for verdict in wanted)
+        most = self._policies.limits.max_containers_per_alert
+        if acting <= most:
+            return wanted
+        reason = f"it names no container, and {acting} containers match, of at most {most}"
+        return [
+            verdict.turned_down("limit", reason) if verdict.decision.outcome == "isolate" else verdict
+            for verdict in wanted
+        ]
+
+    def _judged(self, alert: Alert, container: Container | None) -> Verdict:
+        judgement: Judgement = self._policies.judge(alert, container)
+        policy = judgement.policy
+        decision = Decision(
+            outcome=judgement.outcome,
+            alert_id=alert.id,
+            trace_id=alert.trace_id,
+            container=_shown(container) if container else None,
+            reasons=judgement.reasons,
         )
+        if policy:
+            decision = dataclasses.replace(
+                decision,
+                policy_id=policy.id,
+                actions=policy.actions,
+                fallback=policy.fallback,
+                evidence=policy.evidence,
+                release_after=policy.release_after,
+            )
+        return Verdict(alert, decision, policy)
 
-    def _decision(self, alert: Alert, outcome: str, *reasons: str) -> Decision:
-        return Decision(outcome=outcome, alert_id=alert.id, trace_id=alert.trace_id, reasons=reasons)
 
-    def _event(self, alert: Alert, decision: Decision) -> ActionEvent:
+class Responder:
+    """Answers alerts on one host.
+
+    Args:
+        judge: decides.
+        isolator: isolates.
+        limiter: keeps it from doing too much.
+        host: inventory name of this host, for the records.
+        concurrency: how many containers are worked on at a time, 1 to 100.
+        check: only say what would be done.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        isolator: Isolator,
+        limiter: Limiter,
+        host: str = "",
+        concurrency: int = DEFAULT_CONCURRENCY,
+        check: bool = False,
+    ) -> None:
+        self._judge = judge
+        self._isolator = isolator
+        self._limiter = limiter
+        self._host = host
+        self._concurrency = concurrency
+        self._check = check
+
+    def respond(self, alerts: t.Sequence[Alert]) -> list[Response]:
+        """Decide all, then act: one response for each alert and container, in the order of the alerts.
+
+        Raises EngineError where containers cannot be listed or read, and LimitsError; then nothing was touched.
+        """
+        verdicts = [verdict for alert in alerts for verdict in self._judge.decide(alert)]
+        # Alerts of one batch that one policy answers with the same container are one attempt.
+        attempts: dict[tuple[str, str], list[int]] = {}
+        for index, verdict in enumerate(verdicts):
+            if verdict.decision.outcome == "isolate":
+                attempts.setdefault(_subject(verdict), []).append(index)
+        wishes = [_wish(verdicts[indexes[0]]) for indexes in attempts.values()]
+        for (subject, indexes), admission in zip(list(attempts.items()), self._limiter.admit(wishes, self._check)):
+            if admission.outcome != "isolate":
+                del attempts[subject]
+                for index in indexes:
+                    verdicts[index] = verdicts[index].turned_down(admission.outcome, admission.reason)
+        events = [self._event(verdict) if verdict.leaves_record else None for verdict in verdicts]
+        # Policies that want the same container take turns, in their order: what holds in the end must not be chance.
+        leaders: dict[str, list[Verdict]] = {}
+        for (container_id, _policy_id), indexes in attempts.items():
+            leaders.setdefault(container_id, []).append(verdicts[indexes[0]])
+        done: dict[tuple[str, str], ActionEvent] = {}
+        with concurrent.futures.ThreadPoolExecutor(self._concurrency) as pool:
+            for events_of_one in pool.map(self._act_in_turn, leaders.values()):
+                done.update(events_of_one)
+        unused = []
+        for subject, indexes in attempts.items():
+            events[indexes[0]] = leader = done[subject]
+            if not leader.changed:
+                unused.append(_wish(verdicts[indexes[0]]))
+            for index in indexes[1:]:
+                events[index] = dataclasses.replace(
+                    self._event(verdicts[index]), outcome=leader.outcome, error=leader.error, repeat_of=leader.id
+                )
+        self._limiter.give_back(unused, self._check)
+        return [Response(verdict.decision, event) for verdict, event in zip(verdicts, events)]
+
+    def _event(self, verdict: Verdict) -> ActionEvent:
+        alert, decision = verdict.alert, verdict.decision
         return ActionEvent(
-            outcome=decision.outcome,
+            outcome="failed" if verdict.error else decision.outcome,
+            error=verdict.error.to_dict() if verdict.error else None,
             trace_id=alert.trace_id,
             alert_id=alert.id,
             policy_id=decision.policy_id,
@@ -177,18 +244,55 @@ class Responder:
             timeline={"accepted": alert.received_at, "decided": timestamp.now()},
         )
 
-    def _act(self, container_id: str, alert: Alert, decision: Decision) -> ActionEvent:
-        event = self._event(alert, decision)
+    def _act_in_turn(self, verdicts: list[Verdict]) -> dict[tuple[str, str], ActionEvent]:
+        ordered = sorted(verdicts, key=lambda verdict: (_wish(verdict)[0].priority, _wish(verdict)[0].id))
+        return {_subject(verdict): self._act(verdict) for verdict in ordered}
+
+    def _act(self, verdict: Verdict) -> ActionEvent:
+        alert, decision = verdict.alert, verdict.decision
+        event = self._event(verdict)
         cause = Cause(
             reason=f"{alert.source}: {alert.rule}",
             trace_id=alert.trace_id,
             alert_id=alert.id,
             policy_id=decision.policy_id,
         )
+        container_id = _subject(verdict)[0]
         try:
-            return event.with_outcome(self._isolator.isolate(container_id, decision.actions, cause, self._check))
+            outcome = self._isolator.isolate(container_id, decision.actions, cause, self._check)
+            if outcome.outcome == REFUSED and decision.fallback:
+                refusal = f"fallback, as {(outcome.error or {})['message']}"
+                outcome = self._isolator.isolate(container_id, decision.fallback, cause, self._check)
+                outcome = dataclasses.replace(outcome, warnings=(refusal, *outcome.warnings))
+                event = dataclasses.replace(event, actions=tuple(action.to_dict() for action in decision.fallback))
         except GuardError as error:
             return event.with_error(error)
+        except Exception as error:  # a defect of the guard must not lose the records of the other containers
+            return event.with_error(GuardError(f"internal error: {error!r}", kind="internal_error"))
+        event = event.with_outcome(outcome)
+        warnings = sharer_warnings(self._judge.sharers(container_id))
+        return dataclasses.replace(event, warnings=(*event.warnings, *warnings))
+
+
+def sharer_warnings(names: t.Sequence[str]) -> list[str]:
+    """What to say of containers that use the network of one that was isolated."""
+    return [f"container {name} uses its network: cut off with it, but not paused or stopped" for name in names]
+
+
+def _verdict(
+    alert: Alert, outcome: str, reason: str, error: GuardError | None = None, recorded: bool = True
+) -> Verdict:
+    decision = Decision(outcome=outcome, alert_id=alert.id, trace_id=alert.trace_id, reasons=(reason,))
+    return Verdict(alert, decision, error=error, recorded=recorded)
+
+
+def _subject(verdict: Verdict) -> tuple[str, str]:
+    """The container and the policy of a verdict that isolates."""
+    return (verdict.decision.container or {})["id"], verdict.decision.policy_id
+
+
+def _wish(verdict: Verdict) -> tuple[Policy, str]:
+    return t.cast(Policy, verdict.policy), _subject(verdict)[0]
 
 
 def _shown(container: Container) -> dict[str, t.Any]:

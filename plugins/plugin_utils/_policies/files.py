@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
+import re
 import tomllib
 import typing as t
 
@@ -16,6 +18,13 @@ import yaml
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text as texts
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.findings import Finding
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.positions import (
+    Position,
+    Positions,
+    json_positions,
+    toml_positions,
+    yaml_positions,
+)
 
 MAX_FILE_SIZE = 10 * 1024 * 1024
 """Largest policy file, in bytes."""
@@ -34,10 +43,19 @@ class PolicyFile:
     Attributes:
         name: relative to the directory.
         content: what it holds, not validated yet.
+        text: what it was decoded from.
+        suffix: says the format.
     """
 
     name: str
     content: t.Any
+    text: str = dataclasses.field(default="", repr=False)
+    suffix: str = ".yml"
+
+    @functools.cached_property
+    def positions(self) -> Positions:
+        """Where things stand in it. Takes as long as decoding it."""
+        return _FORMATS[self.suffix].locate(self.text)
 
 
 def read_policy_files(source: pathlib.Path) -> tuple[list[PolicyFile], list[Finding]]:
@@ -52,26 +70,28 @@ def read_policy_files(source: pathlib.Path) -> tuple[list[PolicyFile], list[Find
     files, findings = [], []
     for path in paths:
         name = texts.display(path.name)
-        decode = _DECODERS.get(path.suffix.lower())
-        if decode is None:
-            if not path.is_dir() and path.suffix.lower() not in _NOT_POLICIES:
-                hint = "policy files end in {}".format(", ".join(_DECODERS))
+        suffix = path.suffix.lower()
+        if suffix not in _FORMATS:
+            if not path.is_dir() and suffix not in _NOT_POLICIES:
+                hint = "policy files end in {}".format(", ".join(_FORMATS))
                 findings.append(Finding(name, "the file is not read", hint, level="warning"))
             continue
         try:
-            content = decode(_text(path, root))
+            text = _text(path, root)
+            content = _FORMATS[suffix].decode(text)
             _check_bounds(content)
-            files.append(PolicyFile(name, content))
+            files.append(PolicyFile(name, content, text, suffix))
         except _Unreadable as error:
-            findings.append(Finding(name, str(error), error.hint, line=error.line))
+            line, column = error.position
+            findings.append(Finding(name, str(error), error.hint, line=line, column=column))
     return files, findings
 
 
 class _Unreadable(Exception):
-    def __init__(self, message: str, hint: str = "", line: int = 0) -> None:
+    def __init__(self, message: str, hint: str = "", position: Position = (0, 0)) -> None:
         super().__init__(message)
         self.hint = hint
-        self.line = line
+        self.position = position
 
 
 def _text(path: pathlib.Path, root: pathlib.Path) -> str:
@@ -117,8 +137,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: t.Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event: t.Any = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs of PyYAML lack it
-            line = event.start_mark.line + 1
-            raise _Unreadable("YAML aliases are not read", "write the value out", line)
+            raise _Unreadable("YAML aliases are not read", "write the value out", _marked(event.start_mark))
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[t.Hashable, t.Any]:
@@ -128,18 +147,21 @@ class _Loader(yaml.SafeLoader):
                 continue  # refused below, like everything that cannot be a key
             if key.value in seen:
                 message = f"the key {texts.display(key.value, 64)} stands twice in one mapping"
-                raise _Unreadable(message, line=key.start_mark.line + 1)
+                raise _Unreadable(message, position=_marked(key.start_mark))
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _marked(mark: t.Any) -> Position:
+    return (mark.line + 1, mark.column + 1) if mark else (0, 0)
 
 
 def _yaml(text: str) -> t.Any:
     try:
         return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
         problem = ", ".join(part for part in (error.context, error.problem) if part)
-        raise _Unreadable(f"it is not YAML: {problem}", line=line) from error
+        raise _Unreadable(f"it is not YAML: {problem}", position=_marked(error.problem_mark)) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _Unreadable("it is not YAML: {}".format(" ".join(str(error).split()))) from error
     except (AttributeError, LookupError, TypeError) as error:
@@ -151,7 +173,7 @@ def _json(text: str) -> t.Any:
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        raise _Unreadable(f"it is not JSON: {error.msg}", line=error.lineno) from error
+        raise _Unreadable(f"it is not JSON: {error.msg}", position=(error.lineno, error.colno)) from error
     except (ValueError, RecursionError) as error:
         raise _Unreadable(f"it is not JSON: {error}") from error
 
@@ -169,7 +191,21 @@ def _toml(text: str) -> t.Any:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _Unreadable(f"it is not TOML: {error}") from error
+        place = re.search(r" \(at line (\d+), column (\d+)\)\Z", str(error))
+        message = str(error)[: place.start()] if place else str(error)
+        position = (int(place[1]), int(place[2])) if place else (0, 0)
+        raise _Unreadable(f"it is not TOML: {message}", position=position) from error
 
 
-_DECODERS: dict[str, t.Callable[[str], t.Any]] = {".yml": _yaml, ".yaml": _yaml, ".json": _json, ".toml": _toml}
+class _Format(t.NamedTuple):
+    decode: t.Callable[[str], t.Any]
+    locate: t.Callable[[str], Positions]
+
+
+_YAML = _Format(_yaml, yaml_positions)
+_FORMATS = {
+    ".yml": _YAML,
+    ".yaml": _YAML,
+    ".json": _Format(_json, json_positions),
+    ".toml": _Format(_toml, toml_positions),
+}

@@ -7,74 +7,37 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import functools
 import pathlib
-import reprlib
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import check_actions
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy, TargetFilter
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.schema import (
-    MAX_POLICIES,
-    POLICY,
-    POLICY_FILE,
-)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import Limits, PolicySet
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.schema import MAX_POLICIES
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.files import (
     PolicyFile,
     read_policy_files,
 )
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.findings import Finding
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.findings import Finding, place_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.positions import Position
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.shadows import shadowed
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.spelling import Canonical
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.validate import (
+    IMPORT_ERROR,
+    Problem,
+    file_problems,
+    policy_problems,
+    policy_remarks,
+    protect_remarks,
+    shown,
+)
 
-IMPORT_ERROR = ""
-try:
-    import jsonschema
-except ImportError as error:
-    jsonschema = None  # type: ignore[assignment]  # checked before it is used
-    IMPORT_ERROR = str(error)
-
-# What is wrong, by the keyword of the schema that is not satisfied.
-_MESSAGES = {
-    "maxItems": "the list has more than {wanted} entries",
-    "maxLength": "{found} is longer than {wanted} characters",
-    "maximum": "{found} is larger than {wanted}",
-    "minItems": "the list is empty",
-    "minLength": "the text is empty",
-    "minProperties": "it holds neither policies nor protect",
-    "minimum": "{found} is smaller than {wanted}",
-    "not": "it is not an option of this type of action",
-    "oneOf": "there must be either actions or action",
-    "pattern": "{found} cannot stand here",
-    "type": "{found} is not {type}",
+# What decisions carry, and nothing in this version acts by.
+_RECORDED_ONLY = {
+    "evidence": "evidence is recorded in decisions; nothing collects by it in this version",
+    "release_after": "release_after is recorded in decisions; nothing releases by it in this version",
 }
-_TYPES = {
-    "array": "a list",
-    "boolean": "true or false",
-    "integer": "a whole number",
-    "object": "a mapping",
-    "string": "text",
-}
-_SHOWN = reprlib.Repr()
-_SHOWN.maxstring = 80
-_MAX_SHOWN_KEYS = 5
-
-
-@functools.cache
-def _validator(of: str) -> t.Any:
-    """The validator of a C(file), or of a C(policy)."""
-    base = jsonschema.Draft202012Validator
-    # JSON schema takes 10.0 for an integer. Written out it is not the same as 10, so equal sets would differ in digest.
-    integer = base.TYPE_CHECKER.redefine(
-        "integer", lambda _checker, value: isinstance(value, int) and not isinstance(value, bool)
-    )
-    # A file is validated policy by policy, so that each problem names its policy.
-    file = {**POLICY_FILE, "properties": {**POLICY_FILE["properties"], "policies": {"type": "array"}}}
-    extended = jsonschema.validators.extend(base, type_checker=integer)  # type: ignore[no-untyped-call]  # no stubs
-    return extended(file if of == "file" else POLICY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +78,7 @@ def load_policies(source: pathlib.Path) -> LoadedPolicies:
     for file in files:
         draft.add_file(file)
     policy_set = draft.finish()
+    findings.sort(key=lambda finding: (finding.file, finding.line, finding.column))
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         raise PolicyError(
@@ -136,7 +100,30 @@ def load_policies(source: pathlib.Path) -> LoadedPolicies:
         )
     if not policy_set.policies:
         findings.append(Finding(".", "there is no policy, so no alert is answered", level="warning"))
+    elif not any(policy.enabled for policy in policy_set.policies):
+        findings.append(Finding(".", "every policy is disabled, so no alert is answered", level="warning"))
     return LoadedPolicies(policy_set, tuple(findings))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """A part of a file: the whole, or one policy."""
+
+    file: PolicyFile
+    canonical: Canonical
+    path: tuple[object, ...] = ()
+    policy_id: str = ""
+
+    def position(self, path: t.Iterable[object], at_key: bool = False) -> Position:
+        origin = self.canonical.origin((*self.path, *path))
+        return self.file.positions.of(origin.path, at_key or origin.is_key)
+
+    def place(self, path: t.Iterable[object]) -> str:
+        return place_of(self.file.name, *self.position(path))
+
+    def finding(self, problem: Problem) -> Finding:
+        line, column = self.position(problem.path, problem.at_key)
+        return Finding(self.file.name, problem.message, problem.hint, self.policy_id, line, column, problem.level)
 
 
 class _Draft:
@@ -146,93 +133,87 @@ class _Draft:
         self._findings = findings
         self._policies: list[Policy] = []
         self._protect: dict[str, list[str]] = {}
+        self._limits: dict[str, t.Any] = {}
         self._count = 0
-        self._file_of: dict[str, str] = {}
+        self._limited_by: dict[str, _Part] = {}
+        self._part_of: dict[str, _Part] = {}
 
     def add_file(self, file: PolicyFile) -> None:
         """Validate a file, and take what it holds."""
-        content = file.content
-        if not isinstance(content, dict):
+        if not isinstance(file.content, dict):
             hint = "it holds one policy, or policies: with a list"
-            self._findings.append(Finding(file.name, "it is not a mapping", hint))
+            line, column = file.positions.of(())
+            self._findings.append(Finding(file.name, "it is not a mapping", hint, line=line, column=column))
             return
-        # A file is one policy, or holds a list of them and what is protected.
-        if content.keys() & POLICY["properties"].keys() and not content.keys() & POLICY_FILE["properties"].keys():
-            content = {"policies": [content]}
-        problems = list(_validator("file").iter_errors(content))
-        self._findings += [Finding(file.name, *_described(problem)) for problem in problems]
+        canonical = Canonical(file.content)
+        content, part = canonical.content, _Part(file, canonical)
+        problems = list(file_problems(content))
+        self._add(part, problems)
         if not problems:
+            self._add(part, protect_remarks(content.get("protect", {})))
             for name, values in content.get("protect", {}).items():
                 self._protect.setdefault(name, []).extend(values)
+            self._add_limits(part, content.get("limits", {}))
         policies = content.get("policies")
-        for number, value in enumerate(policies if isinstance(policies, list) else (), start=1):
-            self._add_policy(file.name, f"number {number}", value)
+        for index, value in enumerate(policies if isinstance(policies, list) else ()):
+            policy_id = text.display(value.get("id"), 128) if isinstance(value, dict) else ""
+            policy = _Part(file, canonical, ("policies", index), policy_id or f"number {index + 1}")
+            self._add_policy(policy, value)
 
-    def _add_policy(self, file: str, place: str, value: t.Any) -> None:
+    def _add(self, part: _Part, problems: t.Iterable[Problem]) -> bool:
+        """Add what is wrong with a part. Whether it can be used nevertheless."""
+        findings = [part.finding(problem) for problem in problems]
+        self._findings += findings
+        return all(finding.level == "warning" for finding in findings)
+
+    def _add_limits(self, part: _Part, limits: dict[str, t.Any]) -> None:
+        for name, value in limits.items():
+            if self._limits.setdefault(name, value) != value:
+                other = self._limited_by[name].place(("limits", name))
+                message = f"limits.{name}: {shown(value)} here, and {shown(self._limits[name])} in {other}"
+                self._add(part, [Problem(("limits", name), message, "a set has one value for each limit")])
+            self._limited_by.setdefault(name, part)
+
+    def _add_policy(self, part: _Part, value: t.Any) -> None:
         self._count += 1
         if not isinstance(value, dict):
-            self._findings.append(Finding(file, f"{_SHOWN.repr(value)} is not a mapping", policy_id=place))
+            self._add(part, [Problem((), f"{shown(value)} is not a mapping")])
             return
+        valid = self._add(part, policy_problems(value))
         policy_id = value.get("id")
-        name = text.display(policy_id, 128) or place
-        findings = [
-            Finding(file, *_described(problem), policy_id=name) for problem in _validator("policy").iter_errors(value)
-        ]
-        if isinstance(policy_id, str):
-            if policy_id in self._file_of:
-                message = f"the id is used in {self._file_of[policy_id]} already"
-                findings.append(Finding(file, message, "ids are unique in a set", name))
-            self._file_of.setdefault(policy_id, file)
-        self._findings += findings
-        if findings:
-            return
-        policy = Policy.from_dict(value)
-        try:
-            check_actions(policy.actions)
-        except GuardError as error:
-            self._findings.append(Finding(file, error.message, error.remedy, name))
-            return
-        if not policy.target_filter:
-            hint = "say which in target_filter if that is not what you want"
-            self._findings.append(Finding(file, "it may reach any container", hint, name, level="warning"))
-        self._policies.append(policy)
+        first = self._part_of.setdefault(policy_id, part) if isinstance(policy_id, str) else part
+        if first is not part:
+            message = "the id is used in {} already".format(first.place(("id",)))
+            self._add(part, [Problem(("id",), message, "ids are unique in a set")])
+        if valid:
+            policy = Policy.from_dict(value)
+            if self._add(part, policy_remarks(value, policy)) and first is part:
+                self._policies.append(policy)
 
     def finish(self) -> PolicySet:
         """The set of all that can be used."""
         if self._count > MAX_POLICIES:
             message = f"there are {self._count} policies"
             self._findings.append(Finding(".", message, f"a set has at most {MAX_POLICIES}"))
-        return PolicySet.of(self._policies, TargetFilter.from_dict(self._protect))
+        policy_set = PolicySet.of(self._policies, TargetFilter.from_dict(self._protect), Limits.from_dict(self._limits))
+        self._look_at(policy_set)
+        return policy_set
 
-
-def _described(problem: jsonschema.ValidationError) -> tuple[str, str]:
-    """What is wrong, and what was probably meant."""
-    # The types of jsonschema allow for problems without a schema; iter_errors raises none of that kind.
-    schema: t.Any = problem.schema
-    wanted: t.Any = problem.validator_value
-    found: t.Any = problem.instance
-    where = ".".join(str(part) for part in problem.absolute_path)
-    at = f"{where}: " if where else ""
-    if problem.validator == "additionalProperties":
-        known = sorted(schema["properties"])
-        unknown = [text.display(str(key), 64) for key in found if key not in known][:_MAX_SHOWN_KEYS]
-        near = [match for key in unknown for match in difflib.get_close_matches(key, known, 1)]
-        hint = "did you mean {}?".format(", ".join(near)) if near else "known keys: {}".format(", ".join(known))
-        return f"{at}unknown key {', '.join(unknown)}", hint
-    if problem.validator == "enum":
-        near = difflib.get_close_matches(text.display(found, 64).lower(), wanted, 1)
-        hint = f"did you mean {near[0]}?" if near else ""
-        return f"{at}{_SHOWN.repr(found)} is not one of {', '.join(wanted)}", hint
-    if problem.validator == "required":
-        return "{}{} is missing".format(at, ", ".join(key for key in wanted if key not in found)), ""
-    message = _MESSAGES[str(problem.validator)].format(
-        found=_SHOWN.repr(found), wanted=wanted, type=_TYPES.get(str(wanted))
-    )
-    hints = {"pattern": schema.get("description", ""), "type": _type_hint(str(wanted), found)}
-    return f"{at}{message}", hints.get(str(problem.validator), "")
-
-
-def _type_hint(wanted: str, found: object) -> str:
-    if found is None or isinstance(found, (dict, list)):
-        return ""
-    return {"array": "put it in brackets", "string": "put it in quotes"}.get(wanted, "")
+    def _look_at(self, policy_set: PolicySet) -> None:
+        """What is doubtful about the set as a whole."""
+        for policy, earlier in shadowed(policy_set.policies):
+            place = self._part_of[earlier.id].place(())
+            message = f"it never answers: policy {earlier.id} ({place}) is asked first and answers all that it would"
+            hint = f"narrow {earlier.id} down, or give this one a lower priority"
+            self._add(self._part_of[policy.id], [Problem((), message, hint, level="warning")])
+        limits = policy_set.limits
+        if 0 < limits.max_isolations < limits.max_containers_per_alert:
+            message = f"the window lets {limits.max_isolations} containers be isolated, and an alert "
+            message += str(limits.max_containers_per_alert)
+            path = ("limits", "max_isolations_per_window", "count")
+            hint = "raise it, or lower max_containers_per_alert"
+            self._add(self._limited_by["max_isolations_per_window"], [Problem(path, message, hint, level="warning")])
+        for key, message in _RECORDED_ONLY.items():
+            policies = [policy for policy in policy_set.policies if getattr(policy, key)]
+            if policies:
+                self._add(self._part_of[policies[0].id], [Problem((key,), message, at_key=True, level="warning")])

@@ -20,7 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Entry, Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
@@ -32,6 +32,10 @@ BOTH = [PAUSE, CUT]
 
 class Killed(BaseException):
     """Stands for a process that ends in the middle: nothing catches it."""
+
+
+def _no_space(*_arguments: object) -> None:
+    raise JournalError("cannot write: No space left on device")
 
 
 def networks(engine: FakeEngine, container_id: str) -> dict[str, t.Any]:
@@ -136,7 +140,7 @@ class TestIsolate:
     def test_unknown_container(self, engine: FakeEngine, isolator: Isolator, journal: Journal) -> None:
         with pytest.raises(NotFound):
             isolator.isolate("f" * 64, BOTH)
-        assert journal.entries() == []
+        assert journal.entries() == ([], [])
 
     def test_actions_that_exclude_each_other_are_an_error(self, isolator: Isolator, web: str) -> None:
         with pytest.raises(PolicyError, match="exclude"):
@@ -150,6 +154,47 @@ class TestIsolate:
         assert outcome.error is not None
         assert "Release it first" in outcome.error["remedy"]
         assert len(engine.changes) == before
+
+    def test_a_container_named_with_the_id_of_one_that_is_gone_is_not_taken_for_it(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        """Finding 11, for a full id: the engine then finds the other one by its name."""
+        engine.remove_container(web)
+        engine.add_container(web)
+        for work in (lambda: isolator.isolate(web, BOTH), lambda: isolator.release(web)):
+            with pytest.raises(NotFound):
+                work()
+        assert engine.changes == []
+
+    def test_an_isolation_that_the_journal_cannot_confirm_is_told(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = journal.store
+        stored: list[Entry] = []
+
+        def full_after_the_first(entry: Entry) -> None:
+            if stored:
+                _no_space()
+            stored.append(entry)
+            store(entry)
+
+        monkeypatch.setattr(journal, "store", full_after_the_first)
+        outcome = isolator.isolate(web, BOTH)
+        assert (outcome.outcome, outcome.changed) == ("isolated", True)
+        assert "No space left" in outcome.warnings[0]
+        monkeypatch.undo()
+        assert isolator.release(web).outcome == "released"
+
+    def test_networks_in_another_order_are_the_same(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, [Action("network_disconnect", networks=("front", "back"))])
+        assert isolator.isolate(web, [Action("network_disconnect", networks=("back", "front"))]).changed is False
+
+    def test_the_last_goal_is_what_release_undoes(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        before = networks(engine, web)
+        isolator.isolate(web, [PAUSE])
+        isolator.isolate(web, [CUT])
+        isolator.release(web)
+        assert networks(engine, web) == before
 
 
 class TestSpecialContainers:
@@ -178,24 +223,25 @@ class TestSpecialContainers:
         outcome = isolator.isolate(container, BOTH)
         assert (outcome.outcome, steps(outcome)) == ("isolated", ["pause"])
 
-    def test_a_crash_looping_container_gets_its_restart_policy_first(
-        self, engine: FakeEngine, isolator: Isolator
-    ) -> None:
+    def test_a_crash_loop_is_ended_and_released_as_one(self, engine: FakeEngine, isolator: Isolator) -> None:
+        """A4: it would come back once more, with its networks, whatever its restart policy says by then."""
         container = engine.add_container("loop", state="restarting", restart_policy=("always", 0))
-        # It comes back once more, with its networks, whatever the policy says now (measured).
-        engine.before("set_restart_policy", lambda: engine.come_back(container))
+        predicted = isolator.isolate(container, BOTH, check=True)
         outcome = isolator.isolate(container, BOTH)
-        assert steps(outcome) == ["set_restart_policy no", "pause", "disconnect bridge"]
-        assert outcome.outcome == "isolated"
+        assert steps(outcome) == steps(predicted) == ["set_restart_policy no", "stop", "disconnect bridge"]
+        assert (outcome.outcome, outcome.after) == ("isolated", predicted.after)
+        assert state(engine, container)["Status"] == "exited"
+        assert isolator.isolate(container, BOTH).changed is False
+        released = isolator.release(container)
+        assert (released.outcome, steps(released)[-1]) == ("released", "start")
+        assert state(engine, container)["Running"] is True
+        assert engine.inspect_container(container)["HostConfig"]["RestartPolicy"]["Name"] == "always"
 
-    def test_a_container_that_never_stops_restarting_is_not_called_isolated(
-        self, engine: FakeEngine, isolator: Isolator
-    ) -> None:
+    def test_a_crash_loop_that_comes_back_meanwhile_is_caught(self, engine: FakeEngine, isolator: Isolator) -> None:
         container = engine.add_container("loop", state="restarting", restart_policy=("always", 0))
-        outcome = isolator.isolate(container, BOTH)
-        assert outcome.outcome == "failed"
-        assert outcome.error is not None
-        assert "restarting" in outcome.error["message"]
+        engine.before("set_restart_policy", lambda: engine.come_back(container))
+        assert isolator.isolate(container, BOTH).outcome == "isolated"
+        assert state(engine, container)["Running"] is False
 
     def test_auto_remove_is_not_stopped(self, engine: FakeEngine, isolator: Isolator) -> None:
         container = engine.add_container("one-shot", auto_remove=True)
@@ -347,32 +393,147 @@ class TestRelease:
         assert outcome.outcome == "released"
         assert state(engine, container)["Paused"] is True
 
+    def test_a_static_address_that_was_taken_meanwhile_is_refused_before_anything_is_touched(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        squatter = engine.add_container("squatter", networks={"front": EndpointSettings(ipv4_address="10.1.0.50")})
+        before = len(engine.changes)
+        for check in (True, False):
+            outcome = isolator.release(web, check=check)
+            assert (outcome.outcome, outcome.changed) == ("refused", False)
+            assert outcome.error is not None
+            assert "10.1.0.50 on network front is taken by container squatter" in outcome.error["message"]
+        assert len(engine.changes) == before
+        engine.remove_container(squatter)
+        assert isolator.release(web).outcome == "released"
+
     def test_it_does_not_run_again_before_all_its_networks_are_back(
         self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
     ) -> None:
-        """Finding 3: a static address that somebody took meanwhile."""
+        """Finding 3: a static address that somebody took in the last moment."""
+        before = networks(engine, web)
         isolator.isolate(web, BOTH)
-        engine.add_container("squatter", networks={"front": EndpointSettings(ipv4_address="10.1.0.50")})
+        settings = EndpointSettings(ipv4_address="10.1.0.50")
+        engine.before("connect", lambda: engine.add_container("squatter", networks={"front": settings}))
         outcome = isolator.release(web)
         assert outcome.outcome == "failed"
         assert outcome.error is not None
         assert "front" in outcome.error["message"]
         assert "Address already in use" in str(outcome.error["answers"])
-        assert state(engine, web)["Paused"] is True
+        assert (outcome.after["paused"], outcome.after["restart_policy"]) == (True, "no")
         entry = journal.load(web)
         assert entry is not None
         assert entry.phase == "releasing"
+        engine.remove_container("squatter")
+        assert isolator.release(web).outcome == "released", "the key that the failed connect left is no hindrance"
+        assert networks(engine, web) == before
 
-    def test_a_network_that_is_gone_keeps_it_frozen_and_says_so(
+    def test_a_network_that_is_gone_is_refused_before_anything_is_touched(
         self, engine: FakeEngine, isolator: Isolator, web: str
     ) -> None:
         isolator.isolate(web, BOTH)
         engine.remove_network("back")
+        before = len(engine.changes)
+        outcome = isolator.release(web)
+        assert outcome.outcome == "refused"
+        assert outcome.error is not None
+        assert "network back no longer exists" in outcome.error["message"]
+        assert len(engine.changes) == before
+
+    def test_a_network_that_was_made_anew_is_taken_and_told(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        engine.remove_network("back")
+        renewed = engine.add_network("back")
+        outcome = isolator.release(web)
+        assert outcome.outcome == "released"
+        assert networks(engine, web)["back"]["NetworkID"] == renewed
+        assert outcome.not_restored[0]["what"] == "id of network back"
+        assert any("id of network back" in warning for warning in outcome.warnings)
+
+    def test_a_host_port_that_was_taken_meanwhile_is_refused(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("web", published={"80/tcp": 8080})
+        isolator.isolate(container, BOTH)
+        engine.add_container("replacement", published={"80/tcp": 8080})
+        outcome = isolator.release(container)
+        assert outcome.outcome == "refused"
+        assert outcome.error is not None
+        assert "host port 8080/tcp is taken by container replacement" in outcome.error["message"]
+
+    def test_an_ephemeral_host_port_that_changed_is_told(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("web", published={"80/tcp": None})
+        isolator.isolate(container, BOTH)
+        outcome = isolator.release(container)
+        assert outcome.outcome == "released"
+        assert [difference["what"] for difference in outcome.not_restored] == ["host port of 80/tcp"]
+
+    def test_a_network_joined_before_the_second_isolate_is_given_back_too(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, [PAUSE])
+        engine.connect(engine.add_network("third"), web, EndpointSettings())
+        before = networks(engine, web)
+        isolator.isolate(web, BOTH)
+        assert isolator.release(web).outcome == "released"
+        assert networks(engine, web) == before
+
+    def test_a_network_joined_while_it_is_isolated_is_told(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        engine.connect(engine.add_network("third"), web, EndpointSettings())
+        outcome = isolator.release(web)
+        assert {"what": "network third", "before": "not connected", "after": "connected"} in [
+            dict(difference) for difference in outcome.not_restored
+        ]
+
+    @pytest.mark.parametrize("method", ["unpause", "set_restart_policy", "connect"])
+    def test_a_step_that_has_no_effect_is_not_called_released(
+        self, engine: FakeEngine, isolator: Isolator, web: str, method: str
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        for _ in range(6):
+            engine.fail_next(method, EngineError("no", status=500))
         outcome = isolator.release(web)
         assert outcome.outcome == "failed"
         assert outcome.error is not None
-        assert "network back" in outcome.error["message"]
-        assert state(engine, web)["Paused"] is True
+        assert outcome.error["kind"] == "not_released"
+
+    def test_a_start_that_has_no_effect_is_not_called_released(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, [STOP])
+        for _ in range(3):
+            engine.fail_next("start", EngineError("no", status=500))
+        outcome = isolator.release(web)
+        assert outcome.outcome == "failed"
+        assert outcome.error is not None
+        assert "does not run" in outcome.error["message"]
+
+    def test_what_somebody_else_cut_off_is_not_called_released(self, engine: FakeEngine, isolator: Isolator) -> None:
+        paused = engine.add_container("asleep", state="paused")
+        outcome = isolator.release(paused)
+        assert outcome.outcome == "refused"
+        assert outcome.error is not None
+        assert outcome.error["kind"] == "not_in_journal"
+
+    def test_a_released_container_whose_entry_could_not_be_removed_is_isolated_from_a_new_snapshot(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        with monkeypatch.context() as patch:
+            patch.setattr(journal, "remove", _no_space)
+            outcome = isolator.release(web)
+        assert (outcome.outcome, outcome.changed) == ("released", True)
+        assert outcome.error is not None
+        assert outcome.error["kind"] == "journal_error"
+        engine.connect(engine.add_network("third"), web, EndpointSettings())
+        before = networks(engine, web)
+        isolator.isolate(web, BOTH)
+        isolator.release(web)
+        assert networks(engine, web) == before
 
     def test_a_dynamic_address_that_was_taken_is_reported(self, engine: FakeEngine, isolator: Isolator) -> None:
         engine.add_network("pool", "10.2.0.0/24")
@@ -406,20 +567,10 @@ class TestRelease:
         assert isolator.release(web).outcome == "released"
         assert networks(engine, web) == before
 
-    def test_a_crash_loop_that_ended_meanwhile_is_reported(self, engine: FakeEngine, isolator: Isolator) -> None:
-        container = engine.add_container("loop", state="restarting", restart_policy=("always", 0))
-        engine.before("set_restart_policy", lambda: engine.stop(container, 0))
-        isolator.isolate(container, BOTH)
-        outcome = isolator.release(container)
-        assert outcome.outcome == "released"
-        assert {"what": "state", "before": "restarting", "after": "exited"} in [
-            dict(difference) for difference in outcome.not_restored
-        ]
-
 
 class TestCheckMode:
     @pytest.mark.parametrize("actions", [[PAUSE], [CUT], BOTH, [STOP], [STOP, CUT]], ids=str)
-    @pytest.mark.parametrize("status", ["created", "running", "paused", "exited"])
+    @pytest.mark.parametrize("status", ["created", "running", "paused", "exited", "restarting"])
     def test_predicts_exactly_what_the_run_then_does(
         self, engine: FakeEngine, isolator: Isolator, actions: list[Action], status: str
     ) -> None:

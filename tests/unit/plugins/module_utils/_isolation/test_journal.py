@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -18,12 +19,16 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineVersion,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Entry, Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 
 GOAL = Goal(pause=True, networks=("*",))
+
+
+def entry_of(snapshot: ContainerState) -> Entry:
+    return Entry(snapshot=snapshot, goal=GOAL, phase="isolating", since="2026-04-05T12:43:02.928967Z")
 
 
 @pytest.fixture
@@ -38,52 +43,57 @@ def snapshot(engine: FakeEngine) -> ContainerState:
 
 
 def test_an_entry_is_read_back_as_it_was_written(journal: Journal, snapshot: ContainerState) -> None:
-    written = journal.begin(snapshot, GOAL, Cause(reason="shell", trace_id="t-1", alert_id="a-1", policy_id="p"))
+    written = dataclasses.replace(
+        entry_of(snapshot), cause=Cause(reason="shell", trace_id="t-1", alert_id="a-1", policy_id="p")
+    )
+    journal.store(written)
     assert journal.load(snapshot.id) == written
-    assert journal.entries() == [written]
+    assert journal.entries() == ([written], [])
     assert written.snapshot.endpoints[0].settings.aliases == ("shop",)
 
 
 def test_nobody_else_can_read_it(journal: Journal, snapshot: ContainerState, tmp_path: pathlib.Path) -> None:
-    journal.begin(snapshot, GOAL, Cause())
+    journal.store(entry_of(snapshot))
     with journal.lock(snapshot.id):
         modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").rglob("*")}
+    modes[tmp_path / "state"] = stat.S_IMODE((tmp_path / "state").stat().st_mode)
     assert {modes[path] for path in modes if path.is_dir()} == {0o700}
     assert {modes[path] for path in modes if path.is_file()} == {0o600}
 
 
 def test_no_half_written_file_is_left(journal: Journal, snapshot: ContainerState, tmp_path: pathlib.Path) -> None:
-    journal.begin(snapshot, GOAL, Cause())
+    journal.store(entry_of(snapshot))
     assert os.listdir(tmp_path / "state" / "isolations") == [f"{snapshot.id}.json"]
 
 
 def test_removed_is_gone(journal: Journal, snapshot: ContainerState) -> None:
-    journal.begin(snapshot, GOAL, Cause())
+    journal.store(entry_of(snapshot))
     journal.remove(snapshot.id)
     assert journal.load(snapshot.id) is None
-    assert journal.entries() == []
+    assert journal.entries() == ([], [])
 
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "{}", "null", '{"format": 1}', '{"format": 2}', "\x00"],
+    [b"", b"{", b"[]", b"{}", b"null", b'{"format": 1}', b'{"format": 2}', b"\x00", b"\xff"],
 )
 def test_a_damaged_entry_is_an_error_that_names_the_file(
-    journal: Journal, snapshot: ContainerState, tmp_path: pathlib.Path, content: str
+    journal: Journal, snapshot: ContainerState, tmp_path: pathlib.Path, content: bytes
 ) -> None:
-    journal.begin(snapshot, GOAL, Cause())
+    journal.store(entry_of(snapshot))
     path = tmp_path / "state" / "isolations" / f"{snapshot.id}.json"
-    path.write_text(content)
+    path.write_bytes(content)
     with pytest.raises(JournalError) as raised:
         journal.load(snapshot.id)
     assert raised.value.kind == "journal_damaged"
     assert str(path) in raised.value.message
+    assert [str(path) in error.message for error in journal.entries()[1]] == [True]
 
 
 def test_every_key_that_is_missing_is_damage(
     journal: Journal, snapshot: ContainerState, tmp_path: pathlib.Path
 ) -> None:
-    journal.begin(snapshot, GOAL, Cause())
+    journal.store(entry_of(snapshot))
     path = tmp_path / "state" / "isolations" / f"{snapshot.id}.json"
     whole = json.loads(path.read_text())
     for key in whole:

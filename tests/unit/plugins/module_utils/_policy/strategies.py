@@ -10,11 +10,17 @@ import typing as t
 
 from hypothesis import strategies as st
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import SEVERITIES, Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import MODES, Policy, TargetFilter
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
+    EVIDENCE,
+    MODES,
+    SCOPES,
+    Policy,
+    TargetFilter,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import Limits, PolicySet
 
 words = st.sampled_from(["", "a", "b", "ab", "ba", "aab", "abb"])
 images = st.sampled_from(["a", "a:1", "docker.io/library/a", "library/b:latest", "r:5000/a", "b@sha256:0", "sha256:0"])
@@ -64,6 +70,12 @@ def policy_dicts(ids: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, t.A
             "sources": _some(globs),
             "rules": _some(globs),
             "tags": _some(globs),
+            "hosts": _some(globs),
+            "scope": st.sampled_from(SCOPES),
+            "fallback": st.just([]) | _pair | _single,
+            "evidence": st.lists(st.sampled_from(EVIDENCE), max_size=3, unique=True),
+            "cooldown": st.integers(0, 604_800),
+            "release_after": st.integers(0, 31_536_000),
             "target_filter": st.builds(
                 lambda wanted, excluded: {**wanted, **({"exclude": excluded} if excluded else {})},
                 target_filters,
@@ -79,12 +91,26 @@ def sets_of_policy_dicts(most: int) -> st.SearchStrategy[list[dict[str, t.Any]]]
     return st.lists(policy_dicts(ids), max_size=most, unique_by=lambda policy: policy["id"])
 
 
+limit_dicts = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_containers_per_alert": st.integers(1, 1_000),
+        "max_isolations_per_window": st.fixed_dictionaries(
+            {"count": st.integers(1, 10_000), "seconds": st.integers(1, 86_400)}
+        ),
+    },
+)
+
+
 def policy_sets(most: int) -> st.SearchStrategy[PolicySet]:
-    """Compiled sets, with something protected or not."""
+    """Compiled sets, with something protected and limited or not."""
     return st.builds(
-        lambda policies, protect: PolicySet.of(map(Policy.from_dict, policies), TargetFilter.from_dict(protect)),
+        lambda policies, protect, limits: PolicySet.of(
+            map(Policy.from_dict, policies), TargetFilter.from_dict(protect), Limits.from_dict(limits)
+        ),
         sets_of_policy_dicts(most),
         target_filters,
+        limit_dicts,
     )
 
 
@@ -97,6 +123,9 @@ alerts = st.builds(
     severity=st.sampled_from(Severity),
     received_at=st.just(""),
     tags=st.lists(words, max_size=3).map(tuple),
+    host=words,
+    inventory_host=words,
+    container=st.sampled_from([ContainerRef(name="c"), ContainerRef()]),
 )
 containers = st.builds(
     Container, id=st.just("0" * 64), name=words, images=st.lists(images, max_size=2).map(tuple), labels=labels

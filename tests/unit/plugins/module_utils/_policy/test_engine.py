@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import (
@@ -27,7 +27,16 @@ from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_util
     policy_sets,
 )
 
-ALERT = Alert(id="a", trace_id="t", source="falco", rule="Shell", severity=Severity.HIGH, received_at="", tags=("x",))
+ALERT = Alert(
+    id="a",
+    trace_id="t",
+    source="falco",
+    rule="Shell",
+    severity=Severity.HIGH,
+    received_at="",
+    tags=("x",),
+    container=ContainerRef(name="web-1"),
+)
 WEB = Container(id="0" * 64, name="web-1", images=("nginx",), labels={"env": "prod"})
 
 
@@ -149,6 +158,65 @@ def test_what_matches_nothing_protected_is_not_protected() -> None:
 
 def test_protection_does_not_keep_a_policy_from_answering() -> None:
     assert decided(engine_of({"id": "p"}, container_names=["*"])) == "p"
+
+
+@pytest.mark.parametrize("scope", ["alert_container", "matching_containers"])
+def test_a_policy_answers_alerts_of_its_scope_only(scope: str) -> None:
+    engine = engine_of({"id": "p", "scope": scope})
+    nameless = dataclasses.replace(ALERT, container=ContainerRef())
+    for alert, answered in ((ALERT, scope == "alert_container"), (nameless, scope == "matching_containers")):
+        assert engine.wants(alert) is answered
+        assert decided(engine, alert) == ("p" if answered else None)
+
+
+@pytest.mark.parametrize(("host", "inventory_host"), [("node7", ""), ("", "node7"), ("a", "node7"), ("node7", "a")])
+def test_a_host_is_known_by_either_name(host: str, inventory_host: str) -> None:
+    engine = engine_of({"id": "p", "hosts": ["node?"]})
+    assert decided(engine, dataclasses.replace(ALERT, host=host, inventory_host=inventory_host)) == "p"
+    assert decided(engine, dataclasses.replace(ALERT, host="other")) is None
+    assert decided(engine) is None
+
+
+@given(policy_sets(10), alerts, st.none() | containers)
+def test_a_judgement_says_what_was_decided_and_why(
+    policy_set: PolicySet, alert: Alert, target: Container | None
+) -> None:
+    engine = PolicyEngine(policy_set)
+    for _time in range(2):  # the second time from the caches
+        judgement = engine.judge(alert, target)
+        assert judgement.policy == (engine.decide(alert, target) if target else None)
+        assert judgement.reasons
+        if judgement.policy is None or target is None:
+            assert judgement.outcome == "no_policy"
+        elif engine.protection(target):
+            assert judgement.outcome == "protected"
+        else:
+            assert judgement.outcome == {"enforce": "isolate", "audit": "audit"}[judgement.policy.mode]
+
+
+def test_reasons_of_a_judgement() -> None:
+    policy = {"id": "p", "rules": ["Shell"], "target_filter": {"container_names": ["web-*"]}}
+    met = (
+        "severity_threshold info matches high",
+        "scope alert_container matches an alert that names a container",
+        "rules [Shell] matches [Shell]",
+        "container_names [web-*] matches [web-1]",
+    )
+    assert engine_of(policy).judge(ALERT, WEB).reasons == met
+    protected = engine_of(policy, labels=["env"]).judge(ALERT, WEB)
+    assert (protected.outcome, protected.reasons) == ("protected", (*met, "protected: labels [env] matches [env=prod]"))
+    missed = engine_of(policy).judge(ALERT, dataclasses.replace(WEB, name="db"))
+    assert missed.reasons == ("p: container_names [web-*] does not match [db]",)
+    assert engine_of({**policy, "enabled": False}).judge(ALERT, WEB).reasons == (
+        "the policy set has no enabled policy",
+    )
+
+
+def test_what_is_remembered_of_misses_stays_bounded() -> None:
+    engine = engine_of({"id": "p", "rules": ["Other"]})
+    for number in range(CACHE_SIZE + 10):
+        engine.judge(dataclasses.replace(ALERT, rule=str(number)), WEB)
+    assert 0 < len(engine._misses) <= CACHE_SIZE
 
 
 def test_nearest_misses_name_what_was_not_met() -> None:

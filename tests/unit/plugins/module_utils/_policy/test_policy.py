@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import SEVERITIES, Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
+    SCOPES,
     Condition,
     Policy,
     TargetFilter,
@@ -31,6 +32,9 @@ ALERT = Alert(
     severity=Severity.HIGH,
     received_at="",
     tags=("x", "mitre_1"),
+    host="node7",
+    inventory_host="web1.example.com",
+    container=ContainerRef(name="web-1"),
 )
 WEB = Container(id="0" * 64, name="web-1", images=("nginx:1.27",), labels={"env": "prod", "tier": ""})
 
@@ -61,6 +65,8 @@ def test_everything_that_is_given_is_kept() -> None:
         "sources": ["falco"],
         "rules": ["Terminal*"],
         "tags": ["mitre_*"],
+        "hosts": ["web*"],
+        "scope": "matching_containers",
         "target_filter": {
             "container_names": ["web-*"],
             "image_patterns": ["nginx:*"],
@@ -68,6 +74,10 @@ def test_everything_that_is_given_is_kept() -> None:
             "exclude": {"container_names": ["web-canary"]},
         },
         "actions": [{"type": "network_disconnect", "networks": ["front"]}, {"type": "stop", "grace": 5}],
+        "fallback": [{"type": "pause"}],
+        "evidence": ["top", "inspect"],
+        "cooldown": 300,
+        "release_after": 3600,
     }
     assert Policy.from_dict(value).to_dict() == value
 
@@ -78,7 +88,25 @@ def test_an_alert_is_at_least_as_severe_as_the_threshold(threshold: str, severit
     policy = Policy(id="p", actions=(), severity_threshold=Severity.parse(threshold))
     alert = dataclasses.replace(ALERT, severity=Severity.parse(severity))
     met = SEVERITIES.index(severity) >= SEVERITIES.index(threshold)
-    assert policy.alert_conditions(alert) == [Condition("severity_threshold", met, threshold, severity)]
+    assert policy.alert_conditions(alert)[0] == Condition("severity_threshold", met, threshold, severity)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize(
+    ("container", "named"),
+    [
+        (ContainerRef(), False),
+        (ContainerRef(image="nginx"), False),
+        (ContainerRef(id="0" * 12), True),
+        (ContainerRef(name="web-1"), True),
+    ],
+)
+def test_the_scope_parts_alerts_that_name_a_container_from_those_that_do_not(
+    scope: str, container: ContainerRef, named: bool
+) -> None:
+    policy = Policy(id="p", actions=(), scope=scope)
+    condition = policy.alert_conditions(dataclasses.replace(ALERT, container=container))[1]
+    assert (condition.field, condition.met) == ("scope", (scope == "alert_container") is named)
 
 
 @pytest.mark.parametrize(
@@ -93,23 +121,32 @@ def test_an_alert_is_at_least_as_severe_as_the_threshold(threshold: str, severit
         ("tags", ["mitre_*"], True),
         ("tags", ["mitre"], False),
         ("tags", ["y", "x"], True),
+        ("hosts", ["web?.example.com"], True),
+        ("hosts", ["node*"], True),
+        ("hosts", ["web1"], False),
     ],
 )
 def test_one_pattern_of_a_list_is_enough(field: str, patterns: list[str], met: bool) -> None:
     policy = Policy.from_dict({"id": "p", "action": {"type": "pause"}, field: patterns})
-    _severity, condition = policy.alert_conditions(ALERT)
+    _severity, _scope, condition = policy.alert_conditions(ALERT)
     assert (condition.field, condition.met) == (field, met)
 
 
 def test_an_alert_without_tags_meets_no_condition_on_tags() -> None:
-    _severity, condition = Policy(id="p", actions=(), tags=("*",)).alert_conditions(dataclasses.replace(ALERT, tags=()))
+    condition = Policy(id="p", actions=(), tags=("*",)).alert_conditions(dataclasses.replace(ALERT, tags=()))[-1]
     assert not condition.met
+
+
+def test_an_alert_without_a_host_meets_no_condition_on_hosts() -> None:
+    alert = dataclasses.replace(ALERT, host="", inventory_host="")
+    assert not Policy(id="p", actions=(), hosts=("*",)).alert_conditions(alert)[-1].met
 
 
 def test_a_condition_says_what_was_wanted_and_what_was_found() -> None:
     policy = Policy(id="p", actions=(), rules=("a", "b", "c", "d", "e", "f"))
     assert [str(condition) for condition in policy.alert_conditions(ALERT)] == [
         "severity_threshold info matches high",
+        "scope alert_container matches an alert that names a container",
         "rules [a, b, c, d, e, ...] does not match [Terminal shell]",
     ]
 

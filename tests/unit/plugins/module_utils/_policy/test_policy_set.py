@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import typing as t
 
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy, TargetFilter
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import Limits, PolicySet
 from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils._policy.strategies import (
+    limit_dicts,
     policy_sets,
     sets_of_policy_dicts,
 )
@@ -102,6 +104,12 @@ def test_the_deployed_form_is_one_line_of_ascii() -> None:
         {"sources": ["falco"]},
         {"rules": []},
         {"tags": ["x"]},
+        {"hosts": ["x"]},
+        {"scope": "matching_containers"},
+        {"fallback": [{"type": "stop"}]},
+        {"evidence": ["logs"]},
+        {"cooldown": 1},
+        {"release_after": 1},
         {"target_filter": {}},
         {"target_filter": {"labels": ["env=prod"]}},
         {"actions": [{"type": "stop"}]},
@@ -113,6 +121,27 @@ def test_everything_in_a_policy_counts_for_the_digest(change: dict[str, t.Any]) 
 
 def test_what_is_protected_counts_for_the_digest() -> None:
     assert compiled(SHELLS).digest != compiled(SHELLS, labels=["x"]).digest != compiled(SHELLS, labels=["y"]).digest
+
+
+def test_limits_count_for_the_digest() -> None:
+    sets = [
+        dataclasses.replace(SET, limits=limits) for limits in (Limits(), Limits(2), Limits(1, 5, 60), Limits(1, 5, 61))
+    ]
+    assert len({policy_set.digest for policy_set in sets}) == len(sets)
+
+
+def test_limits() -> None:
+    assert Limits.from_dict(None) == Limits.from_dict({}) == Limits(max_containers_per_alert=1, max_isolations=0)
+    assert Limits().to_dict() == {"max_containers_per_alert": 1}
+    value = {"max_containers_per_alert": 3, "max_isolations_per_window": {"count": 10, "seconds": 600}}
+    assert Limits.from_dict(value) == Limits(3, 10, 600)
+    assert Limits.from_dict(value).to_dict() == value
+
+
+@given(limit_dicts)
+def test_the_canonical_spelling_of_limits_is_read_back(value: dict[str, t.Any]) -> None:
+    limits = Limits.from_dict(value)
+    assert Limits.from_dict(limits.to_dict()) == limits
 
 
 def test_an_id_may_stand_for_one_policy_only() -> None:
@@ -191,9 +220,14 @@ def test_another_format_is_named(version: object) -> None:
         lambda content: content["policies"][0].update(id=["a"]),
         lambda content: content["policies"][0].update(target_filter=[1]),
         lambda content: content["policies"][0].update(enabled=1),
+        lambda content: content["policies"][0].update(scope="matching_containers"),
         lambda content: content["policies"][1].update(id="shells"),
         lambda content: content["policies"].append(content["policies"][0]),
         lambda content: content["protect"].clear(),
+        lambda content: content.pop("limits"),
+        lambda content: content["limits"].update(max_containers_per_alert=1_000),
+        lambda content: content["limits"].update(max_isolations_per_window=7),
+        lambda content: content.update(limits=[1]),
         lambda content: content.pop("digest"),
         lambda content: content.update(digest=None),
         lambda content: content.update(digest=content["digest"].upper()),

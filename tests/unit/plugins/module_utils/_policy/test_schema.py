@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import EVIDENCE, Policy
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import Limits
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.schema import POLICY, POLICY_FILE
 from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils._policy.strategies import (
     sets_of_policy_dicts,
@@ -37,6 +38,8 @@ FULL: dict[str, t.Any] = {
     "sources": ["a"],
     "rules": ["b"],
     "tags": ["c"],
+    "hosts": ["l"],
+    "scope": "matching_containers",
     "target_filter": {
         "container_names": ["d"],
         "image_patterns": ["e"],
@@ -44,6 +47,14 @@ FULL: dict[str, t.Any] = {
         "exclude": {"container_names": ["h"], "image_patterns": ["i"], "labels": ["j"]},
     },
     "actions": [{"type": "network_disconnect", "networks": ["k"]}, {"type": "stop", "grace": 1}],
+    "fallback": [{"type": "pause"}],
+    "evidence": ["logs"],
+    "cooldown": 1,
+    "release_after": 1,
+}
+LIMITED: dict[str, t.Any] = {
+    "max_containers_per_alert": 2,
+    "max_isolations_per_window": {"count": 3, "seconds": 60},
 }
 
 
@@ -76,6 +87,7 @@ def test_the_schema_for_editors_takes_a_file_with_one_policy_or_with_many() -> N
     assert problems(FULL, schema) == []
     assert problems({"policies": [FULL, FULL], "protect": {"labels": ["x"]}}, schema) == []
     assert problems({"protect": {}}, schema) == []
+    assert problems({"limits": LIMITED}, schema) == []
     assert problems({}, schema)
     assert problems({"policies": [{"id": "a"}]}, schema)
     assert problems({**FULL, "policies": []}, schema)
@@ -140,6 +152,21 @@ def test_no_ids(policy_id: object) -> None:
         ({"actions": [{"type": "stop", "grace": 300}]}, True),
         ({"actions": [{"type": "stop", "grace": 301}]}, False),
         ({"actions": [{"type": "stop", "grace": -1}]}, False),
+        ({"hosts": []}, False),
+        ({"scope": "host"}, False),
+        ({"fallback": []}, True),
+        ({"fallback": [{"type": "pause", "grace": 1}]}, False),
+        ({"fallback": [{"type": "pause"}] * 4}, False),
+        ({"evidence": []}, True),
+        ({"evidence": list(EVIDENCE)}, True),
+        ({"evidence": ["memory"]}, False),
+        ({"cooldown": 0}, True),
+        ({"cooldown": 604_800}, True),
+        ({"cooldown": 604_801}, False),
+        ({"cooldown": -1}, False),
+        ({"release_after": 31_536_000}, True),
+        ({"release_after": 31_536_001}, False),
+        ({"release_after": -1}, False),
         ({"target_filter": {"labels": []}}, True),
         ({"target_filter": {"labels": ["=a"]}}, False),
         ({"target_filter": {"exclude": {"exclude": {}}}}, False),
@@ -148,6 +175,36 @@ def test_no_ids(policy_id: object) -> None:
 )
 def test_bounds(bounds: dict[str, t.Any], valid: bool) -> None:
     assert (problems({**FULL, **bounds}) == []) is valid
+
+
+@pytest.mark.parametrize(
+    ("limits", "valid"),
+    [
+        ({}, True),
+        ({"max_containers_per_alert": 1}, True),
+        ({"max_containers_per_alert": 0}, False),
+        ({"max_containers_per_alert": 1_000}, True),
+        ({"max_containers_per_alert": 1_001}, False),
+        ({"max_isolations_per_window": {"count": 1, "seconds": 1}}, True),
+        ({"max_isolations_per_window": {"count": 10_000, "seconds": 86_400}}, True),
+        ({"max_isolations_per_window": {"count": 0, "seconds": 1}}, False),
+        ({"max_isolations_per_window": {"count": 10_001, "seconds": 1}}, False),
+        ({"max_isolations_per_window": {"count": 1, "seconds": 0}}, False),
+        ({"max_isolations_per_window": {"count": 1, "seconds": 86_401}}, False),
+        ({"max_isolations_per_window": {"count": 1}}, False),
+        ({"max_isolations_per_window": {"seconds": 1}}, False),
+        ({"max_isolations_per_window": 5}, False),
+        ({"max_isolations": 5}, False),
+    ],
+)
+def test_bounds_of_limits(limits: dict[str, t.Any], valid: bool) -> None:
+    assert (problems({"limits": limits}, POLICY_FILE) == []) is valid
+
+
+def test_the_schema_knows_exactly_the_keys_of_limits() -> None:
+    assert problems({"limits": LIMITED}, POLICY_FILE) == []
+    assert Limits.from_dict(LIMITED).to_dict() == LIMITED
+    assert set(POLICY_FILE["properties"]["limits"]["properties"]) == set(LIMITED)
 
 
 def test_every_key_is_described() -> None:

@@ -24,8 +24,14 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
     Policy,
     TargetFilter,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import (
+    NO_LIMITS,
+    Limits,
+    PolicySet,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.errors import LimitsError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Judge, Responder
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 
 SHELLS: dict[str, t.Any] = {
@@ -45,13 +51,22 @@ class Host:
 
     def __init__(self, state_dir: pathlib.Path) -> None:
         self.engine = FakeEngine()
+        self.now = 1_000_000.0
         self._state_dir = state_dir
 
-    def responder(self, *policies: dict[str, t.Any], protect: TargetFilter = NO_FILTER, **options: t.Any) -> Responder:
-        policy_set = PolicySet.of([Policy.from_dict(policy) for policy in policies or (SHELLS,)], protect)
-        journal = Journal(str(self._state_dir / "state"))
-        isolator = Isolator(self.engine, journal, interfaces=self.engine.interfaces_of)
-        return Responder(PolicyEngine(policy_set), Resolver(self.engine), isolator, **{"host": "docker-1", **options})
+    def responder(
+        self,
+        *policies: dict[str, t.Any],
+        protect: TargetFilter = NO_FILTER,
+        limits: Limits = NO_LIMITS,
+        **options: t.Any,
+    ) -> Responder:
+        policy_set = PolicySet.of([Policy.from_dict(policy) for policy in policies or (SHELLS,)], protect, limits)
+        state_dir = str(self._state_dir / "state")
+        isolator = Isolator(self.engine, Journal(state_dir), interfaces=self.engine.interfaces_of)
+        limiter = Limiter(state_dir, limits, clock=lambda: self.now)
+        judge = Judge(PolicyEngine(policy_set), Resolver(self.engine), "docker-1")
+        return Responder(judge, isolator, limiter, "docker-1", **options)
 
     @property
     def paused(self) -> set[str]:
@@ -135,7 +150,8 @@ def test_alerts_without_a_container_isolate_nothing(host: Host) -> None:
     responses = host.responder().respond(
         [alert(), alert(container={"id": "host", "name": "host"}), alert(container={"id": "<NA>", "name": "<NA>"})]
     )
-    assert [response.decision.outcome for response in responses] == ["unresolved"] * 3
+    assert [response.decision.outcome for response in responses] == ["no_policy"] * 3
+    assert "scope alert_container does not match" in responses[0].decision.reasons[0]
     assert host.paused == set()
 
 
@@ -248,3 +264,129 @@ def _strings(value: object) -> t.Iterator[str]:
             yield from _strings(item)
     elif isinstance(value, str):
         yield value
+
+
+class TestRestraint:
+    """Cooldown, limits, fallback and alerts that name no container."""
+
+    def test_a_cooldown_keeps_the_policy_from_acting_again(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        policy = {**SHELLS, "cooldown": 300}
+        (first,) = host.responder(policy).respond([alert(container={"id": target})])
+        assert first.decision.outcome == "isolate"
+        host.engine.unpause(target)
+        host.now += 299
+        (again,) = host.responder(policy).respond([alert(container={"id": target})])
+        assert again.decision.outcome == "cooldown"
+        assert "less than 300 seconds" in again.decision.reasons[-1]
+        assert again.event is not None
+        assert host.paused == set()
+        host.now += 2
+        (later,) = host.responder(policy).respond([alert(container={"id": target})])
+        assert later.decision.outcome == "isolate"
+        assert host.paused == {"web"}
+
+    def test_a_cooldown_is_for_one_container(self, host: Host) -> None:
+        targets = [host.engine.add_container(name) for name in ("web-1", "web-2")]
+        for target in targets:
+            (response,) = host.responder({**SHELLS, "cooldown": 300}).respond([alert(container={"id": target})])
+            assert response.decision.outcome == "isolate"
+
+    def test_no_more_containers_within_the_window_than_the_limit(self, host: Host) -> None:
+        targets = [host.engine.add_container(f"web-{number}") for number in range(4)]
+        limits = Limits(max_isolations=2, window=600)
+        responses = host.responder(limits=limits).respond([alert(container={"id": target}) for target in targets])
+        assert [response.decision.outcome for response in responses] == ["isolate", "isolate", "limit", "limit"]
+        assert len(host.paused) == 2
+        assert "of at most 2" in responses[2].decision.reasons[-1]
+        host.now += 601
+        (later,) = host.responder(limits=limits).respond([alert(container={"id": targets[3]})])
+        assert later.decision.outcome == "isolate"
+
+    def test_what_was_isolated_already_does_not_use_the_limit_up(self, host: Host) -> None:
+        first, second = host.engine.add_container("web-1"), host.engine.add_container("web-2")
+        limits = Limits(max_isolations=2, window=600)
+        for _ in range(3):
+            host.responder(limits=limits).respond([alert(container={"id": first})])
+        (response,) = host.responder(limits=limits).respond([alert(container={"id": second})])
+        assert response.decision.outcome == "isolate"
+        third = host.engine.add_container("web-3")
+        (response,) = host.responder(limits=limits).respond([alert(container={"id": third})])
+        assert response.decision.outcome == "limit", "and repeats do not lift it either"
+
+    def test_check_mode_uses_nothing_up(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        policy, limits = {**SHELLS, "cooldown": 300}, Limits(max_isolations=1, window=600)
+        for _ in range(2):
+            (checked,) = host.responder(policy, limits=limits, check=True).respond([alert(container={"id": target})])
+            assert checked.decision.outcome == "isolate"
+        (response,) = host.responder(policy, limits=limits).respond([alert(container={"id": target})])
+        assert response.decision.outcome == "isolate"
+
+    def test_a_clock_that_was_set_back_does_not_silence_a_policy(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        policy, limits = {**SHELLS, "cooldown": 300}, Limits(max_isolations=1, window=600)
+        host.responder(policy, limits=limits).respond([alert(container={"id": target})])
+        host.engine.unpause(target)
+        host.now -= 100_000
+        (response,) = host.responder(policy, limits=limits).respond([alert(container={"id": target})])
+        assert response.decision.outcome == "isolate"
+
+    def test_a_memory_that_is_damaged_is_an_error_before_anything_is_touched(
+        self, host: Host, tmp_path: pathlib.Path
+    ) -> None:
+        target = host.engine.add_container("web")
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state" / "limits.json").write_text("{")
+        with pytest.raises(LimitsError, match="damaged"):
+            host.responder({**SHELLS, "cooldown": 1}).respond([alert(container={"id": target})])
+        assert host.engine.changes == []
+
+    def test_a_fallback_is_taken_where_no_action_can_work(self, host: Host) -> None:
+        target = host.engine.add_container("host-mode", network_mode="host")
+        policy = {**SHELLS, "actions": [{"type": "network_disconnect"}], "fallback": [{"type": "pause"}]}
+        (response,) = host.responder(policy).respond([alert(container={"id": target})])
+        assert response.event is not None
+        assert (response.event.outcome, host.paused) == ("isolated", {"host-mode"})
+        assert [action["type"] for action in response.event.actions] == ["pause"]
+        assert "network of the host" in response.event.warnings[0]
+
+    def test_without_a_fallback_it_is_refused(self, host: Host) -> None:
+        target = host.engine.add_container("host-mode", network_mode="host")
+        policy = {**SHELLS, "actions": [{"type": "network_disconnect"}]}
+        (response,) = host.responder(policy).respond([alert(container={"id": target})])
+        assert response.event is not None
+        assert response.event.outcome == "refused"
+
+    def test_an_alert_without_a_container_reaches_what_the_filter_matches(self, host: Host) -> None:
+        for name in ("web", "db"):
+            host.engine.add_container(name)
+        policy = {**SHELLS, "scope": "matching_containers", "target_filter": {"container_names": ["web*"]}}
+        (response,) = host.responder(policy).respond([alert(host="docker-1")])
+        assert response.decision.outcome == "isolate"
+        assert host.paused == {"web"}
+
+    def test_where_more_match_than_it_may_isolate_it_isolates_none(self, host: Host) -> None:
+        for number in range(3):
+            host.engine.add_container(f"web-{number}")
+        policy = {**SHELLS, "scope": "matching_containers", "target_filter": {"container_names": ["web*"]}}
+        responses = host.responder(policy).respond([alert(host="docker-1")])
+        assert [response.decision.outcome for response in responses] == ["limit"] * 3
+        assert host.paused == set()
+        limits = Limits(max_containers_per_alert=3)
+        host.responder(policy, limits=limits).respond([alert(host="docker-1")])
+        assert len(host.paused) == 3
+
+    def test_an_alert_without_a_container_and_of_an_unknown_host_isolates_nothing(self, host: Host) -> None:
+        host.engine.add_container("web")
+        policy = {**SHELLS, "scope": "matching_containers", "target_filter": {"container_names": ["web*"]}}
+        (response,) = host.responder(policy).respond([alert(host="somewhere")])
+        assert response.decision.outcome == "unresolved"
+        assert host.paused == set()
+
+    def test_policies_ask_for_the_host(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        (other,) = host.responder({**SHELLS, "hosts": ["docker-2"]}).respond([alert(container={"id": target})])
+        assert other.decision.outcome == "no_policy"
+        (here,) = host.responder({**SHELLS, "hosts": ["docker-?"]}).respond([alert(container={"id": target})])
+        assert here.decision.outcome == "isolate"

@@ -113,7 +113,7 @@ def test_not_what_the_suffix_says(tmp_path: pathlib.Path, name: str, text: str, 
     assert "\n" not in found.message
     assert (found.file, found.level) == (name, "error")
     if line:
-        assert str(found).startswith(f"{name}:{found.line}: ")
+        assert str(found).startswith(f"{name}:{found.line}:{found.column}: ")
         assert found.line == line
 
 

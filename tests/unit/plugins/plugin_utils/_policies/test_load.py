@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import Limits, PolicySet
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.load import (
     LoadedPolicies,
     load_policies,
@@ -28,7 +28,9 @@ from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_util
     sets_of_policy_dicts,
 )
 
-PAUSE = "actions: [{type: pause}]\ntarget_filter: {labels: [x]}\n"
+FILTER = "target_filter: {labels: [x]}\n"
+IN_A_LIST = "policies: [{id: p, action: pause, target_filter: {labels: [x]}}]\n"
+PAUSE = "actions: [{type: pause}]\n" + FILTER
 
 
 def load(files: dict[str, str]) -> LoadedPolicies:
@@ -67,8 +69,8 @@ def test_a_file_with_one_policy_and_one_with_many() -> None:
     loaded = load(
         {
             "one.yml": f"id: a\n{PAUSE}",
-            "many.json": '{"policies": [{"id": "b", "action": {"type": "stop"}, "target_filter": {"labels": ["x"]}}]}',
-            "three.toml": 'id = "c"\naction = {type = "pause"}\n[target_filter]\nlabels = ["x"]\n',
+            "many.json": '{"policies": [{"id": "b", "action": {"type": "stop"}, "target_filter": {"labels": ["y"]}}]}',
+            "three.toml": 'id = "c"\naction = {type = "pause"}\n[target_filter]\nlabels = ["z"]\n',
         }
     )
     assert [policy.id for policy in loaded.policy_set.policies] == ["a", "b", "c"]
@@ -86,143 +88,595 @@ def test_lists_of_protected_containers_are_merged() -> None:
     assert loaded.policy_set.protect == TargetFilter(("a", "b", "c"), ("i",), ("x",))
 
 
-# Each is a whole file, and a fragment that the line about it holds.
+# Each is a whole file, and how the line about it begins.
 MISTAKES = {
-    "misspelt key": ("id: p\nrulse: [a]\n" + PAUSE, "a.yml: policy p: unknown key rulse (did you mean rules?)"),
-    "two misspelt keys": (
-        "id: p\nrulse: [a]\nsorces: [b]\n" + PAUSE,
-        "unknown key rulse, sorces (did you mean rules, sources?)",
+    "misspelt key": (
+        "id: p\nrulse: [a]\n" + PAUSE,
+        "a.yml:2:1: policy p: unknown key rulse (did you mean rules?)",
     ),
-    "key of nothing": ("id: p\nxyzzy: 1\n" + PAUSE, "unknown key xyzzy (known keys: action, actions, description,"),
-    "key that is no text": ("id: p\n7: 1\n" + PAUSE, "policy p: unknown key 7"),
+    "key of nothing": (
+        "id: p\nxyzzy: 1\n" + PAUSE,
+        "a.yml:2:1: policy p: unknown key xyzzy (known keys: action, actions, cooldown, description, enabled, evi",
+    ),
+    "key that is no text": (
+        "id: p\n7: 1\n" + PAUSE,
+        "a.yml:2:1: policy p: unknown key 7 (known keys: action, actions, cooldown, description, enabled, evidenc",
+    ),
     "misspelt key in a filter": (
         "id: p\naction: {type: pause}\ntarget_filter: {lables: [a]}\n",
-        "target_filter: unknown key lables (did you mean labels?)",
+        "a.yml:3:17: policy p: target_filter: unknown key lables (did you mean labels?)",
     ),
     "misspelt key in an exclusion": (
         "id: p\naction: {type: pause}\ntarget_filter: {exclude: {image_pattern: [a]}}\n",
-        "target_filter.exclude: unknown key image_pattern (did you mean image_patterns?)",
+        "a.yml:3:27: policy p: target_filter.exclude: unknown key image_pattern (did you mean image_patterns?)",
     ),
-    "misspelt key of a file": ("polices: []\n", "a.yml: unknown key polices (did you mean policies?)"),
+    "misspelt key of a file": (
+        "polices: []\n",
+        "a.yml:1:1: unknown key polices (did you mean policies?)",
+    ),
     "misspelt key in protect": (
         "protect: {container_name: [a]}\n",
-        "protect: unknown key container_name (did you mean",
+        "a.yml:1:11: protect: unknown key container_name (did you mean container_names?)",
     ),
     "key of a policy in a file of many": (
         "policies: []\nenabled: true\n",
-        "a.yml: unknown key enabled (known keys: policies, protect)",
+        "a.yml:2:1: unknown key enabled (it is a key of a policy: put it into an entry of policies)",
     ),
-    "severity in another case": (
-        "id: p\nseverity_threshold: Critical\n" + PAUSE,
-        "severity_threshold: 'Critical' is not one of info, low, medium, high, critical (did you mean critical?)",
+    "unknown severity": (
+        "id: p\nseverity_threshold: urgent\n" + PAUSE,
+        "a.yml:2:21: policy p: severity_threshold: 'urgent' is not one of info, low, medium, high, critical",
     ),
-    "unknown severity": ("id: p\nseverity_threshold: urgent\n" + PAUSE, "'urgent' is not one of info, low,"),
-    "severity as number": ("id: p\nseverity_threshold: 3\n" + PAUSE, "severity_threshold: 3 is not one of info,"),
+    "severity as number": (
+        "id: p\nseverity_threshold: 3\n" + PAUSE,
+        "a.yml:2:21: policy p: severity_threshold: 3 is not one of info, low, medium, high, critical",
+    ),
     "misspelt mode": (
         "id: p\nmode: enforced\n" + PAUSE,
-        "'enforced' is not one of enforce, audit (did you mean enforce?)",
+        "a.yml:2:7: policy p: mode: 'enforced' is not one of enforce, audit (did you mean enforce?)",
     ),
     "misspelt action": (
         "id: p\nactions: [{type: network_disconect, networks: [a]}]\n",
-        "'network_disconect' is not one of network_disconnect, pause, stop (did you mean network_disconnect?)",
+        "a.yml:2:18: policy p: actions.0.type: 'network_disconect' is not one of network_disconnect, pause, stop ",
     ),
-    "action without type": ("id: p\nactions: [{networks: [a]}]\n", "policy p: actions.0: type is missing"),
-    "action as text": ("id: p\naction: pause\n", "action: 'pause' is not a mapping"),
+    "action without type": (
+        "id: p\nactions: [{networks: [a]}]\n",
+        "a.yml:2:11: policy p: actions.0: type is missing (one of network_disconnect, pause, stop)",
+    ),
     "option of another action": (
         "id: p\nactions: [{type: stop}, {type: pause, grace: 5}]\n",
-        "actions.1.grace: it is not an option of this type of action",
+        "a.yml:2:39: policy p: actions.1.grace: it is not an option of this type of action",
     ),
     "misspelt option of an action": (
         "id: p\naction: {type: stop, graec: 5}\n",
-        "action: unknown key graec (did you mean grace?)",
+        "a.yml:2:22: policy p: action: unknown key graec (did you mean grace?)",
     ),
-    "grace too long": ("id: p\naction: {type: stop, grace: 301}\n", "action.grace: 301 is larger than 300"),
-    "no action": ("id: p\n", "policy p: there must be either actions or action"),
-    "empty actions": ("id: p\nactions: []\n", "actions: the list is empty"),
-    "both actions and action": ("id: p\naction: {type: stop}\n" + PAUSE, "there must be either actions or action"),
+    "grace too long": (
+        "id: p\naction: {type: stop, grace: 301}\n",
+        "a.yml:2:29: policy p: action.grace: 301 is larger than 300",
+    ),
+    "no action": (
+        "id: p\n",
+        "a.yml:1:1: policy p: there must be either actions or action",
+    ),
+    "empty actions": (
+        "id: p\nactions: []\n",
+        "a.yml:2:10: policy p: actions: the list is empty",
+    ),
+    "both actions and action": (
+        "id: p\naction: {type: stop}\n" + PAUSE,
+        "a.yml:1:1: policy p: there must be either actions or action",
+    ),
     "pause and stop": (
         "id: p\nactions: [{type: pause}, {type: stop}]\n",
-        "policy p: pause and stop exclude each other: stopping runs a paused container again until it ends (Keep",
+        "a.yml:2:10: policy p: actions: pause and stop exclude each other: stopping runs a paused container again",
     ),
-    "an action twice": ("id: p\nactions: [{type: pause}, {type: pause}]\n", "policy p: action pause is given twice"),
+    "an action twice": (
+        "id: p\nactions: [{type: pause}, {type: pause}]\n",
+        "a.yml:2:10: policy p: actions: action pause is given twice (Give each once; one network_disconnect takes",
+    ),
     "too many actions": (
         "id: p\nactions: [" + "{type: pause}, " * 4 + "]\n",
-        "has more than 3 entries",
+        "a.yml:2:10: policy p: actions: the list has more than 3 entries",
     ),
-    "no id": ("name: p\n" + PAUSE, "a.yml: policy number 1: id is missing"),
+    "no id": (
+        "name: p\n" + PAUSE,
+        "a.yml:1:1: policy number 1: id is missing (for example id: p)",
+    ),
     "no id among many": (
         "policies:\n  - {id: p, action: {type: pause}}\n  - {action: {type: pause}}\n",
-        "policy number 2: id",
+        "a.yml:3:5: policy number 2: id is missing",
     ),
-    "id with a space": ("id: a b\n" + PAUSE, "policy a b: id: 'a b' cannot stand here (Unique in the set: up to 128"),
-    "id that ends in a newline": ('id: "a\\n"\n' + PAUSE, r"policy a\n: id: 'a\n' cannot stand here"),
-    "id as number": ("id: 7\n" + PAUSE, "policy 7: id: 7 is not text (put it in quotes)"),
-    "id as date": ("id: 2026-01-02\n" + PAUSE, "policy number 1: id: datetime.date(2026, 1, 2) is not text (put it in"),
-    "text for a list": ("id: p\nrules: Terminal\n" + PAUSE, "rules: 'Terminal' is not a list (put it in brackets)"),
-    "number in a list": ("id: p\ntags: [a, 404]\n" + PAUSE, "tags.1: 404 is not text (put it in quotes)"),
-    "nothing in a list": ("id: p\ntags: [a, ]\nrules: [~]\n" + PAUSE, "rules.0: None is not text"),
-    "empty list": ("id: p\nsources: []\n" + PAUSE, "sources: the list is empty"),
-    "empty glob": ("id: p\nsources: ['']\n" + PAUSE, "sources.0: the text is empty"),
-    "long list": ("id: p\nsources: [" + "a, " * 257 + "]\n" + PAUSE, "sources: the list has more than 256 entries"),
-    "long text": ("id: p\nname: " + "x" * 9999 + "\n" + PAUSE, "xxx' is longer than 256 characters"),
+    "id with a space": (
+        "id: a b\n" + PAUSE,
+        "a.yml:1:5: policy a b: id: 'a b' cannot stand here (Unique in the set: up to 128 letters, digits and any",
+    ),
+    "id that ends in a newline": (
+        'id: "a\\n"\n' + PAUSE,
+        "a.yml:1:5: policy a\\n: id: 'a\\n' cannot stand here (Unique in the set: up to 128 letters, digits and any",
+    ),
+    "id as number": (
+        "id: 7\n" + PAUSE,
+        "a.yml:1:5: policy 7: id: 7 is not text (put it in quotes)",
+    ),
+    "id as date": (
+        "id: 2026-01-02\n" + PAUSE,
+        "a.yml:1:5: policy number 1: id: datetime.date(2026, 1, 2) is not text (put it in quotes)",
+    ),
+    "text for a list": (
+        "id: p\nrules: Terminal\n" + PAUSE,
+        "a.yml:2:8: policy p: rules: 'Terminal' is not a list (put it in brackets)",
+    ),
+    "number in a list": (
+        "id: p\ntags: [a, 404]\n" + PAUSE,
+        "a.yml:2:11: policy p: tags.1: 404 is not text (put it in quotes)",
+    ),
+    "nothing in a list": (
+        "id: p\ntags: [a, ]\nrules: [~]\n" + PAUSE,
+        "a.yml:3:9: policy p: rules.0: None is not text",
+    ),
+    "empty list": (
+        "id: p\nsources: []\n" + PAUSE,
+        "a.yml:2:10: policy p: sources: the list is empty",
+    ),
+    "empty glob": (
+        "id: p\nsources: ['']\n" + PAUSE,
+        "a.yml:2:11: policy p: sources.0: the text is empty",
+    ),
+    "long list": (
+        "id: p\nsources: [" + "a, " * 257 + "]\n" + PAUSE,
+        "a.yml:2:10: policy p: sources: the list has more than 256 entries",
+    ),
+    "long text": (
+        "id: p\nname: " + "x" * 9999 + "\n" + PAUSE,
+        "a.yml:2:7: policy p: name: 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    ),
     "label without key": (
         "protect: {labels: ['=prod']}\n",
-        "protect.labels.0: '=prod' cannot stand here (key, or key=glob.)",
+        "a.yml:1:20: protect.labels.0: '=prod' cannot stand here (key, or key=glob.)",
     ),
-    "text for a switch": ("id: p\nenabled: 'false'\n" + PAUSE, "enabled: 'false' is not true or false"),
-    "text for a number": ("id: p\npriority: high\n" + PAUSE, "priority: 'high' is not a whole number"),
-    "fraction": ("id: p\npriority: 10.0\n" + PAUSE, "priority: 10.0 is not a whole number"),
-    "no number": ("id: p\npriority: .nan\n" + PAUSE, "priority: nan is not a whole number"),
-    "switch for a number": ("id: p\npriority: true\n" + PAUSE, "priority: True is not a whole number"),
-    "negative number": ("id: p\npriority: -1\n" + PAUSE, "priority: -1 is smaller than 0"),
+    "text for a switch": (
+        "id: p\nenabled: 'false'\n" + PAUSE,
+        "a.yml:2:10: policy p: enabled: 'false' is not true or false",
+    ),
+    "text for a number": (
+        "id: p\npriority: high\n" + PAUSE,
+        "a.yml:2:11: policy p: priority: 'high' is not a whole number",
+    ),
+    "fraction": (
+        "id: p\npriority: 10.0\n" + PAUSE,
+        "a.yml:2:11: policy p: priority: 10.0 is not a whole number",
+    ),
+    "no number": (
+        "id: p\npriority: .nan\n" + PAUSE,
+        "a.yml:2:11: policy p: priority: nan is not a whole number",
+    ),
+    "switch for a number": (
+        "id: p\npriority: true\n" + PAUSE,
+        "a.yml:2:11: policy p: priority: True is not a whole number",
+    ),
+    "negative number": (
+        "id: p\npriority: -1\n" + PAUSE,
+        "a.yml:2:11: policy p: priority: -1 is smaller than 0",
+    ),
     "list for a mapping": (
         "id: p\naction: {type: pause}\ntarget_filter: [a]\n",
-        "target_filter: ['a'] is not a mapping",
+        "a.yml:3:16: policy p: target_filter: ['a'] is not a mapping",
     ),
-    "policies as mapping": ("policies: {id: p}\n", "a.yml: policies: {'id': 'p'} is not a list"),
-    "policies left empty": ("policies:\n", "a.yml: policies: None is not a list"),
-    "policy as text": ("policies: [p]\n", "policy number 1: 'p' is not a mapping"),
-    "list of policies without its key": ("- id: p\n", "a.yml: it is not a mapping (it holds one policy, or policies:"),
-    "empty file": ("", "a.yml: it is not a mapping"),
-    "only comments": ("# policies: []\n", "a.yml: it is not a mapping"),
-    "empty mapping": ("{}\n", "a.yml: it holds neither policies nor protect"),
+    "policies as mapping": (
+        "policies: {id: p}\n",
+        "a.yml:1:11: policies: {'id': 'p'} is not a list",
+    ),
+    "policies left empty": (
+        "policies:\n",
+        "a.yml:1:10: policies: None is not a list",
+    ),
+    "policy as text": (
+        "policies: [p]\n",
+        "a.yml:1:12: policy number 1: 'p' is not a mapping",
+    ),
+    "list of policies without its key": (
+        "- id: p\n",
+        "a.yml:1:1: it is not a mapping (it holds one policy, or policies: with a list)",
+    ),
+    "empty file": (
+        "",
+        "a.yml: it is not a mapping (it holds one policy, or policies: with a list)",
+    ),
+    "only comments": (
+        "# policies: []\n",
+        "a.yml: it is not a mapping (it holds one policy, or policies: with a list)",
+    ),
+    "empty mapping": (
+        "{}\n",
+        "a.yml:1:1: it holds none of policies, protect and limits",
+    ),
     "same id twice": (
         "policies:\n  - {id: p, action: {type: pause}}\n  - {id: p, action: {type: stop}}\n",
-        "a.yml: policy p: the id is used in a.yml already (ids are unique in a set)",
+        "a.yml:3:10: policy p: the id is used in a.yml:2:10 already (ids are unique in a set)",
     ),
-    "key twice": ("id: p\nid: q\n" + PAUSE, "a.yml:2: the key id stands twice in one mapping"),
+    "key twice": (
+        "id: p\nid: q\n" + PAUSE,
+        "a.yml:2:1: the key id stands twice in one mapping",
+    ),
     "broken YAML": (
         "id: p\nrules: [a\n",
-        "a.yml:3: it is not YAML: while parsing a flow sequence, expected ',' or ']'",
+        "a.yml:3:1: it is not YAML: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'",
+    ),
+    "key with a near miss that is long": (
+        "id: p\nseverity: high\n" + PAUSE,
+        "a.yml:2:1: policy p: unknown key severity (did you mean severity_threshold?)",
+    ),
+    "both names of policies": (
+        "policies: []\npolicy: []\n",
+        "a.yml:2:1: unknown key policy (did you mean policies?)",
+    ),
+    "action that is a number": (
+        "id: p\naction: 7\n",
+        "a.yml:2:9: policy p: action: 7 is not a mapping",
+    ),
+    "misspelt action as text": (
+        "id: p\naction: Paus\n",
+        "a.yml:2:9: policy p: action.type: 'Paus' is not one of network_disconnect, pause, stop (did you mean pau",
+    ),
+    "misspelt action as key": (
+        "id: p\naction:\n  NetworkDisconect:\n    networks: [a]\n",
+        "a.yml:3:3: policy p: action.type: 'NetworkDisconect' is not one of network_disconnect, pause, stop (did ",
+    ),
+    "misspelt option below the action": (
+        "id: p\naction:\n  NetworkDisconnect:\n    network: [a]\n",
+        "a.yml:4:5: policy p: action: unknown key network (did you mean networks?)",
+    ),
+    "option of another action below it": (
+        "id: p\naction: {Pause: {grace: 1}}\n",
+        "a.yml:2:18: policy p: action.grace: it is not an option of this type of action",
+    ),
+    "severity with a space": (
+        "id: p\nseverity_threshold: 'High '\n" + PAUSE,
+        "a.yml:2:21: policy p: severity_threshold: 'High ' is not one of info, low, medium, high, critical (did y",
+    ),
+    "mode in another case": (
+        "id: p\nmode: Audit\n" + PAUSE,
+        "a.yml:2:7: policy p: mode: 'Audit' is not one of enforce, audit (did you mean audit?)",
+    ),
+    "no id but a name": (
+        "name: High Severity - Pause\n" + PAUSE,
+        "a.yml:1:1: policy number 1: id is missing (for example id: high-severity-pause)",
+    ),
+    "misspelt scope": (
+        "id: p\nscope: matching_container\n" + PAUSE,
+        "a.yml:2:8: policy p: scope: 'matching_container' is not one of alert_container, matching_containers (did",
+    ),
+    "every container of a host": (
+        "id: p\nscope: matching_containers\naction: {type: pause}\n",
+        "a.yml:2:8: policy p: matching_containers without a target_filter means every container of the host (say ",
+    ),
+    "hosts left empty": (
+        "id: p\nhosts: []\n" + PAUSE,
+        "a.yml:2:8: policy p: hosts: the list is empty",
+    ),
+    "unknown evidence": (
+        "id: p\nevidence: [top, log]\n" + PAUSE,
+        "a.yml:2:17: policy p: evidence.1: 'log' is not one of inspect, top, changes, logs, stats, export (did yo",
+    ),
+    "cooldown with a unit": (
+        "id: p\ncooldown: 5m\n" + PAUSE,
+        "a.yml:2:11: policy p: cooldown: '5m' is not a whole number",
+    ),
+    "cooldown too long": (
+        "id: p\ncooldown: 604801\n" + PAUSE,
+        "a.yml:2:11: policy p: cooldown: 604801 is larger than 604800",
+    ),
+    "negative release": (
+        "id: p\nrelease_after: -1\n" + PAUSE,
+        "a.yml:2:16: policy p: release_after: -1 is smaller than 0",
+    ),
+    "fallback as text": (
+        "id: p\nfallback: pause\n" + PAUSE,
+        "a.yml:2:11: policy p: fallback: 'pause' is not a list (put it in brackets)",
+    ),
+    "misspelt fallback": (
+        "id: p\nfallback: [{type: stopp}]\n" + PAUSE,
+        "a.yml:2:19: policy p: fallback.0.type: 'stopp' is not one of network_disconnect, pause, stop (did you me",
+    ),
+    "fallback that cannot work": (
+        "id: p\naction: {type: network_disconnect}\nfallback: [pause, stop]\n",
+        "a.yml:3:11: policy p: fallback: pause and stop exclude each other",
+    ),
+    "limits beside a policy": (
+        "limits: {}\nid: p\n",
+        "a.yml:2:1: unknown key id (it is a key of a policy: put it into an entry of policies)",
+    ),
+    "misspelt limit": (
+        "limits: {max_container_per_alert: 2}\n",
+        "a.yml:1:10: limits: unknown key max_container_per_alert (did you mean max_containers_per_alert?)",
+    ),
+    "limit too low": (
+        "limits:\n  max_containers_per_alert: 0\n",
+        "a.yml:2:29: limits.max_containers_per_alert: 0 is smaller than 1",
+    ),
+    "window as number": (
+        "limits: {max_isolations_per_window: 5}\n",
+        "a.yml:1:37: limits.max_isolations_per_window: 5 is not a mapping",
+    ),
+    "window without seconds": (
+        "limits: {max_isolations_per_window: {count: 5}}\n",
+        "a.yml:1:37: limits.max_isolations_per_window: seconds is missing",
+    ),
+    "alias": (
+        "id: &a p\nname: *a\n" + PAUSE,
+        "a.yml:2:7: YAML aliases are not read (write the value out)",
+    ),
+    "key in the second policy of a list": (
+        "policies:\n- id: p\n  action: pause\n- id: q\n  action: pause\n  rulse: [a]\n",
+        "a.yml:6:3: policy q: unknown key rulse (did you mean rules?)",
+    ),
+    "JSON: misspelt key": (
+        '{"id": "p",\n\t"rulse": ["a"],\n "action": {"type": "pause"}}',
+        "a.json:2:2: policy p: unknown key rulse (did you mean rules?)",
+    ),
+    "JSON: value in a list": (
+        '{"policies": [{"id": "p", "tags": ["a", 1], "action": "pause"}]}',
+        "a.json:1:41: policy p: tags.1: 1 is not text (put it in quotes)",
+    ),
+    "JSON: broken": (
+        '{"id": "p",\n}',
+        "a.json:1:11: it is not JSON: Illegal trailing comma before end of object",
+    ),
+    "JSON: a list": (
+        '[{"id": "p"}]',
+        "a.json:1:1: it is not a mapping (it holds one policy, or policies: with a list)",
+    ),
+    "TOML: broken": (
+        'id = "p"\nrules = [a]\n',
+        "a.toml:2:10: it is not TOML: Invalid value",
+    ),
+    "TOML: misspelt key": (
+        '# one\nid = "p"\n  rulse = ["a"]\naction = "Pause"\n',
+        "a.toml:3:3: policy p: unknown key rulse (did you mean rules?)",
+    ),
+    "TOML: misspelt severity": (
+        'id = "p"\nseverity_threshold = "Hihg"\naction = "Pause"\n',
+        "a.toml:2:22: policy p: severity_threshold: 'Hihg' is not one of info, low, medium, high, critical (did y",
+    ),
+    "TOML: in the second table": (
+        (
+            '[[policy]]\nid = "p"\n[policy.action]\nStop = []\n\n[[policy]]\nid = "q"\n[policy.action]\nStop = []\n'
+            '[policy.target_filter]\nlabels = [\n  "x",\n  1,\n]\n'
+        ),
+        "a.toml:13:3: policy q: target_filter.labels.1: 1 is not text (put it in quotes)",
+    ),
+    "TOML: second table without id": (
+        '[[policy]]\nid = "p"\naction = "stop"\n[[policy]]\naction = "stop"\n',
+        "a.toml:4:1: policy number 2: id is missing",
+    ),
+    "TOML: misspelt table of an action": (
+        'id = "p"\n[action.NetworkDisconect]\nnetworks = ["a"]\n',
+        "a.toml:2:1: policy p: action.type: 'NetworkDisconect' is not one of network_disconnect, pause, stop (did",
+    ),
+    "TOML: misspelt action as key": (
+        'id = "p"\n[action]\nStopp = []\n',
+        "a.toml:3:1: policy p: action.type: 'Stopp' is not one of network_disconnect, pause, stop (did you mean s",
+    ),
+    "TOML: empty networks": (
+        'id = "p"\naction = { NetworkDisconnect = { networks = [] } }\n',
+        "a.toml:2:45: policy p: action.networks: the list is empty",
+    ),
+    "TOML: switch for an action": (
+        'id = "p"\n[action]\ntype = "pause"\nStop = true\n',
+        "a.toml:4:1: policy p: action: unknown key Stop (did you mean type: stop?)",
+    ),
+    "TOML: text for a list": (
+        '[[policies]]\nid = "p"\naction = {type = "Pause"}\ntarget_filter = {image_patterns = "nginx:*"}\n',
+        "a.toml:4:35: policy p: target_filter.image_patterns: 'nginx:*' is not a list (put it in brackets)",
+    ),
+    "TOML: label": (
+        '[protect]\ncontainer_names = ["""\na#[b]""", \'c"\']\nlabels = ["=x"]\n',
+        "a.toml:4:11: protect.labels.0: '=x' cannot stand here (key, or key=glob.)",
     ),
 }
 
 
 @pytest.mark.parametrize(("text", "expected"), MISTAKES.values(), ids=MISTAKES.keys())
 def test_a_mistake_is_explained_in_one_line(text: str, expected: str) -> None:
-    (line,) = problems({"a.yml": text})
-    assert expected in line
-    assert len(line) < 300
+    (line,) = problems({expected.partition(":")[0]: text})
+    assert line.startswith(expected)
+    assert len(line) < 350
+
+
+def test_each_unknown_key_is_a_problem_of_its_own() -> None:
+    assert problems({"a.yml": "id: p\nrulse: [a]\nsorces: [b]\n" + PAUSE}) == [
+        "a.yml:2:1: policy p: unknown key rulse (did you mean rules?)",
+        "a.yml:3:1: policy p: unknown key sorces (did you mean sources?)",
+    ]
+    assert len(problems({"a.yml": "id: p\n" + "".join(f"z{number}: 1\n" for number in range(99)) + PAUSE})) == 5
+
+
+def test_a_policy_whose_id_is_taken_is_looked_at_too() -> None:
+    lines = problems({"a.yml": f"id: p\n{PAUSE}", "b.yml": "id: p\nactions: [stop, pause]\n"})
+    assert [line.partition(" already")[0][:70] for line in lines] == [
+        "b.yml:1:5: policy p: the id is used in a.yml:1:5",
+        "b.yml:2:10: policy p: actions: pause and stop exclude each other: stop",
+    ]
+
+
+def test_two_actions_in_the_spelling_for_one() -> None:
+    assert problems({"a.toml": 'id = "p"\n[action]\nPause = []\n[action.NetworkDisconnect]\nnetworks = ["a"]\n'}) == [
+        "a.toml:2:1: policy p: action: type is missing (one of network_disconnect, pause, stop)",
+        "a.toml:3:1: policy p: action: unknown key Pause (did you mean type: pause?)",
+        "a.toml:4:1: policy p: action: unknown key NetworkDisconnect (did you mean type: network_disconnect?)",
+    ]
+
+
+# Each is a whole file in which only this one thing is doubtful: the line about it.
+DOUBTS = {
+    "any container": (
+        "id: p\naction: pause\n",
+        "1:1: policy p: it may reach any container (say which in target_filter if that is not what you want)",
+    ),
+    "any container, said in full": (
+        "id: p\naction: pause\ntarget_filter: {labels: []}\n",
+        "3:16: policy p: it may reach any container (say which in target_filter if that is not what you want)",
+    ),
+    "fallback that repeats an action": (
+        "id: p\nfallback: [network_disconnect, {type: stop, grace: 1}]\nactions: [{type: stop}]\n" + FILTER,
+        "2:11: policy p: fallback: stop is among the actions, and is used only where none of them can work (name",
+    ),
+    "regular expression .*": (
+        "id: p\nrules: [a, 'Terminal.*']\n" + PAUSE,
+        "2:12: policy p: rules.1: 'Terminal.*' reads like a regular expression (globs know * and ? only)",
+    ),
+    "regular expression .+": ("id: p\nsources: [fal.+]\n" + PAUSE, "2:11: policy p: sources.0: 'fal.+' reads like a"),
+    "regular expression ^": ("id: p\ntags: [^mitre]\n" + PAUSE, "2:8: policy p: tags.0: '^mitre' reads like a regular"),
+    "regular expression $": ("id: p\nhosts: [web$]\n" + PAUSE, "2:9: policy p: hosts.0: 'web$' reads like a regular"),
+    "regular expression []": (
+        "id: p\naction: pause\ntarget_filter: {container_names: ['web-[0-9]']}\n",
+        "3:35: policy p: target_filter.container_names.0: 'web-[0-9]' reads like a regular expression",
+    ),
+    "regular expression |": (
+        "id: p\naction: pause\ntarget_filter: {labels: [x], exclude: {image_patterns: [a|b]}}\n",
+        "3:57: policy p: target_filter.exclude.image_patterns.0: 'a|b' reads like a regular expression",
+    ),
+    "regular expression for a label": (
+        "id: p\naction: pause\ntarget_filter: {labels: [x, env=prod.*]}\n",
+        "3:29: policy p: target_filter.labels.1: 'prod.*' reads like a regular expression",
+    ),
+    "regular expression for a network": (
+        "id: p\nactions: [{type: network_disconnect, networks: [a, ^b]}]\n" + FILTER,
+        "2:52: policy p: actions.0.networks.1: '^b' reads like a regular expression",
+    ),
+    "regular expression in the fallback": (
+        "id: p\nfallback: [{type: network_disconnect, networks: [^b]}]\n" + PAUSE,
+        "2:50: policy p: fallback.0.networks.0: '^b' reads like a regular expression",
+    ),
+    "wildcard in the key of a label": (
+        "id: p\naction: pause\ntarget_filter: {labels: ['com.*=x']}\n",
+        "3:26: policy p: target_filter.labels.0: 'com.*=x' has a wildcard in its key, which is taken as it stands",
+    ),
+    "regular expression in protect": (
+        "protect: {container_names: [^db]}\n" + IN_A_LIST,
+        "1:29: protect.container_names.0: '^db' reads like a regular expression",
+    ),
+    "everything is protected": (
+        "protect: {container_names: [a, '*']}\n" + IN_A_LIST,
+        "1:32: protect.container_names: * protects every container, so none is ever isolated (name what must not",
+    ),
+    "every image is protected": (
+        "protect: {image_patterns: ['**']}\n" + IN_A_LIST,
+        "1:28: protect.image_patterns: ** protects every container, so none is ever isolated",
+    ),
+    "window smaller than an alert": (
+        "limits: {max_containers_per_alert: 5, max_isolations_per_window: {count: 3, seconds: 60}}\n" + IN_A_LIST,
+        "1:74: the window lets 3 containers be isolated, and an alert 5 (raise it, or lower max_containers_per_alert)",
+    ),
+    "evidence": (
+        "id: p\nevidence: [top]\n" + PAUSE,
+        "2:1: policy p: evidence is recorded in decisions; nothing collects by it in this version",
+    ),
+    "release_after": (
+        "id: p\nrelease_after: 5\n" + PAUSE,
+        "2:1: policy p: release_after is recorded in decisions; nothing releases by it in this version",
+    ),
+    "a policy that never answers": (
+        (
+            "policies:\n- {id: a, action: pause, target_filter: {labels: [x]}}\n- {id: b, action: stop, tags: [a], "
+            "target_filter: {labels: [x=1]}}\n"
+        ),
+        "3:3: policy b: it never answers: policy a (a.yml:2:3) is asked first and answers all that it would (narrow a",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), DOUBTS.values(), ids=DOUBTS.keys())
+def test_what_is_doubtful_is_warned_of_and_deployed(text: str, expected: str) -> None:
+    loaded = load({"a.yml": text})
+    (warning,) = loaded.warnings
+    assert str(warning).startswith(f"a.yml:{expected}")
+    assert warning.level == "warning"
+    assert loaded.policy_set.policies
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id: p\naction: pause\ntarget_filter: {image_patterns: [nginx, 'r:5000/a.b/c?:*', 'a@sha256:*']}\n",
+        "id: p\nrules: ['Terminal shell (tty) in container', 'Wrote to /etc/*.conf, 5.0']\n" + PAUSE,
+        "id: p\nfallback: [{type: network_disconnect}]\n"
+        "action: {type: network_disconnect, networks: [front]}\n" + FILTER,
+        "limits: {max_containers_per_alert: 3, max_isolations_per_window: {count: 3, seconds: 60}}\n" + IN_A_LIST,
+        "id: p\nevidence: []\nrelease_after: 0\n" + PAUSE,
+    ],
+)
+def test_what_is_not_doubtful_is_not_warned_of(text: str) -> None:
+    assert load({"a.yml": text}).warnings == ()
+
+
+def test_what_is_only_recorded_is_warned_of_once_a_set() -> None:
+    policies = [
+        {"id": f"p{number}", "rules": [str(number)], "evidence": ["top"], "action": "stop"} for number in (1, 2)
+    ]
+    warnings = load({"a.json": json.dumps({"policies": policies})}).warnings
+    assert sum("evidence" in warning.message for warning in warnings) == 1
+
+
+def test_a_set_of_disabled_policies_is_deployed_with_a_warning() -> None:
+    loaded = load({"a.yml": "id: p\nenabled: false\n" + PAUSE, "b.yml": "id: q\nenabled: false\n" + PAUSE})
+    assert len(loaded.policy_set.policies) == 2
+    assert [str(warning) for warning in loaded.warnings] == [".: every policy is disabled, so no alert is answered"]
+
+
+def test_limits_come_from_any_file() -> None:
+    loaded = load(
+        {
+            "a.yml": "limits: {max_containers_per_alert: 3}\n",
+            "b.toml": "[limits]\nmax_isolations_per_window = {count = 10, seconds = 600}\nmax_containers_per_alert = 3",
+            "c.yml": "limits: {}\n",
+        }
+    )
+    assert loaded.policy_set.limits == Limits(3, 10, 600)
+    assert load({"a.yml": "policies: []\n"}).policy_set.limits == Limits()
+
+
+def test_a_limit_has_one_value() -> None:
+    window = "max_isolations_per_window"
+    hint = "a set has one value for each limit"
+    shown = [{"count": 1, "seconds": seconds} for seconds in (5, 6)]
+    assert problems(
+        {
+            "a.yml": f"limits:\n  max_containers_per_alert: 1\n  {window}: {{count: 1, seconds: 5}}\n",
+            "b.yml": f"limits: {{max_containers_per_alert: 2, {window}: {{seconds: 5, count: 1}}}}\n",
+            "c.toml": f"limits.{window} = {{seconds = 6, count = 1}}\n",
+        }
+    ) == [
+        f"b.yml:1:36: limits.max_containers_per_alert: 2 here, and 1 in a.yml:2:29 ({hint})",
+        f"c.toml:1:36: limits.{window}: {shown[1]} here, and {shown[0]} in a.yml:3:30 ({hint})",
+    ]
+
+
+def test_the_folder_with_tests_is_not_read_as_policies(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "p.yml").write_text(f"id: p\n{PAUSE}")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "cases.yml").write_text("cases: []\n")
+    assert [policy.id for policy in load_policies(tmp_path).policy_set.policies] == ["p"]
 
 
 def test_all_problems_of_a_directory_are_reported_at_once() -> None:
     assert problems(
         {
-            "a.yml": "protcet: {}\npolicies:\n- {id: one, rulse: [a]}\n- {id: two, mode: x, action: {type: paus}}\n",
+            "a.yml": "protcet: {}\npolicies:\n- {id: one, rulse: [a]}\n- {id: two, mode: x, action: {type: x}}\n",
             "b.json": '{"id": "two", "action": {"type": "pause"}}',
             "c.toml": "id = ",
             "d.yml": "id: [\n",
             "e.yml": "id: three\naction: {type: pause}\n",
         }
     ) == [
+        "a.yml:1:1: unknown key protcet (did you mean protect?)",
+        "a.yml:3:3: policy one: there must be either actions or action",
+        "a.yml:3:13: policy one: unknown key rulse (did you mean rules?)",
+        "a.yml:4:19: policy two: mode: 'x' is not one of enforce, audit",
+        "a.yml:4:37: policy two: action.type: 'x' is not one of network_disconnect, pause, stop",
+        "b.json:1:8: policy two: the id is used in a.yml:4:8 already (ids are unique in a set)",
         "c.toml: it is not TOML: Invalid value (at end of document)",
-        "d.yml:2: it is not YAML: while parsing a flow node, expected the node content, but found '<stream end>'",
-        "a.yml: unknown key protcet (did you mean protect?)",
-        "a.yml: policy one: unknown key rulse (did you mean rules?)",
-        "a.yml: policy one: there must be either actions or action",
-        "a.yml: policy two: mode: 'x' is not one of enforce, audit",
-        "a.yml: policy two: action.type: 'paus' is not one of network_disconnect, pause, stop (did you mean pause?)",
-        "b.json: policy two: the id is used in a.yml already (ids are unique in a set)",
+        "d.yml:2:1: it is not YAML: while parsing a flow node, expected the node content, but found '<stream end>'",
     ]
 
 
@@ -230,24 +684,14 @@ def test_problems_are_told_to_programs_too() -> None:
     with pytest.raises(PolicyError) as caught:
         load({"a.yml": "id: p\nmode: x\naction: {type: pause}\n", "b.yml": "a: *b\n", "c.foo": ""})
     findings = caught.value.to_dict()["findings"]
-    assert [(found["file"], found["policy_id"], found["line"], found["level"]) for found in findings] == [
-        ("b.yml", "", 1, "error"),
-        ("c.foo", "", 0, "warning"),
-        ("a.yml", "p", 0, "error"),
+    keys = ("file", "line", "column", "policy_id", "level")
+    assert [tuple(found[key] for key in keys) for found in findings] == [
+        ("a.yml", 2, 7, "p", "error"),
+        ("b.yml", 1, 4, "", "error"),
+        ("c.foo", 0, 0, "", "warning"),
     ]
     assert json.loads(json.dumps(findings)) == findings
     assert "c.foo" not in caught.value.message, "a warning is no problem"
-
-
-@pytest.mark.parametrize(
-    "target_filter",
-    ["", "target_filter: {}\n", "target_filter: {labels: []}\n", "target_filter: {exclude: {labels: [x]}}\n"],
-)
-def test_a_policy_that_may_reach_any_container_is_warned_of(target_filter: str) -> None:
-    (warning,) = load({"a.yml": f"id: p\naction: {{type: pause}}\n{target_filter}"}).warnings
-    assert str(warning) == (
-        "a.yml: policy p: it may reach any container (say which in target_filter if that is not what you want)"
-    )
 
 
 @pytest.mark.parametrize("text", ["policies: []\n", "protect: {labels: [x]}\n"])
@@ -298,24 +742,51 @@ def test_a_directory_with_a_misspelt_suffix_only_deploys_no_empty_set(tmp_path: 
     assert "policies.ymll: the file is not read" in missing(tmp_path / "policies.ymll").message
 
 
+def deployable(policy: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The policy with a filter where it must have one."""
+    wanted = policy.get("target_filter", {})
+    if policy.get("scope") != "matching_containers" or any(wanted.get(name) for name in wanted if name != "exclude"):
+        return policy
+    return {**policy, "target_filter": {**wanted, "labels": ["x"]}}
+
+
+def spelled_as_ironpost_does(policy: dict[str, t.Any]) -> dict[str, t.Any]:
+    names = {"network_disconnect": "NetworkDisconnect", "pause": "Pause", "stop": "Stop"}
+    spelled = dict(policy)
+    if "severity_threshold" in spelled:
+        spelled["severity_threshold"] = spelled["severity_threshold"].capitalize()
+    actions: list[dict[str, t.Any]] = []
+    for action in spelled.pop("actions"):
+        options = {key: value for key, value in action.items() if key != "type"}
+        actions.append({names[action["type"]]: options or []})
+    return {**spelled, "action": actions[0]} if len(actions) == 1 else {**spelled, "actions": actions}
+
+
 @settings(max_examples=40)
 @given(sets_of_policy_dicts(6), st.randoms(use_true_random=False))
 def test_files_formats_and_order_make_no_difference(policies: list[dict[str, t.Any]], shuffle: random.Random) -> None:
+    policies = list(map(deployable, policies))
     shuffled = shuffle.sample(policies, len(policies))
     protect = {"labels": ["x", "y"]}
-    whole = {"policies": policies, "protect": protect}
+    limits = {"max_containers_per_alert": 2, "max_isolations_per_window": {"count": 5, "seconds": 60}}
+    whole = {"policies": policies, "protect": protect, "limits": limits}
+    old_names = [spelled_as_ironpost_does(policy) for policy in shuffled]
     half = len(policies) // 2
     spellings: list[dict[str, str]] = [
         {"a.yml": in_yaml(whole)},
         {"a.yml": in_yaml(whole, allow_unicode=True, default_flow_style=True, sort_keys=False)},
         {"a.json": json.dumps(whole)},
-        {"a.toml": f"policies = {in_toml(policies)}\nprotect = {in_toml(protect)}\n"},
+        {"a.toml": f"policies = {in_toml(policies)}\nprotect = {in_toml(protect)}\nlimits = {in_toml(limits)}\n"},
         {
-            "a.json": json.dumps({"policies": shuffled[:half], "protect": {"labels": ["y"]}}),
+            "a.toml": f"policy = {in_toml(old_names)}\n",
+            "b.toml": f"protect = {in_toml(protect)}\nlimits = {in_toml(limits)}\n",
+        },
+        {
+            "a.json": json.dumps({"policies": shuffled[:half], "protect": {"labels": ["y"]}, "limits": limits}),
             "b.yaml": in_yaml({"policies": shuffled[half:], "protect": {"labels": ["x", "y"]}}),
         },
         {
-            "protect.json": json.dumps({"protect": protect}),
+            "protect.json": json.dumps({"protect": protect, "limits": limits}),
             **{f"{place}.yml": in_yaml(policy) for place, policy in enumerate(shuffled)},
         },
     ]
@@ -331,12 +802,26 @@ json_like = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(st.characters(codec="utf-8"), max_size=8)
-    | st.sampled_from(["id", "pause", "info", "enforce", "*", "=", "{{", "2026-01-01"]),
+    | st.sampled_from(["id", "pause", "info", "enforce", "Pause", "Critical", "*", "=", "{{", "2026-01-01"]),
     lambda values: (
         st.lists(values, max_size=4)
         | st.dictionaries(
             st.sampled_from(
-                ["id", "policies", "protect", "actions", "action", "type", "labels", "target_filter", "exclude"]
+                [
+                    *(
+                        "id",
+                        "policies",
+                        "policy",
+                        "protect",
+                        "limits",
+                        "actions",
+                        "action",
+                        "fallback",
+                        "type",
+                        "labels",
+                    ),
+                    *("target_filter", "exclude", "Pause", "NetworkDisconnect", "networks", "severity_threshold"),
+                ]
             )
             | st.text(max_size=4),
             values,
@@ -382,6 +867,7 @@ def test_any_content_is_a_set_or_a_policy_error(content: object) -> None:
     loads_or_explains({"a.json": json.dumps(content)})
     loads_or_explains({"a.yml": in_yaml(content)})
     loads_or_explains({"a.json": json.dumps({"policies": [content, content], "protect": content})})
+    loads_or_explains({"a.json": json.dumps({"policy": content, "limits": content})})
 
 
 snippets = st.lists(
