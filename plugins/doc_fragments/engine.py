@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragment C(ironpost.container_guard.engine)."""
+    """Fragments C(ironpost.container_guard.engine) and C(ironpost.container_guard.engine.state)."""
 
     DOCUMENTATION = r"""
 options:
@@ -25,18 +25,24 @@ options:
       - A call that takes longer may still be carried out. The state is then read back before anything is reported.
     type: int
     default: 30
+requirements:
+  - Python 3.8 or newer and the docker SDK for Python on the host
+notes:
+  - The user must be allowed to use the socket of the Docker engine, commonly with
+    C(become).
+  - "Calls to the engine that a socket proxy must let through: C(GET) C(/version), C(/containers/json),
+    C(/containers/{id}/json) and C(/networks/{id}); C(POST) C(/containers/{id}/pause), C(unpause), C(update), C(stop)
+    and C(start), C(/networks/{id}/connect) and C(disconnect)."
+"""
+
+    STATE = r"""
+options:
   state_dir:
     description:
       - Directory on the host that holds the journal of isolations and the action log. It is made with mode C(0700).
       - A container can be released only with the directory that was used to isolate it.
     type: path
     default: /var/lib/container-guard
-requirements:
-  - Python 3.8 or newer and the docker SDK for Python on the host
 notes:
-  - The user must be allowed to use the socket of the Docker engine and to write to O(state_dir), commonly with
-    C(become).
-  - "Calls to the engine that a socket proxy must let through: C(GET) C(/version), C(/containers/json),
-    C(/containers/{id}/json) and C(/networks/{id}); C(POST) C(/containers/{id}/pause), C(unpause), C(update), C(stop)
-    and C(start), C(/networks/{id}/connect) and C(disconnect)."
+  - The user must be allowed to write to O(state_dir), commonly with C(become).
 """

@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - ironpost.container_guard.attributes
   - ironpost.container_guard.engine
+  - ironpost.container_guard.engine.state
 attributes:
   check_mode:
     support: full
@@ -92,8 +93,8 @@ responses:
         outcome:
           description:
             - V(isolate) is the only one that acts. V(audit) would have, by a policy in that mode. V(protected),
-              V(ambiguous) and V(stale) kept the guard from acting. V(no_policy), V(unresolved) and V(other_host) ask
-              for nothing here.
+              V(cooldown), V(limit), V(ambiguous), V(stale) and V(error) kept the guard from acting. V(no_policy),
+              V(unresolved) and V(other_host) ask for nothing here.
           type: str
         policy_id:
           description: The policy that answers, or empty.
@@ -105,6 +106,17 @@ responses:
           description: What the policy does.
           type: list
           elements: dict
+        fallback:
+          description: What is done instead where none of the actions can work on the container.
+          type: list
+          elements: dict
+        evidence:
+          description: What the policy wants collected.
+          type: list
+          elements: str
+        release_after:
+          description: Seconds until the container is to be released, V(0) for never.
+          type: int
         reasons:
           description: Why; for V(no_policy), what the nearest policies missed.
           type: list

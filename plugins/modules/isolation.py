@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - ironpost.container_guard.attributes
   - ironpost.container_guard.engine
+  - ironpost.container_guard.engine.state
 attributes:
   check_mode:
     support: full

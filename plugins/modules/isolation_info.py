@@ -19,6 +19,7 @@ extends_documentation_fragment:
   - ironpost.container_guard.attributes
   - ironpost.container_guard.attributes.info
   - ironpost.container_guard.engine
+  - ironpost.container_guard.engine.state
 seealso:
   - module: ironpost.container_guard.isolation
 """

@@ -22,7 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     RestartPolicy,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action, check_actions
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import Glob
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Goal:
     def cuts(self, endpoint: Endpoint) -> bool:
         """Whether the container must leave that network."""
         return endpoint.network != NO_NETWORK and any(
-            Glob(pattern).matches(endpoint.network) for pattern in self.networks
+            compiled(pattern).matches(endpoint.network) for pattern in self.networks
         )
 
 

@@ -44,6 +44,7 @@ def argument_spec() -> common.Spec:
         "max_concurrent_actions": {"type": "int", "default": DEFAULT_CONCURRENCY},
         "fail_on_error": {"type": "bool", "default": True},
         **common.engine_spec(),
+        **common.state_spec(),
     }
 
 

@@ -24,7 +24,7 @@ Spec = t.Dict[str, t.Dict[str, t.Any]]
 
 
 def engine_spec() -> Spec:
-    """Options of the Docker engine and the state directory."""
+    """Options of the Docker engine."""
     return {
         "docker_host": {
             "type": "str",
@@ -33,8 +33,12 @@ def engine_spec() -> Spec:
             "aliases": ["docker_url"],
         },
         "action_timeout": {"type": "int", "default": 30},
-        "state_dir": {"type": "path", "default": DEFAULT_STATE_DIR},
     }
+
+
+def state_spec() -> Spec:
+    """The option C(state_dir)."""
+    return {"state_dir": {"type": "path", "default": DEFAULT_STATE_DIR}}
 
 
 def actions_spec() -> Spec:

@@ -38,6 +38,7 @@ def argument_spec() -> common.Spec:
         "trace_id": {"type": "str", "default": ""},
         **common.actions_spec(),
         **common.engine_spec(),
+        **common.state_spec(),
     }
 
 

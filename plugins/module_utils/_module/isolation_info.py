@@ -26,7 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 
 def argument_spec() -> common.Spec:
     """Options of the module."""
-    return common.engine_spec()
+    return {**common.engine_spec(), **common.state_spec()}
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ one that backtracks, and names and command lines are written by attackers.
 
 from __future__ import annotations
 
+import functools
+
 
 class Glob:
     """One compiled pattern."""
@@ -76,6 +78,12 @@ class _Piece:
             if state & accept:
                 return index - self.length + 1
         return -1
+
+
+@functools.lru_cache(maxsize=10_000)
+def compiled(pattern: str) -> Glob:
+    """The compiled pattern. Policies are read again and again to explain what they decide."""
+    return Glob(pattern)
 
 
 class GlobIndex:

@@ -13,7 +13,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import Glob
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 
 MODES = ("enforce", "audit")
 ALERT_CONTAINER, MATCHING_CONTAINERS = "alert_container", "matching_containers"
@@ -252,13 +252,13 @@ def image_forms(images: t.Iterable[str]) -> list[str]:
 
 
 def _any_of(field: str, patterns: t.Sequence[str], values: t.Sequence[str]) -> Condition:
-    met = any(Glob(pattern).matches(value) for pattern in patterns for value in values)
+    met = any(compiled(pattern).matches(value) for pattern in patterns for value in values)
     return Condition(field, met, _listed(patterns), _listed(values))
 
 
 def _label_matches(wanted: str, labels: t.Mapping[str, str]) -> bool:
     key, separator, pattern = wanted.partition("=")
-    return key in labels and (not separator or Glob(pattern).matches(labels[key]))
+    return key in labels and (not separator or compiled(pattern).matches(labels[key]))
 
 
 def _listed(values: t.Sequence[str]) -> str:
