@@ -123,7 +123,6 @@ def test_decide_without_acting(docker_world: DockerWorld, ansible: Ansible, poli
     ]
     options: dict[str, t.Any] = {
         "policy_set": str(ansible.policy_set),
-        "state_dir": str(ansible.state_dir),
         "host": "localhost",
     }
     result = ansible.module("decision_info", alerts=alerts, **options)
