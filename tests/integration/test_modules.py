@@ -190,6 +190,48 @@ def test_one_bad_alert_does_not_keep_others_from_being_answered(
     assert result["summary"]["outcomes"] == {"isolated": 1}
 
 
+def test_alerts_that_nobody_could_answer_are_on_record(
+    ansible: Ansible, policies: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    ansible.module("policy_set", src=str(policies), path=str(ansible.policy_set))
+    alert = {"source": "x", "rule": "Terminal shell", "severity": "high", "trace_id": "t-1", "container": {"name": "a"}}
+    result = ansible.module(
+        "alert_response",
+        alerts=[alert],
+        state_dir=str(ansible.state_dir),
+        policy_set=str(ansible.policy_set),
+        docker_host=f"unix://{tmp_path}/none.sock",
+    )
+    assert result["error"]["kind"] == "engine_unreachable"
+    (line,) = (ansible.state_dir / "actions.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert (record["outcome"], record["trace_id"], record["error"]["kind"]) == ("failed", "t-1", "engine_unreachable")
+
+
+def test_a_host_port_that_was_taken_meanwhile_is_found_out_before_anything_is_touched(
+    docker_world: DockerWorld, ansible: Ansible
+) -> None:
+    port = docker_world.free_host_port()
+    target = docker_world.make_container("target", published={"80/tcp": port})
+    ansible.isolation(target)
+    other = docker_world.make_container("other", published={"80/tcp": port})
+    for check in (True, False):
+        refused = ansible.isolation(target, "released", check=check)
+        assert (refused["outcome"], refused["changed"]) == ("refused", False)
+        assert f"host port {port}/tcp is taken by container {docker_world.name('other')}" in refused["msg"]
+    docker_world.api.remove_container(other, force=True)
+    assert ansible.isolation(target, "released")["outcome"] == "released"
+
+
+def test_a_crash_loop_is_ended_and_given_back_as_one(docker_world: DockerWorld, ansible: Ansible) -> None:
+    target = docker_world.make_container("loop", state="restarting", restart_policy=("always", 0))
+    isolated = ansible.isolation(target)
+    assert (isolated["outcome"], isolated["after"]["networks"]) == ("isolated", [])
+    released = ansible.isolation(target, "released")
+    assert released["outcome"] == "released"
+    assert docker_world.engine.inspect_container(target)["HostConfig"]["RestartPolicy"]["Name"] == "always"
+
+
 class TestBadInput:
     def test_unknown_container(self, ansible: Ansible) -> None:
         result = ansible.isolation("no-such-container")

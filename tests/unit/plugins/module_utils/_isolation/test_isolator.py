@@ -196,6 +196,18 @@ class TestIsolate:
         isolator.release(web)
         assert networks(engine, web) == before
 
+    def test_a_partial_cut_warns_of_ports_that_stay_reachable(self, engine: FakeEngine, isolator: Isolator) -> None:
+        engine.add_network("front")
+        engine.add_network("back")
+        both = {"front": EndpointSettings(), "back": EndpointSettings()}
+        container = engine.add_container("web", networks=both, published={"80/tcp": 8080})
+        cut = [Action("network_disconnect", networks=("front",))]
+        predicted = isolator.isolate(container, cut, check=True)
+        outcome = isolator.isolate(container, cut)
+        assert outcome.outcome == "isolated"
+        assert outcome.warnings == predicted.warnings
+        assert "stay reachable through network back" in outcome.warnings[0]
+
 
 class TestSpecialContainers:
     def test_host_network_can_only_be_paused(self, engine: FakeEngine, isolator: Isolator, journal: Journal) -> None:

@@ -14,7 +14,10 @@ import typing as t
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineUnreachable
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
+    EngineTimeout,
+    EngineUnreachable,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
@@ -390,3 +393,67 @@ class TestRestraint:
         assert other.decision.outcome == "no_policy"
         (here,) = host.responder({**SHELLS, "hosts": ["docker-?"]}).respond([alert(container={"id": target})])
         assert here.decision.outcome == "isolate"
+
+
+class TestTrouble:
+    """What goes wrong with one container must not keep others from being isolated, nor lose a record."""
+
+    def test_a_container_that_cannot_be_inspected(self, host: Host) -> None:
+        broken, target = host.engine.add_container("broken"), host.engine.add_container("web")
+        host.engine.fail_next("inspect_container", EngineTimeout("no answer"))
+        responses = host.responder().respond([alert(container={"id": broken}), alert(container={"id": target})])
+        assert [response.decision.outcome for response in responses] == ["error", "isolate"]
+        assert host.paused == {"web"}
+        event = responses[0].event
+        assert event is not None
+        assert event.outcome == "failed"
+        assert event.error is not None
+        assert event.error["kind"] == "engine_timeout"
+
+    def test_a_damaged_journal_entry(self, host: Host, tmp_path: pathlib.Path) -> None:
+        broken, target = host.engine.add_container("broken"), host.engine.add_container("web")
+        (tmp_path / "state" / "isolations").mkdir(parents=True)
+        (tmp_path / "state" / "isolations" / f"{broken}.json").write_bytes(b"\xff")
+        responses = host.responder().respond([alert(container={"id": broken}), alert(container={"id": target})])
+        assert [response.event.outcome for response in responses if response.event] == ["failed", "isolated"]
+        assert host.paused == {"web"}
+
+    def test_a_container_named_with_the_id_of_one_that_vanished(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+
+        def replace() -> None:
+            host.engine.remove_container(target)
+            host.engine.add_container(target)
+
+        responder = host.responder()
+        # The first look is the one that resolves, the second the one under the lock.
+        host.engine.before("inspect_container", lambda: None)
+        host.engine.before("inspect_container", replace)
+        (response,) = responder.respond([alert(container={"id": target})])
+        assert response.event is not None
+        assert response.event.outcome == "failed"
+        assert host.engine.changes == []
+
+    def test_policies_that_exclude_each_other_go_by_their_order(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        first = {**SHELLS, "id": "z", "priority": 1, "actions": [{"type": "pause"}]}
+        second = {**SHELLS, "id": "a", "priority": 2, "rules": ["Other*"], "actions": [{"type": "stop"}]}
+        alerts = [alert(rule="Other rule", container={"id": target}), alert(container={"id": target})]
+        stop, pause = host.responder(first, second).respond(alerts)
+        assert stop.event is not None
+        assert pause.event is not None
+        assert (stop.event.outcome, pause.event.outcome) == ("refused", "isolated")
+
+    def test_containers_that_share_the_network_are_named(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        host.engine.add_container("sidecar", network_mode=f"container:{target}")
+        (response,) = host.responder().respond([alert(container={"id": target})])
+        assert response.event is not None
+        assert "container sidecar uses its network" in response.event.warnings[0]
+
+    def test_what_cannot_be_found_on_its_own_host_leaves_a_record(self, host: Host) -> None:
+        (known,) = host.responder().respond([alert(host="docker-1", container={"id": "0" * 64})])
+        assert known.event is not None
+        assert known.event.outcome == "unresolved"
+        (elsewhere,) = host.responder().respond([alert(host="somewhere", container={"id": "0" * 64})])
+        assert elsewhere.event is None
