@@ -18,10 +18,10 @@ import sys
 import types
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import DEFAULT_DOCKER_HOST
-from ansible_collections.ironpost.container_guard.tests.benchmark import deciding, isolating, respond
+from ansible_collections.ironpost.container_guard.tests.benchmark import compiling, deciding, isolating, respond
 from ansible_collections.ironpost.container_guard.tests.benchmark.report import Row, table
 
-NAMES = ("decide", "isolate", "alert", "burst")
+NAMES = ("decide", "compile", "isolate", "alert", "burst")
 OF_RULEBOOKS = {"alert": respond.one_alert, "burst": respond.burst}
 
 
@@ -44,6 +44,8 @@ def main() -> int:
     try:
         if "decide" in names:
             rows += deciding.decide(options.quick, functools.partial(_say, "decide"))
+        if "compile" in names:
+            rows += compiling.compiling(options.quick, functools.partial(_say, "compile"))
         if "isolate" in names:
             rows += isolating.isolate(docker_host, options.quick, functools.partial(_say, "isolate"))
         if rulebooks:

@@ -85,7 +85,7 @@ def load_policies(source: pathlib.Path) -> LoadedPolicies:
             "the policies in {} have {} problem{}:\n{}".format(
                 source, len(errors), "" if len(errors) == 1 else "s", "\n".join(f"  {finding}" for finding in errors)
             ),
-            remedy="Nothing was deployed, and what was deployed before stays",
+            remedy="Nothing of it is used, and what is deployed stays",
             details={"findings": [finding.to_dict() for finding in findings]},
         )
     if not files:

@@ -46,7 +46,7 @@ def problems(files: dict[str, str]) -> list[str]:
     with pytest.raises(PolicyError) as caught:
         load(files)
     assert caught.value.kind == "policies_invalid"
-    assert caught.value.remedy == "Nothing was deployed, and what was deployed before stays"
+    assert caught.value.remedy == "Nothing of it is used, and what is deployed stays"
     lines = caught.value.message.splitlines()
     assert len(lines) == 1 + sum(found["level"] == "error" for found in caught.value.details["findings"])
     return [line.strip() for line in lines[1:]]
