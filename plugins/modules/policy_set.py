@@ -138,8 +138,8 @@ error:
       description: What to do.
       type: str
     findings:
-      description: For V(policies_invalid), each problem with file, line and column where known, policy_id, message, hint and
-        level.
+      description: For V(policies_invalid), each problem with file, line and column where known, policy_id, message,
+        hint and level.
       type: list
       elements: dict
     failures:
