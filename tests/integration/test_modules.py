@@ -194,7 +194,13 @@ def test_alerts_that_nobody_could_answer_are_on_record(
     ansible: Ansible, policies: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     ansible.module("policy_set", src=str(policies), path=str(ansible.policy_set))
-    alert = {"source": "x", "rule": "Terminal shell", "severity": "high", "trace_id": "t-1", "container": {"name": "a"}}
+    alert = {
+        "source": "falco",
+        "rule": "Terminal shell",
+        "severity": "high",
+        "trace_id": "t-1",
+        "container": {"id": "0" * 12},
+    }
     result = ansible.module(
         "alert_response",
         alerts=[alert],
