@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import time
 import typing as t
 
@@ -90,6 +91,9 @@ class Isolator:
         self._interfaces = interfaces
         self._settle_timeout = settle_timeout
         self._version = engine.version()
+        # Engine 20.10 leaks an endpoint now and then when containers leave one network at the same time (measured with
+        # 10 and with 20 threads): the network cannot be removed then until the engine restarts.
+        self._one_disconnect = threading.Lock()
 
     def isolate(
         self, container_id: str, actions: t.Sequence[Action], cause: Cause = UNSTATED, check: bool = False
@@ -272,7 +276,8 @@ class Isolator:
                         if missing:
                             attempt.skip(step, "; ".join(missing))
                             break
-                    attempt.run(step, self._engine)
+                    with self._one_disconnect if step.action == "disconnect" else contextlib.nullcontext():
+                        attempt.run(step, self._engine)
                 attempt.after = state = self._settled(attempt.before.id)
                 steps = plan(state)
                 if not steps:

@@ -457,3 +457,21 @@ class TestTrouble:
         assert known.event.outcome == "unresolved"
         (elsewhere,) = host.responder().respond([alert(host="somewhere", container={"id": "0" * 64})])
         assert elsewhere.event is None
+
+    def test_containers_leave_networks_one_after_the_other(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Engine 20.10 leaks endpoints otherwise."""
+        under_way, together = [0], [0]
+        disconnect = host.engine.disconnect
+
+        def observed(network_id: str, container_id: str) -> None:
+            under_way[0] += 1
+            together[0] = max(together[0], under_way[0])
+            disconnect(network_id, container_id)
+            threading.Event().wait(0.01)
+            under_way[0] -= 1
+
+        monkeypatch.setattr(host.engine, "disconnect", observed)
+        targets = [host.engine.add_container(f"web-{number}") for number in range(6)]
+        host.responder(concurrency=6).respond([alert(container={"id": target}) for target in targets])
+        assert len(host.paused) == 6
+        assert together == [1]
