@@ -32,7 +32,7 @@ try:
     from aiohttp import HttpVersion11, web
 except ImportError:
     # It comes with ansible-rulebook, which is what loads this. The sanity tests of Ansible import it without.
-    web = None  # type: ignore[assignment]
+    web = None  # type: ignore[assignment]  # nothing here runs without it
 
 logger = logging.getLogger(__name__)
 # To aiohttp each malformed request is an error worth a traceback, with the offending bytes in it: a stranger could fill
