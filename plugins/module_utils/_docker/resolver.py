@@ -66,10 +66,15 @@ class Resolver:
                 found.append(self._one("id", entry["Id"], [entry]))
         return found
 
-    def sharers(self, container_id: str) -> list[str]:
-        """Names of the containers that use the network of this one, running or not. Raises EngineError."""
+    def sharers(self, container_id: str) -> list[Container]:
+        """The containers that use the network of this one, running or not. Raises EngineError."""
         mode = f"container:{container_id}"
-        return sorted(name_of(entry) for entry in self._list() if entry["HostConfig"].get("NetworkMode") == mode)
+        found = []
+        for entry in self._list():
+            if (entry.get("HostConfig") or {}).get("NetworkMode") == mode:
+                with contextlib.suppress(ResolutionError):
+                    found.append(self._one("id", entry["Id"], [entry]))
+        return sorted(found, key=lambda container: container.name)
 
     @property
     def listed(self) -> bool:

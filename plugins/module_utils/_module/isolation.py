@@ -81,7 +81,7 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
             record([event.with_error(error)], state_dir, {})
         raise
     if params["state"] == "isolated" and outcome.ok:
-        warnings = sharer_warnings(resolver.sharers(container.id))
+        warnings = sharer_warnings([sharer.name for sharer in resolver.sharers(container.id)])
         outcome = dataclasses.replace(outcome, warnings=(*outcome.warnings, *warnings))
     result = {**outcome.to_dict(), "trace_id": trace_id, "event_id": ""}
     if module._diff:

@@ -33,12 +33,19 @@ def main() -> None:
 def report(module: AnsibleModule) -> dict[str, t.Any]:
     """What the module does. Raises GuardError."""
     path = path_of(module.params)
-    deployment, previous = _deployment(path), _deployment(previous_path(path))
+    deployment = _deployment(path)
+    warnings = []
+    try:
+        previous = _deployment(previous_path(path))
+    except PolicyError as error:
+        previous = None
+        warnings.append(f"there is nothing to roll back to: {error.message}")
     result: dict[str, t.Any] = {
         "changed": False,
         "path": path,
         "deployed": deployment is not None,
         "previous": previous.policy_set.digest if previous else None,
+        "warnings": warnings,
     }
     if deployment:
         policy_set = deployment.policy_set

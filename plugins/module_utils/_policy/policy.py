@@ -115,7 +115,8 @@ class Policy:
         mode: C(enforce) acts, C(audit) only records what it would have done.
         severity_threshold: least severity of an alert.
         sources, rules, tags: globs over the alert; empty for any.
-        hosts: globs over the host that the alert is about, by its inventory name or as the detector says it.
+        hosts: globs over the host that the alert is about: its inventory name, or what the detector says where that is
+            not known.
         scope: C(alert_container) answers alerts that name their container, with that one. C(matching_containers)
             answers alerts that name none, with the containers of their host that the filter matches.
         target_filter: every list of it that is not empty must match.
@@ -232,8 +233,8 @@ def scope_of(alert: Alert) -> str:
 
 
 def hosts_of(alert: Alert) -> list[str]:
-    """The names of the host that the alert is about."""
-    return [host for host in (alert.inventory_host, alert.host) if host]
+    """The name of the host that the alert is about: what the detector says counts only where nobody else knows."""
+    return [host for host in (alert.inventory_host or alert.host,) if host]
 
 
 def image_forms(images: t.Iterable[str]) -> list[str]:

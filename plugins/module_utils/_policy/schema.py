@@ -106,7 +106,9 @@ POLICY: dict[str, t.Any] = {
         "sources": _globs("Globs for the detector. Default: any."),
         "rules": _globs("Globs for the rule of the detector. Default: any."),
         "tags": _globs("Globs, one of which a tag of the alert must match. Default: any."),
-        "hosts": _globs("Globs for the host, by its inventory name or as the detector says it. Default: any."),
+        "hosts": _globs(
+            "Globs for the inventory name of the host, or what the detector says where that is unknown. Default: any."
+        ),
         "scope": {
             "description": "alert_container answers alerts that name their container, with that one. "
             "matching_containers answers alerts that name none, with the containers of their host that target_filter "

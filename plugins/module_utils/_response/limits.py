@@ -82,11 +82,13 @@ class Limiter:
         if now < until <= now + policy.cooldown:
             return Admission("cooldown", f"policy {policy.id} acted on it less than {policy.cooldown} seconds ago")
         if limits.max_isolations:
-            recent = [at for at, _key in memory["isolations"] if now - limits.window < at <= now]
-            if len(recent) >= limits.max_isolations:
+            # Containers count, not attempts; what a clock that was set back puts into the future counts as now.
+            recent = {key.rpartition(" ")[2] for at, key in memory["isolations"] if abs(now - at) < limits.window}
+            others = len(recent - {container_id})
+            if others >= limits.max_isolations:
                 return Admission(
                     "limit",
-                    f"{len(recent)} containers were isolated on this host within {limits.window} seconds, "
+                    f"{others} containers were isolated on this host within {limits.window} seconds, "
                     f"of at most {limits.max_isolations}",
                 )
             memory["isolations"] = [*memory["isolations"], [now, key]][-MAX_REMEMBERED:]

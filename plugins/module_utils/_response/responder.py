@@ -87,10 +87,10 @@ class Judge:
             alert = dataclasses.replace(alert, inventory_host=self._host)
         if not self._policies.wants(alert):
             return [self._judged(alert, None)]
-        if not alert.container:
-            return self._decide_matching(alert, addressed is True)
         try:
-            container = self._resolve(alert, addressed is True)
+            if not alert.container:
+                return self._decide_matching(alert, addressed is True)
+            return [self._judged(alert, self._resolve(alert, addressed is True))]
         except ResolutionError as error:
             outcome = _UNRESOLVED.get(error.kind, "unresolved")
             # Where the host is not known all hosts are asked, and all but one of them do not have the container.
@@ -100,11 +100,10 @@ class Judge:
                 raise
             # One container that cannot be inspected must not keep others from being isolated.
             return [_verdict(alert, "error", str(error), error=error)]
-        return [self._judged(alert, container)]
 
     def sharers(self, container_id: str) -> list[str]:
         """Names of the containers that use the network of this one. Raises EngineError."""
-        return self._resolver.sharers(container_id)
+        return [sharer.name for sharer in self._resolver.sharers(container_id)]
 
     def _addressed(self, alert: Alert) -> bool | None:
         """Whether the alert is about this host; None where that is not known."""
@@ -160,7 +159,15 @@ class Judge:
                 evidence=policy.evidence,
                 release_after=policy.release_after,
             )
-        return Verdict(alert, decision, policy)
+        verdict = Verdict(alert, decision, policy)
+        if policy and container and decision.outcome == "isolate":
+            cuts = any(action.type == "network_disconnect" for action in (*policy.actions, *policy.fallback))
+            for sharer in self._resolver.sharers(container.id) if cuts else ():
+                protection = self._policies.protection(sharer)
+                if protection:
+                    reason = f"container {sharer.name} uses its network and is protected: {protection}"
+                    return verdict.turned_down("protected", reason)
+        return verdict
 
 
 class Responder:

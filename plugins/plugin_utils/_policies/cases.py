@@ -143,8 +143,13 @@ def check_cases(source: pathlib.Path, policy_set: PolicySet) -> Checked:
             C(policy_tests_failed) with every failing case in C(details["failures"]).
     """
     directory = source / FOLDER
-    if not directory.is_dir():
-        return Checked(0)
+    if not directory.is_dir() or directory.is_symlink():
+        if not directory.is_symlink() and not directory.exists():
+            return Checked(0)
+        raise PolicyError(
+            f"{directory} is not a directory, so the policy tests cannot be run",
+            remedy="Make it one, or give it another name",
+        )
     cases, findings = load_cases(directory, policy_set)
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:

@@ -32,6 +32,8 @@ MAX_DEPTH = 32
 """Most levels of lists and mappings in each other; a policy has six."""
 MAX_NUMBER = 2**53
 """Largest integer: up to here all readers of JSON agree."""
+TESTS = "tests"
+"""Name of the folder beside policies that holds their tests."""
 # Files that commonly stand beside policies; any other unknown suffix may be a misspelt one, and is warned of.
 _NOT_POLICIES = (".md", ".txt", ".rst", "")
 
@@ -71,6 +73,10 @@ def read_policy_files(source: pathlib.Path) -> tuple[list[PolicyFile], list[Find
     for path in paths:
         name = texts.display(path.name)
         suffix = path.suffix.lower()
+        if path.is_dir() and suffix not in _FORMATS and name != TESTS:
+            hint = f"move its policies up; a folder of policy tests is called {TESTS}"
+            findings.append(Finding(name, "the directory is not read", hint, level="warning"))
+            continue
         if suffix not in _FORMATS:
             if not path.is_dir() and suffix not in _NOT_POLICIES:
                 hint = "policy files end in {}".format(", ".join(_FORMATS))

@@ -58,6 +58,8 @@ _TYPES = {
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = 80
 _MAX_UNKNOWN_KEYS = 5
+_POSSIBLE_NAME = re.compile(r"[a-zA-Z0-9_.*?-]+")
+_POSSIBLE_IMAGE = re.compile(r"[a-zA-Z0-9_./:@*?\[\]-]+")
 _REGULAR_EXPRESSION = re.compile(r"\.[*+]|\A\^|\$\Z|\[.+\]|\|")
 
 Path = tuple[object, ...]
@@ -137,11 +139,23 @@ def _action_remarks(key: str, actions: t.Sequence[Action]) -> t.Iterator[Problem
 
 
 def _filter_remarks(path: Path, value: t.Mapping[str, t.Any]) -> t.Iterator[Problem]:
-    for name in ("container_names", "image_patterns"):
+    # What can match nothing protects nothing and excludes nothing: as dangerous as it is quiet.
+    for name, possible, what in (
+        ("container_names", _POSSIBLE_NAME, "a container name"),
+        ("image_patterns", _POSSIBLE_IMAGE, "an image reference"),
+    ):
         yield from _glob_remarks((*path, name), value.get(name, ()))
+        for index, pattern in enumerate(value.get(name, ())):
+            if not possible.fullmatch(pattern):
+                at = (*path, name, index)
+                message = f"{_place(at)}{shown(pattern)} holds a character that {what} cannot have"
+                yield Problem(at, message, "write one glob an entry, without blanks; globs know * and ? only")
     for index, label in enumerate(value.get("labels", ())):
         key, _separator, pattern = label.partition("=")
         at = (*path, "labels", index)
+        if key.strip() != key or pattern[:1] in ("=", " ") or key.endswith("!") or ": " in key:
+            message = f"{_place(at)}{shown(label)} is neither key nor key=glob"
+            yield Problem(at, message, "write key=glob without blanks around =; use exclude for the opposite")
         if "*" in key or "?" in key:
             message = f"{_place(at)}{shown(label)} has a wildcard in its key, which is taken as it stands"
             yield _warning(at, message, "only what stands behind = is a glob")

@@ -55,7 +55,13 @@ def host(tmp_path: pathlib.Path) -> Host:
 
 
 def test_nothing_is_deployed(host: Host) -> None:
-    assert host.info() == {"changed": False, "path": str(host.path), "deployed": False, "previous": None}
+    assert host.info() == {
+        "changed": False,
+        "path": str(host.path),
+        "deployed": False,
+        "previous": None,
+        "warnings": [],
+    }
 
 
 def test_what_is_deployed_says_where_it_came_from(host: Host) -> None:
@@ -181,3 +187,12 @@ def test_a_difference_is_shown_where_it_is_asked_for(host: Host) -> None:
     diff = host.deploy(B, check=True, diff=True)["diff"]
     assert (diff["before"], diff["after"]) == (policy_set.readable(A), policy_set.readable(B))
     assert host.deploy(A, diff=True)["diff"]["before"] == policy_set.readable(A)
+
+
+def test_a_damaged_previous_set_does_not_hide_the_deployed_one(host: Host) -> None:
+    host.deploy(A)
+    host.deploy(B)
+    pathlib.Path(f"{host.path}.previous").write_text("{")
+    info = host.info()
+    assert (info["deployed"], info["digest"], info["previous"]) == (True, B.digest, None)
+    assert "nothing to roll back to" in info["warnings"][0]

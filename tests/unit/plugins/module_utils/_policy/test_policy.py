@@ -122,7 +122,7 @@ def test_the_scope_parts_alerts_that_name_a_container_from_those_that_do_not(
         ("tags", ["mitre"], False),
         ("tags", ["y", "x"], True),
         ("hosts", ["web?.example.com"], True),
-        ("hosts", ["node*"], True),
+        ("hosts", ["node*"], False),
         ("hosts", ["web1"], False),
     ],
 )

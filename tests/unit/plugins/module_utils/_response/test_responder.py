@@ -395,6 +395,41 @@ class TestRestraint:
         assert here.decision.outcome == "isolate"
 
 
+def test_a_container_whose_network_a_protected_one_uses_keeps_it(host: Host) -> None:
+    sidecar = host.engine.add_container("sidecar")
+    host.engine.add_container("vault", network_mode=f"container:{sidecar}")
+    responder = host.responder(protect=TargetFilter(container_names=("vault",)))
+    (response,) = responder.respond([alert(container={"id": sidecar})])
+    assert response.decision.outcome == "protected"
+    assert "container vault uses its network and is protected" in response.decision.reasons[-1]
+    assert host.engine.changes == []
+    pause = {**SHELLS, "actions": [{"type": "pause"}]}
+    (paused,) = host.responder(pause, protect=TargetFilter(container_names=("vault",))).respond(
+        [alert(container={"id": sidecar})]
+    )
+    assert paused.decision.outcome == "isolate"
+
+
+def test_a_host_that_the_alert_claims_does_not_count_on_another(host: Host) -> None:
+    target = host.engine.add_container("web")
+    (response,) = host.responder({**SHELLS, "hosts": ["test-*"]}).respond(
+        [alert(host="test-1", container={"id": target})]
+    )
+    assert response.decision.outcome == "no_policy"
+    assert host.paused == set()
+
+
+def test_two_policies_on_one_container_take_one_place_of_the_limit(host: Host) -> None:
+    first, second = host.engine.add_container("web-1"), host.engine.add_container("web-2")
+    pause = {**SHELLS, "id": "a", "rules": ["A"], "actions": [{"type": "pause"}]}
+    cut = {**SHELLS, "id": "b", "rules": ["B"], "actions": [{"type": "network_disconnect"}]}
+    alerts = [
+        alert(rule=rule, container={"id": target}) for rule, target in (("A", first), ("B", first), ("A", second))
+    ]
+    responses = host.responder(pause, cut, limits=Limits(max_isolations=2, window=600)).respond(alerts)
+    assert [response.decision.outcome for response in responses] == ["isolate"] * 3
+
+
 class TestTrouble:
     """What goes wrong with one container must not keep others from being isolated, nor lose a record."""
 
@@ -409,6 +444,14 @@ class TestTrouble:
         assert event.outcome == "failed"
         assert event.error is not None
         assert event.error["kind"] == "engine_timeout"
+
+    def test_a_container_that_cannot_be_inspected_and_an_alert_that_names_none(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        matching = {**SHELLS, "id": "m", "scope": "matching_containers", "target_filter": {"container_names": ["db"]}}
+        host.engine.fail_next("inspect_container", EngineTimeout("no answer"))
+        responses = host.responder(SHELLS, matching).respond([alert(host="docker-1"), alert(container={"id": target})])
+        assert [response.decision.outcome for response in responses] == ["error", "isolate"]
+        assert host.paused == {"web"}
 
     def test_a_damaged_journal_entry(self, host: Host, tmp_path: pathlib.Path) -> None:
         broken, target = host.engine.add_container("broken"), host.engine.add_container("web")

@@ -257,3 +257,15 @@ def test_text_of_attackers_in_a_recorded_alert_stays_inert(source: pathlib.Path)
     message = refused(source, case(alert=hostile, name="{{ 1 }}\x1b")).message
     assert "{{" not in message
     assert "\x1b" not in message
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "link out of the directory"])
+def test_tests_that_cannot_be_run_are_no_tests_that_pass(source: pathlib.Path, kind: str) -> None:
+    folder = source / "tests"
+    folder.rmdir()
+    if kind == "file":
+        folder.write_text("cases: []\n")
+    else:
+        folder.symlink_to(source.parent / ("nowhere" if kind == "dangling link" else "."))
+    with pytest.raises(PolicyError, match="not a directory"):
+        check_cases(source, SET)
