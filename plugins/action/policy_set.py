@@ -15,7 +15,6 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.deployment import Deployment
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.cases import check_cases
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.files import read_policy_files
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.load import load_policies
 
 
@@ -42,8 +41,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 return _failed(result, missing)
             except GuardError as error:
                 return _failed(result, error)
-            files = tuple(file.name for file in read_policy_files(source)[0])
-            arguments["compiled"] = Deployment(loaded.policy_set, files).to_json()
+            arguments["compiled"] = Deployment(loaded.policy_set, loaded.files).to_json()
             warnings = [str(finding) for finding in (*loaded.warnings, *tested.warnings)]
             result["tests"] = {"passed": tested.passed}
         result.update(

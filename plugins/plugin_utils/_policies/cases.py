@@ -29,13 +29,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.files import (
+    TESTS,
     PolicyFile,
     read_policy_files,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.findings import Finding
 
-FOLDER = "tests"
-"""Name of the folder in a policy directory."""
 MAX_CASES = 10_000
 """Most cases that a policy directory may have."""
 OUTCOMES = ("isolate", "audit", "protected", "no_policy")
@@ -142,7 +141,7 @@ def check_cases(source: pathlib.Path, policy_set: PolicySet) -> Checked:
         PolicyError: C(policies_invalid) where cases cannot be read, with every problem in C(details["findings"]), and
             C(policy_tests_failed) with every failing case in C(details["failures"]).
     """
-    directory = source / FOLDER
+    directory = source / TESTS
     if not directory.is_dir() or directory.is_symlink():
         if not directory.is_symlink() and not directory.exists():
             return Checked(0)
@@ -179,17 +178,17 @@ def load_cases(directory: pathlib.Path, policy_set: PolicySet) -> tuple[list[Cas
     try:
         files, findings = read_policy_files(directory)
     except OSError as error:
-        return [], [Finding(FOLDER, f"cannot be read: {error.strerror}")]
-    findings = [dataclasses.replace(finding, file=f"{FOLDER}/{finding.file}") for finding in findings]
+        return [], [Finding(TESTS, f"cannot be read: {error.strerror}")]
+    findings = [dataclasses.replace(finding, file=f"{TESTS}/{finding.file}") for finding in findings]
     policies = [policy.id for policy in policy_set.policies]
     cases: list[Case] = []
     for file in files:
         cases += _cases_of(file, policies, findings)
         if len(cases) > MAX_CASES:
-            findings.append(Finding(FOLDER, f"there are more than {MAX_CASES} cases"))
+            findings.append(Finding(TESTS, f"there are more than {MAX_CASES} cases"))
             break
     if not cases and not findings:
-        findings.append(Finding(FOLDER, "there is no case, so nothing is tested", level="warning"))
+        findings.append(Finding(TESTS, "there is no case, so nothing is tested", level="warning"))
     return cases, findings
 
 
@@ -257,7 +256,7 @@ class _Wrong(Exception):
 
 def _cases_of(file: PolicyFile, policies: t.Sequence[str], findings: list[Finding]) -> list[Case]:
     """The cases of a file. What is wrong with the others is added to the findings."""
-    where = f"{FOLDER}/{file.name}"
+    where = f"{TESTS}/{file.name}"
     try:
         values = _mapping(file.content, "the file", ("cases",), ("cases",))["cases"]
         if not isinstance(values, list):

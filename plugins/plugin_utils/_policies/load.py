@@ -47,10 +47,12 @@ class LoadedPolicies:
     Attributes:
         policy_set: compiled.
         warnings: what to look at.
+        files: names of the files that it was read from.
     """
 
     policy_set: PolicySet
     warnings: tuple[Finding, ...]
+    files: tuple[str, ...]
 
 
 def load_policies(source: pathlib.Path) -> LoadedPolicies:
@@ -102,7 +104,7 @@ def load_policies(source: pathlib.Path) -> LoadedPolicies:
         findings.append(Finding(".", "there is no policy, so no alert is answered", level="warning"))
     elif not any(policy.enabled for policy in policy_set.policies):
         findings.append(Finding(".", "every policy is disabled, so no alert is answered", level="warning"))
-    return LoadedPolicies(policy_set, tuple(findings))
+    return LoadedPolicies(policy_set, tuple(findings), tuple(file.name for file in files))
 
 
 @dataclasses.dataclass(frozen=True)
