@@ -135,6 +135,22 @@ class EngineContract:
         world.engine.unpause(container)
         assert world.state(container) == "running"
 
+    @pytest.mark.parametrize("state", ["running", "paused", "restarting"])
+    def test_c_kill_ends_a_container_in_any_state_that_counts_as_running(self, world: World, state: str) -> None:
+        """C: kill ends a paused one, too, and what was pending is cancelled; it is neither paused nor running then."""
+        policy = ("always", 0) if state == "restarting" else ("no", 0)
+        container = world.make_container("c", state=state, restart_policy=policy)
+        world.engine.kill(container)
+        found = world.engine.inspect_container(container)["State"]
+        assert (found["Status"], found["Running"], found["Paused"]) == ("exited", False, False)
+
+    @pytest.mark.parametrize("state", ["created", "exited"])
+    def test_c_kill_of_one_that_does_not_run(self, world: World, state: str) -> None:
+        """C: Stopped: kill 409."""
+        container = world.make_container("c", state=state)
+        with refused(409, "not running"):
+            world.engine.kill(container)
+
     def test_c_paused_refuses_pause_and_start(self, world: World) -> None:
         """C: Paused: pause 409, start 409."""
         container = world.make_container("c", state="paused")

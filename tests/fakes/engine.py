@@ -33,7 +33,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 IMAGE = "container-guard/busybox:latest"
 SHORT_ID_LENGTH = 12
 HOST_INTERFACES = frozenset({"lo", "eth0", "docker0"})
-CHANGING_CALLS = frozenset({"pause", "unpause", "stop", "start", "set_restart_policy", "disconnect", "connect"})
+CHANGING_CALLS = frozenset({"pause", "unpause", "stop", "kill", "start", "set_restart_policy", "disconnect", "connect"})
 PREDEFINED = ("bridge", "host", "none")
 _ZERO_TIME = "0001-01-01T00:00:00Z"
 
@@ -86,6 +86,13 @@ _LIFECYCLE: dict[str, dict[str, str | _Refusal]] = {
         # Stopping is all that cancels a pending restart: restart policy "no" lets it come back once more (measured).
         "restarting": "exited",
         "exited": "exited",
+    },
+    "kill": {
+        "created": _NOT_RUNNING,
+        "running": "exited",
+        "paused": "exited",
+        "restarting": "exited",
+        "exited": _NOT_RUNNING,
     },
     "start": {
         "created": "running",
@@ -554,6 +561,10 @@ class FakeEngine:
     @_engine_call
     def stop(self, container_id: str, grace: int) -> None:
         self._move(self._container(container_id), "stop")
+
+    @_engine_call
+    def kill(self, container_id: str) -> None:
+        self._move(self._container(container_id), "kill")
 
     @_engine_call
     def start(self, container_id: str) -> None:

@@ -13,13 +13,18 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
 import sys
 import typing as t
+import urllib.parse
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
+    EVENTS,
     EndpointSettings,
     EngineVersion,
+    EventStream,
+    Pieces,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
     EngineError,
@@ -29,9 +34,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     NotFound,
     SdkMissing,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.event_stream import DecodedEvents
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
 _ANSWER_LIMIT = 300
+_PIECE = 64 * 1024
+_FRAME_HEADER = 8
 
 
 class DockerEngine:
@@ -71,9 +79,34 @@ class DockerEngine:
             found = self._client.version(api_version=False)
         return EngineVersion(engine=found["Version"], api=self._client.api_version)
 
-    def list_containers(self) -> list[dict[str, t.Any]]:
+    def list_containers(self, container_id: str = "") -> list[dict[str, t.Any]]:
+        filters: t.Any = {"id": container_id} if container_id else None
         with self._translated("list containers"):
-            return t.cast("list[dict[str, t.Any]]", self._client.containers(all=True))
+            return t.cast("list[dict[str, t.Any]]", self._client.containers(all=True, filters=filters))
+
+    def events(self, since: int | None = None, silence: float = 60) -> EventStream:
+        filters = {"type": list(EVENTS), "event": sorted({action for actions in EVENTS.values() for action in actions})}
+        params = {"filters": json.dumps(filters)}
+        if since is not None:
+            params["since"] = "{}.{:09}".format(*divmod(since, 10**9))
+        # The SDK's own call waits without end, for the answer and for each event, and tells no break from an end.
+        with self._translated("follow events"):
+            answer = self._client.get(
+                f"{self._client.base_url}/v{self._client.api_version}/events",
+                params=params,
+                stream=True,
+                timeout=self._timeout,
+            )
+            self._check(answer)
+            connection = answer.raw.connection
+            # A server that says it will close the connection has it handed over to the answer, with the timeout it has.
+            if connection is not None and connection.sock is not None:
+                connection.sock.settimeout(silence)
+            return DecodedEvents(answer, self._pieces_of_events(answer), self._docker_host)
+
+    def _pieces_of_events(self, answer: t.Any) -> Pieces:
+        with self._translated("follow events"):
+            yield from answer.iter_content(_PIECE)
 
     def inspect_container(self, container_id: str) -> dict[str, t.Any]:
         with self._translated("inspect container", container_id):
@@ -95,6 +128,10 @@ class DockerEngine:
         with self._translated("stop container", container_id):
             self._client.stop(container_id, timeout=grace)
 
+    def kill(self, container_id: str) -> None:
+        with self._translated("kill container", container_id):
+            self._client.kill(container_id)
+
     def start(self, container_id: str) -> None:
         with self._translated("start container", container_id):
             self._client.start(container_id)
@@ -110,20 +147,77 @@ class DockerEngine:
             self._client.disconnect_container_from_network(container_id, network_id)
 
     def connect(self, network_id: str, container_id: str, settings: EndpointSettings) -> None:
-        links: t.Any = [tuple(link.split(":", 1)) for link in settings.links]
         with self._translated("connect container", container_id, network_id):
             _check_named(container_id, network_id)
-            self._client.connect_container_to_network(
-                container_id,
-                network_id,
-                ipv4_address=settings.ipv4_address or None,
-                ipv6_address=settings.ipv6_address or None,
-                aliases=list(settings.aliases) or None,
-                links=links or None,
-                link_local_ips=list(settings.link_local_ips) or None,
-                driver_opt=dict(settings.driver_opts) or None,
-                mac_address=settings.mac_address or None,
+            # The SDK's own call knows no GwPriority, and its older versions no MacAddress.
+            answer = self._client.post(
+                "{}/v{}/networks/{}/connect".format(
+                    self._client.base_url, self._client.api_version, urllib.parse.quote(network_id, safe="")
+                ),
+                json={"Container": container_id, "EndpointConfig": _endpoint_config(settings)},
+                timeout=self._timeout,
             )
+            self._check(answer)
+
+    def top(self, container_id: str) -> Pieces:
+        return self._read("list the processes of container", container_id, "top")
+
+    def stats(self, container_id: str) -> Pieces:
+        return self._read("read the statistics of container", container_id, "stats", stream="0")
+
+    def changes(self, container_id: str) -> Pieces:
+        return self._read("list the changed files of container", container_id, "changes")
+
+    def logs(self, container_id: str, tail: int) -> Pieces:
+        has_terminal = self.inspect_container(container_id)["Config"]["Tty"]
+        wanted = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": str(tail)}
+        with contextlib.closing(self._read("read the logs of container", container_id, "logs", **wanted)) as pieces:
+            # With a terminal there is one stream, without one there are frames of two, of which only newer engines say
+            # so in a header.
+            yield from pieces if has_terminal else self._without_frames(pieces)
+
+    def archive(self, container_id: str, path: str) -> Pieces:
+        return self._read("archive a path of container", container_id, "archive", path=path)
+
+    def export(self, container_id: str) -> Pieces:
+        return self._read("export container", container_id, "export")
+
+    def _read(self, doing: str, container_id: str, what: str, **params: str) -> Pieces:
+        """What the engine has of a container, in pieces. The SDK reads logs without any timeout, and JSON whole."""
+        with self._translated(doing, container_id):
+            url = "{}/v{}/containers/{}/{}".format(
+                self._client.base_url, self._client.api_version, urllib.parse.quote(container_id, safe=""), what
+            )
+            # Compressed, an archive would cost the host more time than the socket saves.
+            headers = {"Accept-Encoding": "identity"}
+            with self._client.get(url, params=params, headers=headers, stream=True, timeout=self._timeout) as answer:
+                self._check(answer)
+                yield from answer.iter_content(_PIECE)
+
+    def _without_frames(self, pieces: Pieces) -> Pieces:
+        """The content of the frames in which the engine sends stdout and stderr: 4 bytes, the length, and so much."""
+        header, left = b"", 0
+        for piece in pieces:
+            rest, content = memoryview(piece), []
+            while rest:
+                if left:
+                    content.append(rest[:left])
+                    rest, left = rest[left:], max(left - len(rest), 0)
+                else:
+                    missing = _FRAME_HEADER - len(header)
+                    header, rest = header + bytes(rest[:missing]), rest[missing:]
+                    if len(header) == _FRAME_HEADER:
+                        header, left = b"", int.from_bytes(header[4:], "big")
+            yield b"".join(content)
+        if header or left:
+            raise EngineUnreachable(f"the Docker engine at {self._docker_host} broke off in the middle of the logs")
+
+    def _check(self, answer: t.Any) -> None:
+        """Raise what the SDK raises where the answer is an error."""
+        try:
+            answer.raise_for_status()
+        except self._requests.exceptions.HTTPError as error:
+            self._docker.errors.create_api_error_from_http_exception(error)
 
     @contextlib.contextmanager
     def _translated(self, doing: str, subject: str = "", network: str = "") -> t.Iterator[None]:
@@ -167,7 +261,9 @@ class DockerEngine:
                 f"cannot {what}: this user may not use {where}",
                 remedy="Run as root (become), or as a member of the group that owns the socket",
             )
-        if any(isinstance(cause, (self._requests.exceptions.Timeout, TimeoutError)) for cause in causes):
+        # Before Python 3.10 a timeout of a socket has a class of its own.
+        timeouts = (self._requests.exceptions.Timeout, TimeoutError, socket.timeout)
+        if any(isinstance(cause, timeouts) for cause in causes):
             return EngineTimeout(
                 f"cannot {what}: {where} did not answer within {self._timeout} s",
                 remedy="It may still do what it was asked: read back before you trust either. "
@@ -193,6 +289,24 @@ class DockerEngine:
                 "Check that dockerd runs; its containers run on meanwhile",
             )
         return EngineError(f"cannot {what} at {self._docker_host}: {reason}")
+
+
+def _endpoint_config(settings: EndpointSettings) -> dict[str, t.Any]:
+    """The settings as the API takes them; what is not asked for is left out."""
+    ipam = {
+        "IPv4Address": settings.ipv4_address,
+        "IPv6Address": settings.ipv6_address,
+        "LinkLocalIPs": list(settings.link_local_ips),
+    }
+    config = {
+        "IPAMConfig": {name: value for name, value in ipam.items() if value},
+        "Aliases": list(settings.aliases),
+        "Links": list(settings.links),
+        "DriverOpts": dict(settings.driver_opts),
+        "MacAddress": settings.mac_address,
+        "GwPriority": settings.gw_priority,
+    }
+    return {name: value for name, value in config.items() if value}
 
 
 def _check_named(container: str, network: str) -> None:

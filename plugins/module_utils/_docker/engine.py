@@ -13,6 +13,10 @@ import dataclasses
 import typing as t
 
 
+Pieces = t.Generator[bytes, None, None]
+"""An answer that is read in pieces."""
+
+
 @dataclasses.dataclass(frozen=True)
 class EngineVersion:
     """Version of the engine (such as C(20.10.24)) and of the API in use (such as C(1.41))."""
@@ -36,7 +40,8 @@ class EndpointSettings:
         aliases: DNS names in that network.
         links: legacy links, as C(container:alias).
         driver_opts: options of the network driver.
-        mac_address: MAC address, or empty; honoured from API 1.44 (read).
+        mac_address: MAC address, or empty; honoured from API 1.44.
+        gw_priority: which network gives the default route, highest first; from API 1.48.
     """
 
     ipv4_address: str = ""
@@ -46,6 +51,35 @@ class EndpointSettings:
     links: tuple[str, ...] = ()
     driver_opts: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     mac_address: str = ""
+    gw_priority: int = 0
+
+
+EVENTS: t.Mapping[str, t.Sequence[str]] = {
+    "container": (
+        *("create", "destroy", "die", "kill", "pause", "rename"),
+        *("restart", "start", "stop", "unpause", "update"),
+    ),
+    "network": ("connect", "disconnect"),
+    # A tag that moves changes by which image the list names its containers.
+    "image": ("delete", "import", "load", "pull", "tag", "untag"),
+}
+"""The events that are followed: types and their actions. Commands run in containers (C(exec_...)) make floods."""
+
+
+class EventStream(t.Protocol):
+    """Events as C(GET /events) gives them, in the order of the engine, and none but those of EVENTS.
+
+    The iteration ends when the stream is closed, and after a silence. It raises EngineError when it breaks off.
+    """
+
+    def __iter__(self) -> t.Iterator[dict[str, t.Any]]:
+        """Itself."""
+
+    def __next__(self) -> dict[str, t.Any]:
+        """Wait for the next event."""
+
+    def close(self) -> None:
+        """End it, from any thread, also while another waits for the next event."""
 
 
 class Engine(t.Protocol):
@@ -57,8 +91,22 @@ class Engine(t.Protocol):
     def version(self) -> EngineVersion:
         """Versions of the engine and of the API in use."""
 
-    def list_containers(self) -> list[dict[str, t.Any]]:
-        """All containers, running or not, as C(GET /containers/json) gives them."""
+    def list_containers(self, container_id: str = "") -> list[dict[str, t.Any]]:
+        """All containers, running or not, as C(GET /containers/json) gives them; or those whose id begins so.
+
+        The list is behind: pause shows up in it 1 ms after its event, and die 60 ms (measured). A call that inspects
+        the container waits until its change is done, and then the list shows it (measured).
+        """
+
+    def events(self, since: int | None = None, silence: float = 60) -> EventStream:
+        """Follow the events. Those from the return of this call on are in the stream.
+
+        Args:
+            since: replay those of this moment and later, in nanoseconds since the epoch by the engine's clock. It has
+                the last 256 of all kinds only.
+            silence: seconds without an event after which the stream ends: neither a frozen engine nor a dead network
+                can be told from a host where nothing happens, but by asking anew.
+        """
 
     def inspect_container(self, container_id: str) -> dict[str, t.Any]:
         """As C(GET /containers/{id}/json). Raises NotFound."""
@@ -75,6 +123,9 @@ class Engine(t.Protocol):
     def stop(self, container_id: str, grace: int) -> None:
         """Signal, wait up to grace seconds, kill. No error when it is stopped."""
 
+    def kill(self, container_id: str) -> None:
+        """End every process at once (SIGKILL), also of a paused container. 409 when it does not run."""
+
     def start(self, container_id: str) -> None:
         """Start. No error when it runs; 409 when it is paused."""
 
@@ -86,3 +137,24 @@ class Engine(t.Protocol):
 
     def connect(self, network_id: str, container_id: str, settings: EndpointSettings) -> None:
         """Put a container on a network. 403 when it is connected, or when a static address is taken."""
+
+    # What is read in pieces, as the engine sends it and never whole in memory: containers decide how much it is. Errors
+    # are raised by the call or while its pieces are read. Who does not read to the end closes the generator.
+
+    def top(self, container_id: str) -> Pieces:
+        """JSON: its processes. 409 when it does not run; it works on a paused one."""
+
+    def stats(self, container_id: str) -> Pieces:
+        """JSON: what it uses, measured over a second. Zeros when it does not run (measured)."""
+
+    def changes(self, container_id: str) -> Pieces:
+        """JSON: files that differ from the image, or C(null) where none does (measured)."""
+
+    def logs(self, container_id: str, tail: int) -> Pieces:
+        """Text: the last lines of stdout and stderr, each with a timestamp. 501 with the logging driver C(none)."""
+
+    def archive(self, container_id: str, path: str) -> Pieces:
+        """Tar: a path in it, with what volumes hold and without what tmpfs does. 404 when there is no such path."""
+
+    def export(self, container_id: str) -> Pieces:
+        """Tar: its file system, without volumes and tmpfs."""

@@ -17,7 +17,12 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container, name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.inventory import (
+    Entry,
+    Inventory,
+    Listing,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 
 CLOCK_TOLERANCE = datetime.timedelta(seconds=2)
@@ -31,16 +36,27 @@ class ResolutionError(GuardError):
 
 
 class Resolver:
-    """Looks containers up in one snapshot of the engine's list. Lives as long as one batch of alerts."""
+    """Looks containers up in one listing. Lives as long as one batch of alerts.
 
-    def __init__(self, engine: Engine) -> None:
+    Where the listing is older than the batch, the first look-up that finds nothing lists again, once for the batch: the
+    container may have been started since.
+
+    Args:
+        engine: the engine.
+        inventory: what is known of its containers; None to list them for this batch.
+    """
+
+    def __init__(self, engine: Engine, inventory: Inventory | None = None) -> None:
         self._engine = engine
-        self._listed: list[dict[str, t.Any]] | None = None
+        self._inventory = Inventory(engine) if inventory is None else inventory
+        self._begun = self._inventory.begun
+        self._listing: Listing | None = None
+        self._cannot_list: EngineError | None = None
         self._inspected: dict[str, Container] = {}
 
     def by_id(self, container_id: str) -> Container:
         """The container with that id or prefix of it, of 12 or more digits. Raises ResolutionError, EngineError."""
-        return self._one("id", container_id, [c for c in self._list() if c["Id"].startswith(container_id)])
+        return self._one("id", container_id, self._find(lambda listing: listing.by_id(container_id)))
 
     def by_name(self, name: str, seen_at: datetime.datetime | None = None) -> Container:
         """The container with exactly that name. Raises ResolutionError, EngineError.
@@ -49,7 +65,7 @@ class Resolver:
             name: without the leading slash.
             seen_at: when it was seen under that name. A container created later only took the name over: C(stale).
         """
-        container = self._one("name", name, [c for c in self._list() if name_of(c) == name])
+        container = self._one("name", name, self._find(lambda listing: listing.by_name(name)))
         if seen_at and container.created and container.created > seen_at + CLOCK_TOLERANCE:
             raise ResolutionError(
                 f"the container named {name} was created after the alert, which means an earlier one of that name",
@@ -61,7 +77,7 @@ class Resolver:
     def all(self) -> list[Container]:
         """All containers of the host that can still be inspected. Raises EngineError."""
         found = []
-        for entry in self._list():
+        for entry in self._list().all():
             with contextlib.suppress(ResolutionError):
                 found.append(self._one("id", entry["Id"], [entry]))
         return found
@@ -70,7 +86,7 @@ class Resolver:
         """The containers that use the network of this one, running or not. Raises EngineError."""
         mode = f"container:{container_id}"
         found = []
-        for entry in self._list():
+        for entry in self._list().all():
             if (entry.get("HostConfig") or {}).get("NetworkMode") == mode:
                 with contextlib.suppress(ResolutionError):
                     found.append(self._one("id", entry["Id"], [entry]))
@@ -79,7 +95,7 @@ class Resolver:
     @property
     def listed(self) -> bool:
         """Whether the engine has listed its containers."""
-        return self._listed is not None
+        return self._listing is not None
 
     def by_reference(self, reference: str) -> Container:
         """The container that a person names: by full id, by id prefix of 12 or more digits, or by exact name.
@@ -93,15 +109,17 @@ class Resolver:
                 kind="invalid_container",
                 remedy="Give 12 to 64 hexadecimal digits of the id, or the exact name",
             )
-        # Nothing is more exact than a full id, also where somebody named another container so.
-        matches = [entry for entry in self._list() if entry["Id"] == container_id] or [
-            entry
-            for entry in self._list()
-            if (container_id and entry["Id"].startswith(container_id)) or name_of(entry) == name
-        ]
-        return self._one("id or name", container_id or name, matches)
 
-    def _one(self, key: str, wanted: str, matches: list[dict[str, t.Any]]) -> Container:
+        def matches(listing: Listing) -> list[Entry]:
+            # Nothing is more exact than a full id, also where somebody named another container so.
+            if container_id in listing.entries:
+                return [listing.entries[container_id]]
+            found = [*listing.by_id(container_id), *listing.by_name(name)]
+            return list({entry["Id"]: entry for entry in found}.values())
+
+        return self._one("id or name", container_id or name, self._find(matches))
+
+    def _one(self, key: str, wanted: str, matches: list[Entry]) -> Container:
         if not matches:
             raise ResolutionError(
                 f"no container on this host has the {key} {wanted}",
@@ -128,7 +146,20 @@ class Resolver:
             self._inspected[container_id] = Container.from_inspect(found, matches[0].get("Image") or "")
         return self._inspected[container_id]
 
-    def _list(self) -> list[dict[str, t.Any]]:
-        if self._listed is None:
-            self._listed = self._engine.list_containers()
-        return self._listed
+    def _find(self, find: t.Callable[[Listing], list[Entry]]) -> list[Entry]:
+        found = find(self._list())
+        if not found and self._list().number <= self._begun:
+            if self._cannot_list:
+                raise self._cannot_list  # not once for each alert, as that may take as long as the engine may
+            try:
+                self._listing = self._inventory.listing(after=self._begun)
+            except EngineError as error:
+                self._cannot_list = error
+                raise
+            found = find(self._listing)
+        return found
+
+    def _list(self) -> Listing:
+        if self._listing is None:
+            self._listing = self._inventory.listing()
+        return self._listing

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 
 
@@ -19,3 +20,9 @@ class Refused(GuardError):
     """The action cannot work on this container; nothing was touched."""
 
     default_kind = "refused"
+
+
+class StepFailed(EngineError):
+    """A step that is more than one call to the engine did not succeed."""
+
+    default_kind = "step_failed"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import errno
 import fcntl
 import json
@@ -18,6 +19,7 @@ import os
 import time
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._files import sync_directory, write_atomically
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
@@ -51,7 +53,12 @@ class Entry:
         goal: what the isolation holds up.
         phase: C(isolating), C(isolated) once that was verified, C(releasing).
         cause: why, by the first who asked.
-        since: when it began.
+        since: when it began, RFC 3339.
+        release_after: seconds after which it was asked to end; 0 for never.
+        expires_at: when it is to be released, RFC 3339, or empty.
+        started_at: of the process that was isolated, as the engine writes it, from when that was verified.
+        for_sharers: ids of isolated containers that use its network, for the sake of which it is off.
+        own: it is isolated for its own sake, too.
     """
 
     snapshot: ContainerState
@@ -59,6 +66,16 @@ class Entry:
     phase: str
     cause: Cause = UNSTATED
     since: str = ""
+    release_after: int = 0
+    expires_at: str = ""
+    started_at: str = ""
+    for_sharers: tuple[str, ...] = ()
+    own: bool = True
+
+    def expired(self, moment: datetime.datetime) -> bool:
+        """Whether it was to end by then."""
+        expiry = parse_timestamp(self.expires_at)
+        return expiry is not None and expiry <= moment
 
     def to_json(self) -> str:
         """The content of the file."""
@@ -77,6 +94,11 @@ class Entry:
             phase=content["phase"],
             cause=Cause(**content["cause"]),
             since=content["since"],
+            release_after=content["release_after"],
+            expires_at=content["expires_at"],
+            started_at=content["started_at"],
+            for_sharers=tuple(content["for_sharers"]),
+            own=content["own"],
         )
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+
 ISOLATED, RELEASED, UNKNOWN, FAILED, REFUSED = "isolated", "released", "unknown", "failed", "refused"
 OUTCOMES = (ISOLATED, RELEASED, UNKNOWN, FAILED, REFUSED)
-DONE, PLANNED = "done", "planned"
+DONE, PLANNED, SKIPPED = "done", "planned", "skipped"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +23,7 @@ class StepResult:
     Attributes:
         action: what was done.
         detail: on what.
-        status: C(done), C(planned) (check mode), C(failed), or C(unknown) where the engine did not answer in time.
+        status: C(done), C(planned) (check mode), C(failed), C(skipped), or C(unknown) where the engine did not answer.
         duration: milliseconds.
         message: what the engine said, where it was not done.
     """
@@ -47,7 +49,10 @@ class Outcome:
         error: kind, message and remedy, where the outcome is not what was asked for.
         warnings: what the reader should know although it worked.
         not_restored: what the engine chose anew on release: what, before, after.
+        conflicts: what somebody else changed meanwhile, and a release left as it is: what, before, found.
         sessions_may_resume: open TCP sessions of before may go on, with what was queued in them.
+        orchestrator: the labels by which compose or swarm know the container; they may start or replace it.
+        expires_at: when the isolation is to end, or empty.
         started_at, acted_at, verified_at: RFC 3339; acted_at is when the last step returned, or empty.
     """
 
@@ -61,7 +66,10 @@ class Outcome:
     error: t.Mapping[str, t.Any] | None = None
     warnings: tuple[str, ...] = ()
     not_restored: tuple[t.Mapping[str, str], ...] = ()
+    conflicts: tuple[t.Mapping[str, str], ...] = ()
     sessions_may_resume: bool = False
+    orchestrator: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    expires_at: str = ""
     started_at: str = ""
     acted_at: str = ""
     verified_at: str = ""
@@ -83,7 +91,10 @@ class Outcome:
             "error": dict(self.error) if self.error else None,
             "warnings": list(self.warnings),
             "not_restored": [dict(difference) for difference in self.not_restored],
+            "conflicts": [dict(conflict) for conflict in self.conflicts],
             "sessions_may_resume": self.sessions_may_resume,
+            "orchestrator": {name: text.display(value) for name, value in self.orchestrator.items()},
+            "expires_at": self.expires_at,
             "started_at": self.started_at,
             "acted_at": self.acted_at,
             "verified_at": self.verified_at,

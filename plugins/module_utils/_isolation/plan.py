@@ -24,15 +24,26 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action, check_actions
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 
+RESUMING = ("set_restart_policy", "start", "unpause")
+"""Steps after which the container runs, or may be started by the engine."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """What an isolation holds up: the union of all actions asked for so far."""
+    """What an isolation holds up: the union of all actions asked for so far.
+
+    Attributes:
+        pause: every process is frozen.
+        stop: it ended, with grace seconds between the signal and the kill.
+        kill: it ended at once.
+        networks: globs for names of the networks that it left.
+    """
 
     pause: bool = False
     stop: bool = False
     grace: int = 0
     networks: tuple[str, ...] = ()
+    kill: bool = False
 
     @classmethod
     def of(cls, actions: t.Sequence[Action]) -> Goal:
@@ -45,6 +56,7 @@ class Goal:
             stop="stop" in by_type,
             grace=by_type["stop"].grace if "stop" in by_type else 0,
             networks=tuple(sorted(set(networks))),
+            kill="kill" in by_type,
         )
 
     def joined(self, other: Goal) -> Goal:
@@ -54,14 +66,25 @@ class Goal:
                 "the container is isolated by {}, and stopping a paused container would run it again".format(
                     "pause" if self.pause else "stop"
                 ),
-                remedy="Release it first",
+                remedy="Use kill, or release it first",
             )
         return Goal(
             pause=self.pause or other.pause,
             stop=self.stop or other.stop,
             grace=max(self.grace, other.grace),
             networks=tuple(sorted(set(self.networks + other.networks))),
+            kill=self.kill or other.kill,
         )
+
+    @property
+    def ends(self) -> bool:
+        """Whether the container must not run."""
+        return self.stop or self.kill
+
+    def actions(self) -> tuple[str, ...]:
+        """Names of the actions that it is made of."""
+        wanted = {"pause": self.pause, "network_disconnect": self.networks, "stop": self.stop, "kill": self.kill}
+        return tuple(name for name, held in wanted.items() if held)
 
     def cuts(self, endpoint: Endpoint) -> bool:
         """Whether the container must leave that network."""
@@ -78,36 +101,52 @@ class Step:
         action: what is done.
         run: does it. Raises EngineError.
         detail: on what, for people.
+        network: what calls to the engine name the network by, where the step is about one.
     """
 
     action: str
     run: t.Callable[[Engine], None] = dataclasses.field(compare=False, repr=False)
     detail: str = ""
+    network: str = ""
 
     def __str__(self) -> str:
         return f"{self.action} {self.detail}".rstrip()
 
 
-def applicable(state: ContainerState, goal: Goal) -> tuple[Goal, list[str]]:
+def applicable(
+    state: ContainerState, goal: Goal, force: bool = False, owner: ContainerState | None = None
+) -> tuple[Goal, list[str]]:
     """The part of the goal that can work on this container, and why the rest cannot.
 
-    Raises Refused where no part can.
+    Args:
+        state: of the container.
+        goal: what is wanted.
+        force: end it although the engine deletes it then.
+        owner: of its network, where it uses that of another container which still exists.
+
+    Raises:
+        Refused: where no part can.
     """
     reasons = []
     if goal.networks and state.network_mode == "host":
         reasons.append("network_disconnect: it uses the network of the host, which cannot be taken from it")
-    if goal.networks and state.network_mode.startswith("container:"):
-        owner = state.network_mode.partition(":")[2][:12]
-        reasons.append(f"network_disconnect: it uses the network of container {owner}; isolate that one")
+    if goal.networks and state.network_owner and (owner is None or not owner.own_network):
+        reasons.append(
+            "network_disconnect: it uses the network of container {}, which {}".format(
+                owner.name if owner else state.network_owner[:12],
+                "has none of its own" if owner else "no longer exists",
+            )
+        )
     if reasons:
         goal = dataclasses.replace(goal, networks=())
-    if goal.stop and state.auto_remove:
-        reasons.append("stop: the engine would delete it at once (auto-remove), and the evidence with it")
-        goal = dataclasses.replace(goal, stop=False)
+    if goal.ends and state.auto_remove and not force:
+        name = "stop" if goal.stop else "kill"
+        reasons.append(f"{name}: the engine would delete it at once (auto-remove), and the evidence with it")
+        goal = dataclasses.replace(goal, stop=False, kill=False)
     if goal.stop and state.paused:
-        reasons.append("stop: it is paused, and any signal would run it again")
+        reasons.append("stop: it is paused, and any signal would run it again; kill ends it at once")
         goal = dataclasses.replace(goal, stop=False)
-    if reasons and not (goal.pause or goal.stop or goal.networks):
+    if reasons and not goal.actions():
         raise Refused(
             "container {} cannot be isolated in this way: {}".format(state.name, "; ".join(reasons)),
             remedy="Use another action: pause works on every running container",
@@ -128,9 +167,11 @@ def isolation_steps(state: ContainerState, goal: Goal) -> list[Step]:
         # The engine waits for up to a minute and starts it once more, with its networks, whatever its restart policy
         # says by then; only a stop ends that (measured). It has no process that could lose anything.
         return [*keep_down, _stop(state, 0), *cut]
-    steps = [Step("pause", lambda engine: engine.pause(state.id))] if _can_pause(state, goal) else []
+    steps = [pause_step(state)] if goal.pause and state.running and not state.paused else []
     steps += [*cut, *keep_down]
-    if goal.stop and state.running:
+    if goal.kill and state.running:
+        steps.append(kill_step(state))
+    elif goal.stop and state.running:
         steps.append(_stop(state, goal.grace))
     return steps
 
@@ -147,8 +188,11 @@ def release_steps(state: ContainerState, snapshot: ContainerState, goal: Goal) -
     ]
     if state.restart_policy != snapshot.restart_policy:
         steps.append(_set_restart_policy(state, snapshot.restart_policy))
-    if (goal.stop or snapshot.restarting) and snapshot.running and not state.running:
+    starts = (goal.ends or snapshot.restarting) and snapshot.running and not state.running
+    if starts:
         steps.append(Step("start", lambda engine: engine.start(state.id)))
+    if goal.ends and snapshot.paused and (starts or (state.running and not state.paused)):
+        steps.append(pause_step(state))
     if goal.pause and state.paused and snapshot.running and not snapshot.paused:
         steps.append(Step("unpause", lambda engine: engine.unpause(state.id)))
     return steps
@@ -160,8 +204,8 @@ def predict(state: ContainerState, steps: t.Iterable[Step]) -> dict[str, t.Any]:
     for step in steps:
         if step.action in ("pause", "unpause"):
             after["paused"] = step.action == "pause"
-        elif step.action in ("stop", "start"):
-            after["running"] = step.action == "start"
+        elif step.action in ("stop", "kill", "start"):
+            after.update(running=step.action == "start", paused=False)
         elif step.action == "disconnect":
             after["networks"] = [name for name in after["networks"] if name != step.detail]
         elif step.action == "connect":
@@ -171,8 +215,14 @@ def predict(state: ContainerState, steps: t.Iterable[Step]) -> dict[str, t.Any]:
     return after
 
 
-def _can_pause(state: ContainerState, goal: Goal) -> bool:
-    return goal.pause and state.running and not state.paused
+def pause_step(state: ContainerState) -> Step:
+    """Freeze every process."""
+    return Step("pause", lambda engine: engine.pause(state.id))
+
+
+def kill_step(state: ContainerState) -> Step:
+    """End every process at once."""
+    return Step("kill", lambda engine: engine.kill(state.id))
 
 
 def _stop(state: ContainerState, grace: int) -> Step:
@@ -180,12 +230,17 @@ def _stop(state: ContainerState, grace: int) -> Step:
 
 
 def _disconnect(state: ContainerState, endpoint: Endpoint) -> Step:
-    return Step("disconnect", lambda engine: engine.disconnect(endpoint.reference, state.id), endpoint.network)
+    reference = endpoint.reference
+    return Step("disconnect", lambda engine: engine.disconnect(reference, state.id), endpoint.network, reference)
 
 
 def _connect(state: ContainerState, endpoint: Endpoint) -> Step:
+    reference = endpoint.reference
     return Step(
-        "connect", lambda engine: engine.connect(endpoint.reference, state.id, endpoint.settings), endpoint.network
+        "connect",
+        lambda engine: engine.connect(reference, state.id, endpoint.settings),
+        endpoint.network,
+        reference,
     )
 
 

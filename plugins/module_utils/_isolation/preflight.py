@@ -11,10 +11,11 @@ disconnect takes away.
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings, Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
@@ -22,30 +23,47 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Endpoint,
     HostPort,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import comparable
 
 
 class Preflight(t.NamedTuple):
     """What a release will meet.
 
     Attributes:
-        snapshot: with the ids of networks that were re-created meanwhile under the same name.
+        snapshot: what to lead the container to: the one of the journal, but with the ids of networks that were
+            re-created meanwhile under the same name, and with what stays as somebody else left it.
         problems: what has to be mended first.
         recreated: names of those networks, with the id before and after.
+        conflicts: what somebody else changed while it was isolated: what, before, found.
     """
 
     snapshot: ContainerState
     problems: tuple[str, ...]
     recreated: tuple[t.Mapping[str, str], ...]
+    conflicts: tuple[t.Mapping[str, str], ...]
 
 
 def check_release(engine: Engine, state: ContainerState, snapshot: ContainerState, goal: Goal) -> Preflight:
-    """Look for networks that are gone, and for addresses and ports that others took. Raises EngineError."""
+    """Look for networks that are gone, for addresses and ports that others took, and for what others changed.
+
+    Raises EngineError.
+    """
     problems: list[str] = []
     recreated: list[t.Mapping[str, str]] = []
+    conflicts = _conflicts(state, snapshot, goal)
+    if state.restart_policy.name != "no" and state.restart_policy != snapshot.restart_policy:
+        conflicts.append(_conflict("restart policy", str(snapshot.restart_policy), str(state.restart_policy)))
+        snapshot = dataclasses.replace(snapshot, restart_policy=state.restart_policy)
     endpoints = []
     reconnects = False
     for endpoint in snapshot.endpoints:
-        if goal.cuts(endpoint) and state.endpoint_like(endpoint) is None:
+        found = state.endpoint_like(endpoint) if goal.cuts(endpoint) else endpoint
+        if found is not None:
+            if comparable(found.settings) != comparable(endpoint.settings):
+                what = f"settings on network {endpoint.network}"
+                conflicts.append(_conflict(what, _shown(endpoint.settings), _shown(found.settings)))
+                endpoint = dataclasses.replace(endpoint, settings=found.settings)
+        else:
             reconnects = True
             network = _network(engine, endpoint)
             if network is None:
@@ -59,7 +77,36 @@ def check_release(engine: Engine, state: ContainerState, snapshot: ContainerStat
         endpoints.append(endpoint)
     if reconnects and state.running:
         problems += _taken_ports(engine, snapshot)
-    return Preflight(dataclasses.replace(snapshot, endpoints=tuple(endpoints)), tuple(problems), tuple(recreated))
+    return Preflight(
+        dataclasses.replace(snapshot, endpoints=tuple(endpoints)), tuple(problems), tuple(recreated), tuple(conflicts)
+    )
+
+
+def _conflicts(state: ContainerState, snapshot: ContainerState, goal: Goal) -> list[t.Mapping[str, str]]:
+    """What somebody changed that a release does not touch at all."""
+    conflicts = []
+    if state.name != snapshot.name:
+        conflicts.append(_conflict("name", snapshot.name, state.name))
+    known = {endpoint.network for endpoint in snapshot.endpoints}
+    conflicts += [
+        _conflict(f"network {endpoint.network}", "not connected", "connected")
+        for endpoint in state.live_endpoints
+        if endpoint.network not in known
+    ]
+    if state.running and not goal.ends:
+        was = "not running" if not snapshot.running else "paused" if snapshot.paused else "running"
+        if (was == "paused" and not state.paused) or was == "not running":
+            conflicts.append(_conflict("state", was, "paused" if state.paused else "running"))
+    return conflicts
+
+
+def _conflict(what: str, before: str, found: str) -> t.Mapping[str, str]:
+    return {"what": what, "before": before, "found": found}
+
+
+def _shown(settings: EndpointSettings) -> str:
+    asked = {name: value for name, value in dataclasses.asdict(settings).items() if value}
+    return json.dumps(asked, sort_keys=True, default=list) if asked else "defaults"
 
 
 def _network(engine: Engine, endpoint: Endpoint) -> dict[str, t.Any] | None:

@@ -14,6 +14,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineVersion,
 )
 
+ORCHESTRATOR_LABELS = ("com.docker.compose.", "com.docker.swarm.")
+"""How the labels begin by which compose and swarm know their containers."""
+
 NO_NETWORK = "none"
 """The network that is none: every container on it has only its loopback interface."""
 
@@ -81,6 +84,8 @@ class ContainerState:
         endpoints: by name of the network.
         ports: container port to host addresses and ports, as published now.
         fixed_ports: the host ports that it was made with; the engine chooses the others anew each time.
+        started_at: when its process began, as the engine writes it; another value means that it was started anew.
+        labels: those of compose and swarm, which may start it or put another in its place.
     """
 
     id: str
@@ -96,6 +101,8 @@ class ContainerState:
     endpoints: tuple[Endpoint, ...]
     ports: t.Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     fixed_ports: tuple[HostPort, ...] = ()
+    started_at: str = ""
+    labels: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_inspect(cls, found: dict[str, t.Any], version: EngineVersion) -> ContainerState:
@@ -128,12 +135,24 @@ class ContainerState:
                 for binding in bindings or ()
                 if binding.get("HostPort") not in (None, "", "0")
             ),
+            started_at=state.get("StartedAt") or "",
+            labels={
+                name: value
+                for name, value in sorted(((found.get("Config") or {}).get("Labels") or {}).items())
+                if name.startswith(ORCHESTRATOR_LABELS)
+            },
         )
 
     @property
     def own_network(self) -> bool:
         """Whether its network namespace is its own, and not that of the host or of another container."""
-        return self.network_mode != "host" and not self.network_mode.startswith("container:")
+        return self.network_mode != "host" and not self.network_owner
+
+    @property
+    def network_owner(self) -> str:
+        """The id of the container whose network it uses, or empty."""
+        mode, _separator, owner = self.network_mode.partition(":")
+        return owner if mode == "container" else ""
 
     @property
     def live_endpoints(self) -> tuple[Endpoint, ...]:
@@ -192,14 +211,27 @@ def _endpoint(name: str, found: dict[str, t.Any], container_id: str, version: En
             aliases=tuple(alias for alias in found.get("Aliases") or () if alias != container_id[:12]),
             links=tuple(found.get("Links") or ()),
             driver_opts=found.get("DriverOpts") or {},
-            # API 1.41 ignores the address of an endpoint; from 1.44 it is honoured (read).
-            mac_address=mac_address if version.api_at_least(1, 44) else "",
+            mac_address=_own_mac_address(mac_address, found.get("IPAddress") or "", version),
+            gw_priority=found.get("GwPriority") or 0,
         ),
         attached=bool(found.get("EndpointID")),
         ipv4_address=found.get("IPAddress") or "",
         ipv6_address=found.get("GlobalIPv6Address") or "",
         mac_address=mac_address,
     )
+
+
+def _own_mac_address(mac_address: str, ipv4_address: str, version: EngineVersion) -> str:
+    """The MAC address to ask for again, or empty.
+
+    API 1.41 ignores the address of an endpoint; from 1.44 it is honoured. Engines before 28 make it from the IPv4
+    address where none is asked for: such a one must not be asked for again, as the container may come back with another
+    IP while the old one, and with it the MAC address, belongs to somebody else.
+    """
+    if not (mac_address and version.api_at_least(1, 44)):
+        return ""
+    made = "02:42:" + ":".join(f"{int(part):02x}" for part in ipv4_address.split(".")) if ipv4_address else ""
+    return "" if mac_address == made else mac_address
 
 
 def _settings_from_dict(value: dict[str, t.Any]) -> EndpointSettings:

@@ -21,6 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
     NO_NETWORK,
     ContainerState,
+    Endpoint,
 )
 
 # Fallback devices that the kernel adds to every network namespace once the module of a tunnel is loaded. They are down
@@ -33,6 +34,23 @@ Interfaces = t.Callable[[int, str], t.Optional[t.Set[str]]]
 """Interfaces in the network namespace of a process, given its pid and the id of its container; None if unreadable."""
 
 
+class Finding(t.NamedTuple):
+    """Something that is not as wanted.
+
+    Attributes:
+        kind: C(unpaused), C(running), C(restarting), C(restart_policy) or C(reconnected) of a container that should be
+            isolated; C(still_paused), C(not_running), C(not_paused), C(restart_policy), C(not_connected) or
+            C(other_settings) of one that should be released.
+        message: for people.
+    """
+
+    kind: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class Verification(t.NamedTuple):
     """What was found.
 
@@ -41,7 +59,7 @@ class Verification(t.NamedTuple):
         contradictions: where two answers exclude each other, so that nothing is known.
     """
 
-    unmet: tuple[str, ...] = ()
+    unmet: tuple[Finding, ...] = ()
     contradictions: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -49,20 +67,41 @@ class Verification(t.NamedTuple):
 
 
 def verify_isolated(
-    engine: Engine, state: ContainerState, snapshot: ContainerState, goal: Goal, interfaces: Interfaces
+    engine: Engine,
+    state: ContainerState,
+    snapshot: ContainerState,
+    goal: Goal,
+    interfaces: Interfaces,
+    owner: ContainerState | None = None,
 ) -> Verification:
-    """Whether the goal is reached, for a state that was read just now. Raises EngineError."""
+    """Whether the goal is reached, for a state that was read just now. Raises EngineError.
+
+    Args:
+        engine: the engine.
+        state: of the container.
+        snapshot: of the container, before it was isolated.
+        goal: what is wanted.
+        interfaces: reads network namespaces.
+        owner: of its network, where it uses that of another container.
+    """
     unmet, contradictions = [], []
+    live_endpoints = (owner or state).live_endpoints
     if state.restarting:
-        unmet.append("it is restarting")
-    elif goal.pause and state.running and not state.paused:
-        unmet.append("it is not paused")
-    if goal.stop and state.running:
-        unmet.append("it still runs")
+        unmet.append(Finding("restarting", "it is restarting"))
+    elif goal.pause and state.running and not (state.paused or goal.kill):
+        unmet.append(Finding("unpaused", "it is not paused"))
+    if goal.ends and state.running and not state.restarting:
+        unmet.append(Finding("running", "it still runs"))
     if state.restart_policy.name != "no":
-        unmet.append(f"its restart policy is {state.restart_policy}")
+        unmet.append(Finding("restart_policy", f"its restart policy is {state.restart_policy}"))
     if goal.networks:
-        unmet += [f"it is on network {endpoint.network}" for endpoint in state.live_endpoints if goal.cuts(endpoint)]
+        for endpoint in live_endpoints:
+            if not goal.cuts(endpoint):
+                continue
+            unmet.append(Finding("reconnected", f"it is on network {endpoint.network}"))
+            if state.pid and not owner and not _is_member(engine, endpoint.reference, state.id):
+                # What a failed connect leaves, or a disconnect that the engine did not live to finish (measured).
+                contradictions.append(f"inspect says it is on network {endpoint.network}, which does not list it")
         contradictions += [
             f"inspect says it left network {endpoint.network}, which still lists it"
             for endpoint in snapshot.endpoints
@@ -70,7 +109,7 @@ def verify_isolated(
             and state.endpoint_like(endpoint) is None
             and _is_member(engine, endpoint.reference, state.id)
         ]
-        contradictions += _stray_interfaces(state, interfaces)
+        contradictions += _stray_interfaces(state, live_endpoints, interfaces)
     return Verification(tuple(unmet), tuple(contradictions))
 
 
@@ -78,16 +117,20 @@ def verify_released(engine: Engine, state: ContainerState, snapshot: ContainerSt
     """Whether the container is as in the snapshot, as far as the goal changed it. Raises EngineError."""
     unmet = []
     if goal.pause and state.paused and not snapshot.paused:
-        unmet.append("it is still paused")
-    if goal.stop and snapshot.running and not state.running:
-        unmet.append("it does not run")
+        unmet.append(Finding("still_paused", "it is still paused"))
+    if goal.ends and snapshot.running and not state.running:
+        unmet.append(Finding("not_running", "it does not run"))
+    if goal.ends and snapshot.paused and state.running and not state.paused:
+        unmet.append(Finding("not_paused", "it is not paused, as it was before"))
     if state.restart_policy != snapshot.restart_policy:
-        unmet.append(f"its restart policy is {state.restart_policy}, not {snapshot.restart_policy}")
+        unmet.append(
+            Finding("restart_policy", f"its restart policy is {state.restart_policy}, not {snapshot.restart_policy}")
+        )
     unmet += verify_reconnected(engine, state, snapshot, goal)
     return Verification(tuple(unmet))
 
 
-def verify_reconnected(engine: Engine, state: ContainerState, snapshot: ContainerState, goal: Goal) -> list[str]:
+def verify_reconnected(engine: Engine, state: ContainerState, snapshot: ContainerState, goal: Goal) -> list[Finding]:
     """Which networks of the snapshot the container is not really back on. Raises EngineError."""
     missing = []
     for wanted in snapshot.endpoints:
@@ -95,12 +138,14 @@ def verify_reconnected(engine: Engine, state: ContainerState, snapshot: Containe
             continue
         found = state.endpoint_like(wanted)
         if found is None:
-            missing.append(f"it is not on network {wanted.network}")
+            missing.append(Finding("not_connected", f"it is not on network {wanted.network}"))
         elif state.running and not _is_member(engine, wanted.reference, state.id):
             # A connect that failed for a taken address leaves the network in inspect, and no interface (measured).
-            missing.append(f"inspect says it is on network {wanted.network}, which does not list it")
-        elif _comparable(found.settings) != _comparable(wanted.settings):
-            missing.append(f"its settings on network {wanted.network} are not those of before")
+            message = f"inspect says it is on network {wanted.network}, which does not list it"
+            missing.append(Finding("not_connected", message))
+        elif comparable(found.settings) != comparable(wanted.settings):
+            message = f"its settings on network {wanted.network} are not those of before"
+            missing.append(Finding("other_settings", message))
     return missing
 
 
@@ -118,11 +163,6 @@ def not_restored(state: ContainerState, snapshot: ContainerState, goal: Goal) ->
             old, new = getattr(before, name), getattr(after, name)
             if old and old != new:
                 differences.append({"what": f"{name} on network {before.network}", "before": old, "after": new})
-    differences += [
-        {"what": f"network {endpoint.network}", "before": "not connected", "after": "connected"}
-        for endpoint in state.live_endpoints
-        if all(endpoint.network != known.network for known in snapshot.endpoints)
-    ]
     for port, old_bindings in snapshot.ports.items():
         new_bindings = state.ports.get(port, ())
         if old_bindings != new_bindings and snapshot.running and state.running:
@@ -132,7 +172,8 @@ def not_restored(state: ContainerState, snapshot: ContainerState, goal: Goal) ->
     return differences
 
 
-def _comparable(settings: EndpointSettings) -> EndpointSettings:
+def comparable(settings: EndpointSettings) -> EndpointSettings:
+    """What two settings of an endpoint are compared by."""
     # Whether a MAC address is honoured depends on the driver; where it is not, not_restored says so.
     return dataclasses.replace(settings, mac_address="", aliases=tuple(sorted(settings.aliases)))
 
@@ -144,14 +185,14 @@ def _is_member(engine: Engine, network_id: str, container_id: str) -> bool:
         return False
 
 
-def _stray_interfaces(state: ContainerState, interfaces: Interfaces) -> list[str]:
-    if not state.pid or not state.own_network:
+def _stray_interfaces(state: ContainerState, live_endpoints: t.Sequence[Endpoint], interfaces: Interfaces) -> list[str]:
+    if not state.pid or state.network_mode == "host":
         return []
     found = interfaces(state.pid, state.id)
     if found is None:
         return []
     stray = sorted(found - _INERT_INTERFACES)
-    expected = sum(endpoint.network != NO_NETWORK for endpoint in state.live_endpoints)
+    expected = sum(endpoint.network != NO_NETWORK for endpoint in live_endpoints)
     if len(stray) <= expected:
         return []
     return ["its network namespace holds {}, but inspect knows of {} network(s)".format(", ".join(stray), expected)]

@@ -78,7 +78,7 @@ def _compared(isolator: Isolator, entry: Entry) -> dict[str, t.Any]:
     try:
         state, verification = isolator.verify(entry)
         engine = state.summary()
-        findings += [*verification.contradictions, *verification.unmet]
+        findings += [*verification.contradictions, *map(str, verification.unmet)]
     except NotFound:
         findings.append("it no longer exists")
     if entry.phase != ISOLATED:

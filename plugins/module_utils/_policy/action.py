@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 
-ACTION_TYPES = ("network_disconnect", "pause", "stop")
+ACTION_TYPES = ("network_disconnect", "pause", "stop", "kill")
 DEFAULT_GRACE = 10
 MAX_GRACE = 300
 
@@ -65,5 +65,11 @@ def check_actions(actions: t.Sequence[Action]) -> None:
         raise PolicyError(
             "pause and stop exclude each other: stopping runs a paused container again until it ends",
             kind="invalid_action",
-            remedy="Keep pause, which keeps the evidence in memory, or stop",
+            remedy="Keep pause, which keeps the evidence in memory, or use kill, which ends a paused container at once",
+        )
+    if "stop" in types and "kill" in types:
+        raise PolicyError(
+            "stop and kill exclude each other: both end the container",
+            kind="invalid_action",
+            remedy="Keep stop, which leaves it time to end by itself, or kill",
         )

@@ -10,6 +10,7 @@ import pathlib
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
@@ -27,4 +28,5 @@ def journal(tmp_path: pathlib.Path) -> Journal:
 
 @pytest.fixture
 def isolator(engine: FakeEngine, journal: Journal) -> Isolator:
-    return Isolator(engine, journal, interfaces=engine.interfaces_of, settle_timeout=0.2)
+    retry = Retry(max_attempts=2, sleep=lambda _seconds: None)
+    return Isolator(engine, journal, interfaces=engine.interfaces_of, retry=retry, settle_timeout=0.2)

@@ -1,0 +1,187 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ending a container, giving it back anew, and giving back what somebody else changed meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
+from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+
+PAUSE, CUT, KILL, STOP = Action("pause"), Action("network_disconnect"), Action("kill"), Action("stop", grace=0)
+BOTH = [PAUSE, CUT]
+
+
+def steps(outcome: Outcome) -> list[str]:
+    return [f"{step.action} {step.detail}".strip() for step in outcome.steps]
+
+
+def status(engine: FakeEngine, container_id: str) -> str:
+    return str(engine.inspect_container(container_id)["State"]["Status"])
+
+
+def conflicts(outcome: Outcome) -> dict[str, tuple[str, str]]:
+    return {conflict["what"]: (conflict["before"], conflict["found"]) for conflict in outcome.conflicts}
+
+
+@pytest.fixture
+def web(engine: FakeEngine) -> str:
+    engine.add_network("front", "10.1.0.0/24")
+    settings = EndpointSettings(ipv4_address="10.1.0.50", aliases=("shop",))
+    return engine.add_container("web", networks={"front": settings}, restart_policy=("on-failure", 7))
+
+
+class TestKill:
+    def test_comes_last_and_the_container_stays_down(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        outcome = isolator.isolate(web, [KILL, CUT, PAUSE])
+        assert steps(outcome) == ["pause", "disconnect front", "set_restart_policy no", "kill"]
+        assert (outcome.outcome, status(engine, web)) == ("isolated", "exited")
+        assert isolator.isolate(web, [KILL, CUT, PAUSE]).changed is False
+
+    def test_follows_a_pause_that_holds_already(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, [PAUSE])
+        assert steps(isolator.isolate(web, [KILL])) == ["kill"]
+        assert status(engine, web) == "exited"
+
+    @pytest.mark.parametrize("state", ["running", "paused", "exited"])
+    def test_release_gives_back_the_state_of_before(self, engine: FakeEngine, isolator: Isolator, state: str) -> None:
+        container = engine.add_container("one", state=state)
+        isolator.isolate(container, [KILL, CUT])
+        outcome = isolator.release(container)
+        assert (outcome.outcome, status(engine, container)) == ("released", state)
+        gone = [difference["what"] for difference in outcome.not_restored]
+        assert ("processes" in gone) == (state != "exited")
+        assert outcome.sessions_may_resume is False
+
+    def test_would_delete_a_container_with_auto_remove(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("brief", auto_remove=True)
+        assert isolator.isolate(container, [KILL]).outcome == "refused"
+        outcome = isolator.isolate(container, [PAUSE, KILL])
+        assert (outcome.outcome, status(engine, container)) == ("isolated", "paused")
+        assert "auto-remove" in outcome.warnings[0]
+
+    def test_excludes_stop(self, isolator: Isolator, web: str) -> None:
+        with pytest.raises(PolicyError, match="stop and kill"):
+            isolator.isolate(web, [STOP, KILL])
+
+
+class TestRestart:
+    def test_ends_the_processes_before_the_networks_come_back(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        outcome = isolator.release(web, restart=True)
+        assert steps(outcome) == ["kill", "connect front", "set_restart_policy on-failure:7", "start"]
+        assert (outcome.outcome, status(engine, web), outcome.sessions_may_resume) == ("released", "running", False)
+
+    def test_check_mode_says_so_and_touches_nothing(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, BOTH)
+        before = len(engine.changes)
+        outcome = isolator.release(web, restart=True, check=True)
+        assert steps(outcome)[0] == "kill"
+        assert outcome.after == {
+            "running": True,
+            "paused": False,
+            "restart_policy": "on-failure:7",
+            "networks": ["front"],
+        }
+        assert len(engine.changes) == before
+
+    def test_whoever_goes_on_after_a_crash_starts_it(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, BOTH)
+        for _ in range(3):
+            engine.fail_next("start", EngineError("no", status=500))
+        assert isolator.release(web, restart=True).outcome == "failed"
+        assert status(engine, web) == "exited"
+        assert isolator.release(web).outcome == "released"
+        assert status(engine, web) == "running"
+
+    def test_would_delete_a_container_with_auto_remove(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("brief", auto_remove=True)
+        isolator.isolate(container, BOTH)
+        assert isolator.release(container, restart=True).outcome == "refused"
+        assert isolator.release(container).outcome == "released"
+
+    def test_one_that_did_not_run_is_not_started(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("idle", state="exited")
+        isolator.isolate(container, [CUT])
+        assert isolator.release(container, restart=True).outcome == "released"
+        assert status(engine, container) == "exited"
+
+
+class TestConflicts:
+    def test_another_restart_policy_is_left(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, BOTH)
+        engine.set_restart_policy(web, "always", 0)
+        outcome = isolator.release(web)
+        assert outcome.outcome == "released"
+        assert conflicts(outcome) == {"restart policy": ("on-failure:7", "always")}
+        assert engine.inspect_container(web)["HostConfig"]["RestartPolicy"]["Name"] == "always"
+        assert any("somebody made it 'always'" in warning for warning in outcome.warnings)
+
+    def test_other_settings_on_a_network_are_left(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, BOTH)
+        engine.connect("front", web, EndpointSettings(ipv4_address="10.1.0.77"))
+        outcome = isolator.release(web)
+        assert outcome.outcome == "released"
+        before, found = conflicts(outcome)["settings on network front"]
+        assert ("10.1.0.50" in before, "10.1.0.77" in found) == (True, True)
+        key = engine.inspect_container(web)["NetworkSettings"]["Networks"]["front"]
+        assert key["IPAMConfig"]["IPv4Address"] == "10.1.0.77"
+
+    def test_one_that_was_stopped_before_and_runs_now_is_left(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("idle", state="exited")
+        isolator.isolate(container, [CUT])
+        engine.start(container)
+        outcome = isolator.release(container)
+        assert conflicts(outcome)["state"] == ("not running", "running")
+        assert status(engine, container) == "running"
+
+    def test_one_that_was_paused_before_and_runs_now_is_left(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("asleep", state="paused")
+        isolator.isolate(container, BOTH)
+        engine.unpause(container)
+        assert conflicts(isolator.release(container))["state"] == ("paused", "running")
+        assert status(engine, container) == "running"
+
+    def test_nothing_changed_is_no_conflict(self, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, BOTH)
+        assert isolator.release(web).conflicts == ()
+
+
+class TestExpiry:
+    def test_the_last_of_several_holds_and_a_repetition_changes_nothing(
+        self, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
+        first = isolator.isolate(web, BOTH, release_after=3600)
+        assert first.expires_at
+        again = isolator.isolate(web, BOTH, release_after=3600)
+        assert (again.changed, again.expires_at) == (False, first.expires_at)
+        assert isolator.isolate(web, BOTH, release_after=60).expires_at == first.expires_at
+        assert isolator.isolate(web, BOTH, release_after=7200).expires_at > first.expires_at
+
+    def test_never_is_later_than_any(self, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, BOTH, release_after=3600)
+        assert isolator.isolate(web, BOTH).expires_at == ""
+        assert isolator.isolate(web, BOTH, release_after=60).expires_at == ""
+
+
+class TestOrchestrators:
+    def test_stopping_what_compose_or_swarm_manage_is_warned_of(self, engine: FakeEngine, isolator: Isolator) -> None:
+        labels = {"com.docker.swarm.task.id": "t1", "com.docker.compose.project": "shop", "other": "x"}
+        container = engine.add_container("task", labels=labels)
+        outcome = isolator.isolate(container, [STOP])
+        assert dict(outcome.orchestrator) == {name: labels[name] for name in sorted(labels) if name != "other"}
+        assert "swarm starts another one" in outcome.warnings[0]
+        assert "compose up starts it again" in outcome.warnings[1]
+        assert isolator.release(container).outcome == "released"
+        assert isolator.isolate(container, BOTH).warnings == ()

@@ -1,0 +1,158 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Containers that use the network of another one: cut off by way of that one, and given back so."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+
+PAUSE, CUT, KILL = Action("pause"), Action("network_disconnect"), Action("kill")
+BOTH = [PAUSE, CUT]
+
+
+@pytest.fixture
+def owner(engine: FakeEngine) -> str:
+    engine.add_network("front", "10.1.0.0/24")
+    return engine.add_container("owner", networks={"front": EndpointSettings(ipv4_address="10.1.0.50")})
+
+
+@pytest.fixture
+def sidecar(engine: FakeEngine, owner: str) -> str:
+    return engine.add_container("sidecar", network_mode=f"container:{owner}")
+
+
+def on_network(engine: FakeEngine, container_id: str) -> bool:
+    return bool(engine.inspect_container(container_id)["NetworkSettings"]["Networks"])
+
+
+def paused(engine: FakeEngine, container_id: str) -> bool:
+    return bool(engine.inspect_container(container_id)["State"]["Paused"])
+
+
+class TestIsolate:
+    def test_is_paused_itself_and_the_owner_leaves_its_networks(
+        self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str
+    ) -> None:
+        outcome = isolator.isolate(sidecar, BOTH)
+        assert outcome.outcome == "isolated"
+        assert [str(step.action) for step in outcome.steps] == ["pause", "isolate_network"]
+        assert (paused(engine, sidecar), paused(engine, owner)) == (True, False)
+        assert not on_network(engine, owner)
+        again = isolator.isolate(sidecar, BOTH)
+        assert (again.outcome, again.changed) == ("isolated", False)
+
+    def test_is_ended_after_the_network_is_gone(
+        self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str
+    ) -> None:
+        outcome = isolator.isolate(sidecar, [PAUSE, CUT, KILL])
+        assert [step.action for step in outcome.steps] == ["pause", "isolate_network", "kill"]
+
+    def test_check_mode_touches_neither(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        outcome = isolator.isolate(sidecar, BOTH, check=True)
+        assert (outcome.outcome, outcome.changed) == ("isolated", True)
+        assert engine.changes == []
+        assert journal.entries() == ([], [])
+
+    def test_what_somebody_reconnected_is_found_by_way_of_the_owner(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        engine.connect("front", owner, EndpointSettings())
+        entry = journal.load(sidecar)
+        assert entry is not None
+        assert [finding.kind for finding in isolator.verify(entry)[1].unmet] == ["reconnected"]
+        assert isolator.isolate(sidecar, BOTH).outcome == "isolated"
+        assert not on_network(engine, owner)
+
+    def test_an_owner_that_cannot_leave_is_not_called_isolated(
+        self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str
+    ) -> None:
+        for _ in range(20):
+            engine.fail_next("disconnect", EngineError("no", status=500))
+        outcome = isolator.isolate(sidecar, BOTH)
+        assert outcome.outcome == "failed"
+        assert outcome.error is not None
+        assert "front" in outcome.error["message"]
+
+    def test_an_owner_on_the_network_of_the_host_leaves_the_pause(self, engine: FakeEngine, isolator: Isolator) -> None:
+        host = engine.add_container("host", network_mode="host")
+        sidecar = engine.add_container("sidecar", network_mode=f"container:{host}")
+        assert isolator.isolate(sidecar, [CUT]).outcome == "refused"
+        outcome = isolator.isolate(sidecar, BOTH)
+        assert outcome.outcome == "isolated"
+        assert "has none of its own" in outcome.warnings[0]
+
+    def test_an_owner_that_is_gone_leaves_the_pause(self, engine: FakeEngine, isolator: Isolator) -> None:
+        owner = engine.add_container("owner")
+        sidecar = engine.add_container("sidecar", network_mode=f"container:{owner}")
+        engine.remove_container(owner)
+        outcome = isolator.isolate(sidecar, BOTH)
+        assert outcome.outcome == "isolated"
+        assert "no longer exists" in outcome.warnings[0]
+
+
+class TestRelease:
+    def test_gives_the_network_of_the_owner_back_first(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        before = engine.inspect_container(owner)["NetworkSettings"]["Networks"]["front"]["IPAMConfig"]
+        isolator.isolate(sidecar, BOTH)
+        outcome = isolator.release(sidecar)
+        assert [step.action for step in outcome.steps] == ["release_network", "unpause"]
+        assert outcome.outcome == "released"
+        assert engine.inspect_container(owner)["NetworkSettings"]["Networks"]["front"]["IPAMConfig"] == before
+        assert journal.entries() == ([], [])
+
+    def test_stays_paused_while_the_network_cannot_come_back(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        for _ in range(20):
+            engine.fail_next("connect", EngineError("no", status=500))
+        outcome = isolator.release(sidecar)
+        assert outcome.outcome == "failed"
+        assert paused(engine, sidecar)
+        assert {entry.snapshot.name for entry in journal.entries()[0]} == {"owner", "sidecar"}
+
+    def test_the_network_stays_off_while_another_sidecar_needs_that(
+        self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str
+    ) -> None:
+        other = engine.add_container("other", network_mode=f"container:{owner}")
+        isolator.isolate(sidecar, BOTH)
+        isolator.isolate(other, BOTH)
+        outcome = isolator.release(sidecar)
+        assert outcome.outcome == "released"
+        assert "stays off" in outcome.warnings[0]
+        assert not on_network(engine, owner)
+        assert isolator.release(other).outcome == "released"
+        assert on_network(engine, owner)
+
+    def test_the_network_stays_off_while_the_owner_is_isolated_itself(
+        self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(owner, BOTH)
+        isolator.isolate(sidecar, BOTH)
+        assert isolator.release(sidecar).outcome == "released"
+        assert not on_network(engine, owner)
+        assert isolator.release(owner).outcome == "released"
+        assert on_network(engine, owner)
+
+    def test_the_owner_alone_is_refused(self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str) -> None:
+        isolator.isolate(sidecar, BOTH)
+        before = len(engine.changes)
+        outcome = isolator.release(owner)
+        assert outcome.outcome == "refused"
+        assert outcome.error is not None
+        assert outcome.error["remedy"] == "Nothing was touched. Release sidecar first"
+        assert len(engine.changes) == before
