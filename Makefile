@@ -8,7 +8,7 @@ in_env := . tools/env.sh &&
 package := ansible_collections.ironpost.container_guard
 
 help: ## list the targets
-	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: setup ## show an attack, the alert, the isolation and the release
 	@$(in_env) exec python tools/demo.py
@@ -50,7 +50,8 @@ galaxy: venv ## build the collection and import it as Galaxy would
 unit: venv ## unit and architecture tests: no Docker, no Java
 	$(in_env) pytest tests/unit tests/architecture
 
-integration: setup ## integration tests, against a real Docker Engine and a real ansible-rulebook
+integration: setup ## integration tests, against real Docker Engines and a real ansible-rulebook
+	@tools/setup.sh testbed
 	$(in_env) pytest tests/integration
 
 bench: setup ## measure against the peers named in docs/
@@ -59,6 +60,13 @@ bench: setup ## measure against the peers named in docs/
 
 setup: ## virtual environment, Java, Docker Engine and the victim image
 	@tools/setup.sh venv java engine victim
+
+testbed: engine ## hosts with Docker 20.10, 26.1 and 28.5 for the integration tests, and how to reach them
+	@tools/setup.sh testbed
+	@$(in_env) python -m $(package).tests.testbed list
+
+testbed-down: venv ## stop and remove these hosts; their images stay
+	@$(in_env) python -m $(package).tests.testbed down
 
 venv: ## only the virtual environment
 	@tools/setup.sh venv
@@ -71,4 +79,5 @@ clean: ## remove everything that make has put into this directory
 	rm -f changelogs/.plugin-cache.yaml
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test lint docs sanity galaxy unit integration bench setup venv engine clean
+.PHONY: help demo test lint docs sanity galaxy unit integration bench setup testbed testbed-down venv engine \
+	clean

@@ -2,19 +2,29 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the guard relies on in a Docker Engine: the same tests for the fake and for a real one.
+"""What the guard relies on in a Docker Engine: the same tests for the fake and for real ones.
 
 Each test names the row of what was measured that it checks: a finding of section A by number, or a fact of section C.
+Engines are 20.10, which the fake imitates, 26.1 and 28.5. Where they differ, the test says what each of them answers.
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
+import io
+import json
+import tarfile
+import threading
 import typing as t
 
 import pytest
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings, Engine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
+    EndpointSettings,
+    Engine,
+    EventStream,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
 
 UNKNOWN_ID = "0" * 64
@@ -93,6 +103,18 @@ class World(abc.ABC):
     def is_member(self, container_id: str, network_id: str) -> bool:
         return container_id in self.engine.inspect_network(network_id)["Containers"]
 
+    def engine_from(self, major: int) -> bool:
+        """Whether the engine is of that major version or newer."""
+        return int(self.engine.version().engine.partition(".")[0]) >= major
+
+    def restorable(self, keys: dict[str, dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
+        """What inspect says again after a reconnect: all but the id of the endpoint.
+
+        From 28 on the MAC address is made at random, where before it was made from the IPv4 address.
+        """
+        lost = {"EndpointID": "", "MacAddress": ""} if self.engine_from(28) else {"EndpointID": ""}
+        return {name: {**key, **lost} for name, key in keys.items()}
+
 
 def settings_in(key: dict[str, t.Any]) -> EndpointSettings:
     """What the container asked of the network, as inspect shows it."""
@@ -105,10 +127,6 @@ def settings_in(key: dict[str, t.Any]) -> EndpointSettings:
         links=tuple(key["Links"] or ()),
         driver_opts=key["DriverOpts"] or {},
     )
-
-
-def without_endpoint_id(keys: dict[str, dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
-    return {name: {**key, "EndpointID": ""} for name, key in keys.items()}
 
 
 def refused(status: int, text: str) -> pytest.RaisesExc[EngineError]:
@@ -323,8 +341,12 @@ class EngineContract:
         assert world.keys(container) == {}
 
     def test_c_duplicate_network_name(self, world: World) -> None:
-        """C: use NetworkID: a duplicate name is 400 "is ambiguous"."""
+        """C: use NetworkID: a duplicate name is 400 "is ambiguous"; newer engines refuse to make one."""
         network = world.make_network("n")
+        if world.engine_from(26):
+            with refused(409, "already exists"):
+                world.make_network("again", name=world.name("n"))
+            return
         world.make_network("again", name=world.name("n"))
         container = world.make_container("c")
         with refused(400, "is ambiguous"):
@@ -335,7 +357,7 @@ class EngineContract:
     # --- connect ------------------------------------------------------------------------------------------------------
 
     def test_c_round_trip_of_static_settings(self, world: World) -> None:
-        """C: restored with {IPAMConfig, Aliases, DriverOpts}, inspect differs in EndpointID only."""
+        """C: restored with {IPAMConfig, Aliases, DriverOpts}, inspect differs in EndpointID, on 28 in MacAddress."""
         network = world.make_network("n")
         settings = EndpointSettings(ipv4_address=world.address(network, 50), aliases=("web", "www"))
         container = world.make_container("c", {network: settings})
@@ -343,7 +365,7 @@ class EngineContract:
         world.engine.disconnect(network, container)
         world.engine.connect(network, container, settings_in(only(before)))
         after = world.keys(container)
-        assert without_endpoint_id(after) == without_endpoint_id(before)
+        assert world.restorable(after) == world.restorable(before)
         assert only(after)["EndpointID"] != only(before)["EndpointID"]
 
     def test_c_round_trip_of_driver_options(self, world: World) -> None:
@@ -357,7 +379,7 @@ class EngineContract:
         assert only(before)["DriverOpts"] == {"k": "v"}
         world.engine.disconnect(network, container)
         world.engine.connect(network, container, settings_in(only(before)))
-        assert without_endpoint_id(world.keys(container)) == without_endpoint_id(before)
+        assert world.restorable(world.keys(container)) == world.restorable(before)
 
     def test_c_round_trip_of_a_legacy_link_on_a_user_network(self, world: World) -> None:
         """C: links come back as container:alias."""
@@ -369,7 +391,7 @@ class EngineContract:
         assert only(before)["Links"] == [link]
         world.engine.disconnect(network, container)
         world.engine.connect(network, container, settings_in(only(before)))
-        assert without_endpoint_id(world.keys(container)) == without_endpoint_id(before)
+        assert world.restorable(world.keys(container)) == world.restorable(before)
 
     def test_c_round_trip_with_ipv6(self, world: World) -> None:
         """C: `::1` goes with a v6 endpoint, and both addresses come back."""
@@ -379,12 +401,13 @@ class EngineContract:
         assert only(before)["GlobalIPv6Address"]
         world.engine.disconnect(network, container)
         world.engine.connect(network, container, settings_in(only(before)))
-        assert without_endpoint_id(world.keys(container)) == without_endpoint_id(before)
+        assert world.restorable(world.keys(container)) == world.restorable(before)
 
     def test_c_round_trip_on_the_default_bridge(self, world: World) -> None:
         """C: the default bridge shows neither aliases nor IPAMConfig; its address is dynamic."""
         container = world.make_container("c")
-        assert world.engine.inspect_container(container)["HostConfig"]["NetworkMode"] == "default"
+        mode = world.engine.inspect_container(container)["HostConfig"]["NetworkMode"]
+        assert mode == ("bridge" if world.engine_from(26) else "default")
         before = world.keys(container)
         assert (only(before)["Aliases"], only(before)["IPAMConfig"]) == (None, None)
         bridge = only(before)["NetworkID"]
@@ -399,7 +422,7 @@ class EngineContract:
         assert {**only(world.keys(container)), **dynamic} == {**only(before), **dynamic}
 
     def test_c_round_trip_of_several_networks(self, world: World) -> None:
-        """C: either reconnect order; each network keeps its own settings, and interfaces get new names."""
+        """C: either reconnect order; each network keeps its own settings. Interfaces get new names before 28."""
         first, second = world.make_network("n1"), world.make_network("n2", internal=True)
         container = world.make_container("c", {first: EndpointSettings(aliases=("a",)), second: PLAIN})
         before = world.keys(container)
@@ -409,8 +432,9 @@ class EngineContract:
         assert world.interfaces(container) == {"lo"}
         for key in reversed(before.values()):
             world.engine.connect(key["NetworkID"], container, settings_in(key))
-        assert without_endpoint_id(world.keys(container)) == without_endpoint_id(before)
-        assert world.interfaces(container) == {"lo", "eth2", "eth3"}
+        assert world.restorable(world.keys(container)) == world.restorable(before)
+        names = {"eth0", "eth1"} if world.engine_from(28) else {"eth2", "eth3"}
+        assert world.interfaces(container) == {"lo", *names}
 
     def test_c_naive_connect_loses_the_settings(self, world: World) -> None:
         """C: a naive connect loses static IP and aliases."""
@@ -425,28 +449,54 @@ class EngineContract:
         assert "web" not in (key["Aliases"] or ())
 
     def test_c_aliases_gain_the_short_id(self, world: World) -> None:
-        """C: on user networks the short id is among the aliases, last when the engine adds it, and never twice."""
-        if world.engine.version().api_at_least(1, 45):
-            pytest.skip("newer engines show it among DNSNames instead (read)")
+        """C: on user networks the short id is among the aliases, last when the engine adds it, and never twice.
+
+        Newer engines show it among DNSNames instead, and among the aliases only where one asked for it.
+        """
         network = world.make_network("n")
         container = world.make_container("c", {network: EndpointSettings(aliases=("b", "a"))})
         short = container[:12]
-        assert world.key(container, network)["Aliases"] == ["b", "a", short]
+        if world.engine_from(26):
+            assert world.key(container, network)["Aliases"] == ["b", "a"]
+            assert world.key(container, network)["DNSNames"] == [world.name("c"), "b", "a", short]
+        else:
+            assert world.key(container, network)["Aliases"] == ["b", "a", short]
         world.engine.disconnect(network, container)
         world.engine.connect(network, container, EndpointSettings(aliases=(short, "a", "b")))
         assert world.key(container, network)["Aliases"] == [short, "a", "b"]
 
     def test_c_aliases_gain_the_host_name(self, world: World) -> None:
-        """C: a host name of one's own is added too, and an aliases list from inspect comes back unchanged."""
-        if world.engine.version().api_at_least(1, 45):
-            pytest.skip("newer engines show it among DNSNames instead (read)")
+        """C: a host name of one's own is added likewise, and an aliases list from inspect comes back unchanged."""
         network = world.make_network("n")
         container = world.make_container("c", {network: EndpointSettings(aliases=("web",))}, hostname="shop")
         before = world.keys(container)
-        assert only(before)["Aliases"] == ["web", container[:12], "shop"]
+        if world.engine_from(26):
+            assert only(before)["Aliases"] == ["web"]
+            assert only(before)["DNSNames"] == [world.name("c"), "web", container[:12], "shop"]
+        else:
+            assert only(before)["Aliases"] == ["web", container[:12], "shop"]
         world.engine.disconnect(network, container)
         world.engine.connect(network, container, settings_in(only(before)))
-        assert without_endpoint_id(world.keys(container)) == without_endpoint_id(before)
+        assert world.restorable(world.keys(container)) == world.restorable(before)
+
+    @pytest.mark.parametrize("state", ["running", "exited"])
+    def test_c_connect_ignores_a_mac_address(self, world: World, state: str) -> None:
+        """C: connect answers 200 to a MAC address, and the endpoint gets another: only creation can ask for one."""
+        network, asked = world.make_network("n"), "02:42:00:00:00:99"
+        container = world.make_container("c", {network: PLAIN}, state=state)
+        world.engine.disconnect(network, container)
+        world.engine.connect(network, container, EndpointSettings(mac_address=asked))
+        world.engine.start(container)
+        assert world.key(container, network)["MacAddress"] not in ("", asked)
+
+    def test_c_gateway_priority(self, world: World) -> None:
+        """C: connect takes it on 28.5; older engines ignore it, and do not show it."""
+        network = world.make_network("n")
+        container = world.make_container("c")
+        world.engine.connect(network, container, EndpointSettings(gw_priority=7))
+        assert world.key(container, network).get("GwPriority") == (7 if world.engine_from(28) else None)
+        other = world.make_container("other", {network: PLAIN})
+        assert world.key(other, network).get("GwPriority") == (0 if world.engine_from(28) else None)
 
     def test_c_dynamic_addresses_are_the_lowest_free_ones(self, world: World) -> None:
         """C: a container that comes back gets its own address unless a newcomer took it."""
@@ -498,10 +548,15 @@ class EngineContract:
         assert world.key(container, network)["IPAddress"] == taken.ipv4_address
 
     def test_c_address_outside_the_subnet(self, world: World) -> None:
-        """C: IP outside subnet 500."""
+        """C: IP outside subnet 500, and a key without id; newer engines 400, and no key."""
         network = world.make_network("n")
         container = world.make_container("c")
-        with refused(500, "does not belong to any of this network's subnets"):
+        answer = (
+            refused(400, "no configured subnet or ip-range contain the IP address")
+            if world.engine_from(26)
+            else refused(500, "does not belong to any of this network's subnets")
+        )
+        with answer:
             world.engine.connect(network, container, EndpointSettings(ipv4_address="203.0.113.1"))
 
     def test_c_stopped_container_to_a_taken_address(self, world: World) -> None:
@@ -550,7 +605,7 @@ class EngineContract:
         assert key["EndpointID"]
         assert key["IPAddress"]
         assert not world.is_member(container, network)
-        assert world.interfaces(container) == {"lo", "eth1"}
+        assert world.interfaces(container) == {"lo", "eth0" if world.engine_from(28) else "eth1"}
         with refused(500, "is not connected to network"):
             world.engine.disconnect(network, container)
         with refused(500, "failed to add interface"):
@@ -570,7 +625,8 @@ class EngineContract:
         container = world.make_container("c", network_mode="host")
         host = only(world.keys(container))["NetworkID"]
         for _ in range(2):
-            with refused(400, "cannot be disconnected from host network"):
+            # 28.5: "cannot disconnect container from host network - container was created in host network mode"
+            with refused(400, "cannot (be disconnected|disconnect container) from host network"):
                 world.engine.disconnect(host, container)
             with refused(400, "sharing network namespace with another container or host"):
                 world.engine.connect(network, container, PLAIN)
@@ -643,7 +699,7 @@ class EngineContract:
         sidecar = world.make_container("sidecar", network_mode=f"container:{owner}", state="exited")
         world.engine.connect(network, sidecar, PLAIN)
         world.engine.stop(owner, 0)
-        with refused(409, "cannot join network of a non running container"):
+        with refused(409, "cannot join network (namespace )?of a non running container"):
             world.engine.start(sidecar)
 
     # --- restart policy, auto-remove, look-up -------------------------------------------------------------------------
@@ -671,7 +727,7 @@ class EngineContract:
         with refused(400, "invalid restart policy"):
             world.engine.set_restart_policy(container, "sometimes", 0)
         for name in ("no", "always", "unless-stopped"):
-            with refused(400, "maximum retry count cannot be used"):
+            with refused(400, "maximum retry count (cannot be used with|can only be used with 'on-failure')"):
                 world.engine.set_restart_policy(container, name, 3)
 
     def test_c_auto_remove(self, world: World) -> None:
@@ -703,14 +759,17 @@ class EngineContract:
 
     @pytest.mark.parametrize("state", ["created", "running", "paused", "exited"])
     def test_c_list(self, world: World, state: str) -> None:
-        """C: the list holds every state; it shows networks but never their aliases."""
+        """C: the list holds every state; it shows networks but never their aliases.
+
+        A state that just changed is in the list once inspect has answered, which waits for the change to be done.
+        """
         network = world.make_network("n")
         container = world.make_container("c", {network: EndpointSettings(aliases=("web",))}, state=state)
+        found = world.engine.inspect_container(container)
         (entry,) = (entry for entry in world.engine.list_containers() if entry["Id"] == container)
         assert entry["Names"] == ["/" + world.name("c")]
         assert entry["State"] == state
         assert isinstance(entry["Created"], int)
-        found = world.engine.inspect_container(container)
         assert entry["Image"] == found["Config"]["Image"]
         assert entry["Labels"] == found["Config"]["Labels"]
         assert entry["ImageID"].startswith("sha256:")
@@ -718,12 +777,12 @@ class EngineContract:
         assert only(found["NetworkSettings"]["Networks"])["Aliases"]
 
     def test_c_internal_network(self, world: World) -> None:
-        """C: an internal network looks like any other to its members: address, interface, and even a gateway."""
+        """C: an internal network gives address and interface, and before 26 even a gateway."""
         network = world.make_network("n", internal=True)
         container = world.make_container("c", {network: PLAIN})
         assert world.engine.inspect_network(network)["Internal"] is True
         assert world.key(container, network)["IPAddress"] == world.address(network, 2)
-        assert world.key(container, network)["Gateway"] == world.address(network, 1)
+        assert world.key(container, network)["Gateway"] == ("" if world.engine_from(26) else world.address(network, 1))
         assert world.interfaces(container) == {"lo", "eth0"}
 
     def test_c_published_ports_vanish_and_ephemeral_ones_change(self, world: World) -> None:
@@ -743,6 +802,180 @@ class EngineContract:
         world.engine.connect(network, container, PLAIN)
         assert ports()["80/tcp"] == fixed
         assert ports()["81/tcp"] != before["81/tcp"]
+
+    # --- evidence -----------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("state", ["running", "paused"])
+    def test_c_top_and_stats_of_a_container_with_processes(self, world: World, state: str) -> None:
+        """C: top and stats work while it is paused."""
+        container = world.make_container("c", state=state)
+        found = json.loads(b"".join(world.engine.top(container)))
+        assert len(found["Processes"]) == 1
+        command = found["Titles"].index("CMD")
+        assert found["Processes"][0][command] == "sleep 3600"
+        found = json.loads(b"".join(world.engine.stats(container)))
+        assert found["pids_stats"]["current"] == 1
+        assert not found["read"].startswith("0001")
+
+    @pytest.mark.parametrize("state", ["created", "restarting", "exited"])
+    def test_c_top_and_stats_of_a_container_without_processes(self, world: World, state: str) -> None:
+        """C: top 409. Stats are 200 and zeros, which must not be taken for a container that does nothing."""
+        container = world.make_container(
+            "c", state=state, restart_policy=("always" if state == "restarting" else "no", 0)
+        )
+        with refused(409, "is not running|is restarting"):
+            b"".join(world.engine.top(container))
+        found = json.loads(b"".join(world.engine.stats(container)))
+        assert found["read"].startswith("0001")
+        assert not found["pids_stats"]
+
+    @pytest.mark.parametrize("state", ["created", "running", "paused", "exited"])
+    def test_c_the_rest_needs_no_process(self, world: World, state: str) -> None:
+        """C: changes, logs, archive and export work in any state. An archive ends with 1,024 zeros."""
+        container = world.make_container("c", state=state)
+        assert isinstance(json.loads(b"".join(world.engine.changed_files(container))), (list, type(None)))
+        assert b"".join(world.engine.logs(container, 10)) == b""
+        for pieces in (world.engine.export(container), world.engine.archive(container, "/")):
+            content = b"".join(pieces)
+            assert content.endswith(bytes(1024))
+            with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+                assert isinstance(archive.getnames(), list)
+
+    def test_c_archive_of_no_path(self, world: World) -> None:
+        """C: a path that is not there is 404, as an unknown container is, and says which of both."""
+        container = world.make_container("c")
+        with pytest.raises(NotFound) as caught:
+            b"".join(world.engine.archive(container, "/no/such/path"))
+        assert "No such container" not in caught.value.message
+
+    @pytest.mark.parametrize("call", ["top", "stats", "changed_files", "logs", "archive", "export"])
+    def test_c_no_evidence_of_an_unknown_container(self, world: World, call: str) -> None:
+        """C: 404."""
+        options = {"logs": (10,), "archive": ("/",)}.get(call, ())
+        with refused(404, "No such container"):
+            b"".join(getattr(world.engine, call)(UNKNOWN_ID, *options))
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    def test_c_list_of_one(self, world: World) -> None:
+        """C: the list of one container, by its full id; of one that is not there it is empty."""
+        container = world.make_container("c")
+        world.make_container("other")
+        assert [entry["Id"] for entry in world.engine.list_containers(container)] == [container]
+        assert world.engine.list_containers(UNKNOWN_ID) == []
+
+    def test_c_events_of_a_life(self, world: World) -> None:
+        """C: every change of a state is told; a kill may be told twice."""
+        with contextlib.closing(world.engine.events()) as stream:
+            container = world.make_container("c", auto_remove=True)
+            world.engine.pause(container)
+            world.engine.set_restart_policy(container, "no", 0)
+            world.engine.unpause(container)
+            world.engine.kill(container)
+            actions = [event["Action"] for event in until(stream, "container", "destroy", container)]
+        assert actions == ["create", "start", "pause", "update", "unpause", "kill", "die", "destroy"]
+
+    @pytest.mark.parametrize(
+        ("call", "told", "state"), [("pause", "pause", "paused"), ("kill", "die", "exited")], ids=["pause", "kill"]
+    )
+    def test_c_a_change_is_in_the_list_once_inspect_has_answered(
+        self, world: World, call: str, told: str, state: str
+    ) -> None:
+        """C: the event comes before the list shows it; inspect waits until the change is done."""
+        container = world.make_container("c")
+        with contextlib.closing(world.engine.events()) as stream:
+            thread = threading.Thread(target=getattr(world.engine, call), args=(container,))
+            thread.start()
+            until(stream, "container", told, container)
+            found = world.engine.inspect_container(container)["State"]["Status"]
+            (entry,) = world.engine.list_containers(container)
+            thread.join()
+            assert found == entry["State"] == state
+
+    def test_c_events_of_networks(self, world: World) -> None:
+        """C: disconnect of a running container comes twice (20.10 and 26.1) or once (28.5); connect comes once.
+
+        Connecting a stopped one is not told, and on 28.5 disconnecting it is not, either.
+        """
+        network = world.make_network("n")
+        container = world.make_container("c", {network: PLAIN})
+        with contextlib.closing(world.engine.events()) as stream:
+            world.engine.disconnect(network, container)
+            world.engine.connect(network, container, PLAIN)
+            world.engine.stop(container, 0)
+            world.engine.disconnect(network, container)
+            world.engine.connect(network, container, PLAIN)
+            world.engine.set_restart_policy(container, "no", 0)
+            events = until(stream, "network", "connect", container)
+            assert [event["Action"] for event in events] == ["disconnect", "connect"]
+            assert {event["Actor"]["ID"] for event in events} == {network}
+            until(stream, "container", "stop", container)
+            rest = until(stream, "container", "update", container, kinds=("network", "container"))
+            assert "connect" not in [event["Action"] for event in rest]
+
+    def test_c_killing_a_restarting_container_is_not_told(self, world: World) -> None:
+        """C: it is exited then, without an event; a stop is told."""
+        container = world.make_container("c", state="restarting", restart_policy=("always", 0))
+        with contextlib.closing(world.engine.events()) as stream:
+            world.engine.kill(container)
+            world.engine.set_restart_policy(container, "no", 0)
+            assert [event["Action"] for event in until(stream, "container", "update", container)] == ["update"]
+
+    def test_c_since_is_inclusive(self, world: World) -> None:
+        """C: a replay begins with the event of that very moment."""
+        container = world.make_container("c")
+        with contextlib.closing(world.engine.events()) as stream:
+            world.engine.pause(container)
+            (pause,) = until(stream, "container", "pause", container)
+        world.engine.set_restart_policy(container, "no", 0)
+        with contextlib.closing(world.engine.events(since=pause["timeNano"])) as stream:
+            first, second = until(stream, "container", "update", container)
+        assert first == pause
+        assert second["timeNano"] > pause["timeNano"]
+        with contextlib.closing(world.engine.events(since=pause["timeNano"] + 1)) as stream:
+            assert until(stream, "container", "update", container) == [second]
+
+    def test_c_a_stream_ends_after_a_silence(self, world: World) -> None:
+        """C: nothing is sent while nothing happens, not even a sign of life."""
+        container = world.make_container("c")
+        with contextlib.closing(world.engine.events(silence=0.05)) as stream:
+            assert [event for event in stream if event["Actor"]["ID"] == container] == []
+
+    def test_c_a_stream_ends_when_another_thread_closes_it(self, world: World) -> None:
+        container = world.make_container("c")
+        stream, woken = world.engine.events(), threading.Event()
+
+        def read() -> None:
+            for event in stream:
+                if event["Actor"]["ID"] == container:
+                    woken.set()
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        world.engine.pause(container)
+        assert woken.wait(timeout=30)
+        stream.close()
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+        assert list(stream) == []
+        stream.close()
+
+
+def until(
+    stream: EventStream, kind: str, action: str, container_id: str, kinds: t.Sequence[str] = ()
+) -> list[dict[str, t.Any]]:
+    """The events of that kind about the container, up to that action. One that comes twice counts once."""
+    found: list[dict[str, t.Any]] = []
+    for event in stream:
+        actor = event["Actor"]
+        about = actor["Attributes"].get("container") if event["Type"] == "network" else actor["ID"]
+        if about != container_id or event["Type"] not in (kinds or (kind,)):
+            continue
+        if not found or found[-1]["Action"] != event["Action"]:
+            found.append(event)
+        if (event["Type"], event["Action"]) == (kind, action):
+            return found
+    raise AssertionError(f"no {action} of {container_id} in {found}")
 
 
 def only(keys: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|peer ...
+# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|peer ...
 # Each step looks first and does nothing when its work is done, so that every make target can afford to ask for it.
 set -euo pipefail
 
@@ -166,9 +166,24 @@ setup_engine() {
     "sudo usermod -aG docker $(id -un)"
 }
 
-setup_victim() {
+need_busybox() {
   dpkg-query -W busybox-static >/dev/null 2>&1 || apt_install busybox-static
+}
+
+setup_victim() {
+  need_busybox
   "$venv/bin/python" tools/victim_image.py
+}
+
+# --- testbed ----------------------------------------------------------------------------------------------------------
+
+# Hosts with other versions of the Docker Engine, for the integration tests. It says itself what it builds and starts.
+setup_testbed() {
+  need_busybox
+  [[ -x /usr/sbin/debootstrap && -e /usr/share/keyrings/debian-archive-keyring.gpg ]] ||
+    apt_install debootstrap debian-archive-keyring
+  command -v ssh >/dev/null || apt_install openssh-client
+  PYTHONPATH=$venv/collections "$venv/bin/python" -m ansible_collections.ironpost.container_guard.tests.testbed up
 }
 
 # --- peer -------------------------------------------------------------------------------------------------------------
@@ -195,7 +210,7 @@ for step in "$@"; do
   # The other steps use its Python, or put their result into it.
   [[ $step == venv || -e $venv/.complete ]] || setup_venv
   case $step in
-    venv | java | engine | victim | peer) "setup_$step" ;;
-    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|peer ..." ;;
+    venv | java | engine | victim | testbed | peer) "setup_$step" ;;
+    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|peer ..." ;;
   esac
 done

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragments C(ironpost.container_guard.engine) and C(ironpost.container_guard.engine.state)."""
+    """Fragments C(ironpost.container_guard.engine), with C(.retry) and C(.state)."""
 
     DOCUMENTATION = r"""
 options:
@@ -33,16 +33,39 @@ notes:
   - "Calls to the engine that a socket proxy must let through: C(GET) C(/version), C(/containers/json),
     C(/containers/{id}/json) and C(/networks/{id}); C(POST) C(/containers/{id}/pause), C(unpause), C(update), C(stop)
     and C(start), C(/networks/{id}/connect) and C(disconnect)."
+  - "To collect evidence also, as far as it is wanted: C(GET) C(/containers/{id}/top), C(stats), C(changes), C(logs),
+    C(archive) and C(export)."
 """
 
     STATE = r"""
 options:
   state_dir:
     description:
-      - Directory on the host that holds the journal of isolations and the action log. It is made with mode C(0700).
+      - Directory on the host that holds the journal of isolations, the action log and the evidence. It is made with
+        mode C(0700).
       - A container can be released only with the directory that was used to isolate it.
     type: path
     default: /var/lib/container-guard
 notes:
   - The user must be allowed to write to O(state_dir), commonly with C(become).
+"""
+
+    RETRY = r"""
+options:
+  retry_max_attempts:
+    description:
+      - How often to try again, from V(0) to V(10), where the engine does not answer or has an accident of its own. The
+        state is read back before each attempt.
+    type: int
+    default: 3
+  retry_backoff_base:
+    description:
+      - Milliseconds before the second attempt, from V(0) to V(30000). The wait doubles with each attempt, up to half a
+        minute, and is shortened by up to a half at random.
+    type: int
+    default: 500
+  max_concurrent_actions:
+    description: How many containers are worked on at the same time, from V(1) to V(100).
+    type: int
+    default: 10
 """

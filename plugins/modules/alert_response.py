@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - ironpost.container_guard.attributes
   - ironpost.container_guard.engine
+  - ironpost.container_guard.engine.retry
   - ironpost.container_guard.engine.state
 attributes:
   check_mode:
@@ -49,10 +50,6 @@ options:
     description: File on the host that M(ironpost.container_guard.policy_set) put in place.
     type: path
     default: /etc/container-guard/policy_set.json
-  max_concurrent_actions:
-    description: How many containers are worked on at the same time, from V(1) to V(100).
-    type: int
-    default: 10
   fail_on_error:
     description: Whether the module fails, with all results, when one of the alerts could not be answered.
     type: bool
@@ -111,9 +108,9 @@ responses:
           type: list
           elements: dict
         evidence:
-          description: What the policy wants collected.
+          description: What the policy wants collected. Kinds are text, archives a mapping with C(type) and C(paths).
           type: list
-          elements: str
+          elements: raw
         release_after:
           description: Seconds until the container is to be released, V(0) for never.
           type: int

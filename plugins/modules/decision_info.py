@@ -126,9 +126,9 @@ decisions:
       type: list
       elements: dict
     evidence:
-      description: What the policy wants collected.
+      description: What the policy wants collected. Kinds are text, archives a mapping with C(type) and C(paths).
       type: list
-      elements: str
+      elements: raw
     release_after:
       description: Seconds until the container is to be released; V(0) for never.
       type: int

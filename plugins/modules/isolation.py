@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - ironpost.container_guard.attributes
   - ironpost.container_guard.engine
+  - ironpost.container_guard.engine.retry
   - ironpost.container_guard.engine.state
 attributes:
   check_mode:
@@ -34,23 +35,69 @@ options:
     description:
       - Full id, at least the first 12 digits of it, or exact name of the container.
       - Where one container has the id and another the name, the module refuses to choose.
+      - Exactly one of O(container), O(containers), O(selector) and O(recorded) says which containers are meant.
     type: str
-    required: true
+  containers:
+    description: Ids or names of several containers, each as for O(container).
+    type: list
+    elements: str
+  selector:
+    description:
+      - Every container of the host that matches. Each list that is given must match, by one of its entries.
+      - With O(state=released), only those that are isolated.
+    type: dict
+    suboptions:
+      container_names:
+        description: Globs for the name.
+        type: list
+        elements: str
+      image_patterns:
+        description: Globs for the image reference as given, or in its short form.
+        type: list
+        elements: str
+      labels:
+        description: Labels, as C(key) or C(key=glob).
+        type: list
+        elements: str
+      exclude:
+        description: Containers that match any of these lists are left alone.
+        type: dict
+        suboptions:
+          container_names:
+            description: Globs for the name.
+            type: list
+            elements: str
+          image_patterns:
+            description: Globs for the image reference as given, or in its short form.
+            type: list
+            elements: str
+          labels:
+            description: Labels, as C(key) or C(key=glob).
+            type: list
+            elements: str
+  recorded:
+    description:
+      - Every container that the journal says is isolated for its own sake.
+      - With O(state=isolated), what somebody undid is done again, and a container that took the name of an isolated one
+        is isolated in its place. With O(state=released), all are given back.
+    type: bool
   state:
     description:
       - V(isolated) cuts the container off. What holds already is left alone; what somebody undid meanwhile is done
         again.
       - V(released) gives it back as it was. Networks that are gone, and addresses and ports that others took meanwhile,
-        are found out before anything is touched. A container that the guard did not isolate is left as it is; where it
-        is cut off nevertheless, the release is refused.
+        are found out before anything is touched. What somebody else changed on it meanwhile is left so, and told in
+        RV(conflicts). A container that the guard did not isolate is left as it is; where it is cut off nevertheless,
+        the release is refused.
     type: str
     choices: [isolated, released]
     default: isolated
   actions:
     description:
       - What to do. Without it, the container is paused and leaves all networks.
+      - They are done in the order that loses least, whatever order they are given in; pause first, kill last.
       - Actions add to those that hold already. To hold fewer, release it first.
-      - Not with O(state=released).
+      - Not with O(state=released) or O(recorded).
     type: list
     elements: dict
     suboptions:
@@ -59,12 +106,14 @@ options:
           - V(pause) freezes every process. It works at once and on every running container, but the kernel still
             answers pings and TCP connects, and it does not survive a restart of the engine without live-restore.
           - V(network_disconnect) takes the container off its networks. It survives restarts. Ports that the container
-            publishes stay reachable as long as it is on any network. It does not work on
-            containers that use the network of the host or of another container.
+            publishes stay reachable as long as it is on any network. It does not work on containers that use the
+            network of the host. For one that uses the network of another container, that one is taken off, and all
+            that use it with it.
           - V(stop) ends it. What it holds in memory is lost. It cannot be combined with V(pause), and is refused for
-            containers that the engine removes when they end.
+            containers that the engine removes when they end, unless with O(force).
+          - V(kill) ends it at once, also when it is paused. Otherwise as V(stop).
         type: str
-        choices: [network_disconnect, pause, stop]
+        choices: [network_disconnect, pause, stop, kill]
         required: true
       networks:
         description: For V(network_disconnect), globs for names of networks to leave. Without it, all.
@@ -73,6 +122,39 @@ options:
       grace:
         description: For V(stop), seconds from the signal to the kill, from V(0) to V(300). Without it, V(10).
         type: int
+  release_after:
+    description:
+      - Seconds after which a run with O(expired_only) releases it, up to a year. V(0), or nothing, for never.
+      - Of several for one container the one that ends last holds.
+      - Not with O(state=released).
+    type: int
+  restart:
+    description:
+      - End the processes of the container before it comes back on its networks, and start it anew, so that no session
+        of before goes on. What it holds in memory is lost.
+      - Only with O(state=released). Refused for containers that the engine removes when they end.
+    type: bool
+  expired_only:
+    description: Of the containers that are meant, release only those whose O(release_after) is over.
+    type: bool
+  force:
+    description:
+      - Isolate containers that are protected, and end containers that the engine then removes.
+      - With O(state=released), forget the isolation of containers that no longer exist.
+    type: bool
+    default: false
+  policy_set:
+    description:
+      - File on the host that M(ironpost.container_guard.policy_set) put in place. The containers that it protects are
+        refused unless with O(force). Without the file, only parts of the guard itself are.
+      - "Parts of the guard are: containers with the label C(container-guard.part), the one that this module runs in,
+        and the one that publishes the port of O(docker_host)."
+    type: path
+    default: /etc/container-guard/policy_set.json
+  fail_on_error:
+    description: Whether the module fails, with all results, when one of the containers could not be worked on.
+    type: bool
+    default: true
   reason:
     description: Why, for the journal and the action log. At most 1024 characters are kept.
     type: str
@@ -105,21 +187,50 @@ EXAMPLES = r"""
   ironpost.container_guard.isolation:
     container: web-1
     state: released
+
+- name: Cut off everything that was made from an image, for an hour
+  ironpost.container_guard.isolation:
+    selector:
+      image_patterns: ["registry.example.com/shop:4.2*"]
+      exclude:
+        labels: ["role=canary"]
+    release_after: 3600
+
+- name: Give back what was to end by now, for a timer
+  ironpost.container_guard.isolation:
+    recorded: true
+    expired_only: true
+    state: released
+
+- name: Do again what somebody undid
+  ironpost.container_guard.isolation:
+    recorded: true
 """
 
 RETURN = r"""
+results:
+  description:
+    - One for each container that is meant, with the same keys as the module itself returns for O(container).
+  type: list
+  elements: dict
+  returned: when the containers could be looked up
+summary:
+  description: How many containers had which outcome.
+  type: dict
+  returned: when the containers could be looked up
+  sample: {isolated: 12, refused: 1}
 outcome:
   description:
     - V(isolated) and V(released) were verified. V(failed) means that it is not so. V(unknown) means that answers of the
       engine exclude each other, or that it no longer answers. V(refused) means that nothing was touched.
     - With any of the last three the module fails.
   type: str
-  returned: when the container was found
+  returned: with O(container), when it was found
   sample: isolated
 container:
   description: The container.
   type: dict
-  returned: when the container was found
+  returned: with O(container), when it was found
   contains:
     id:
       description: Full id.
@@ -131,13 +242,14 @@ steps:
   description: The calls to the engine, in order.
   type: list
   elements: dict
-  returned: when the container was found
+  returned: with O(container), when it was found
   contains:
     action:
-      description: V(pause), V(unpause), V(disconnect), V(connect), V(set_restart_policy), V(stop) or V(start).
+      description: V(pause), V(unpause), V(disconnect), V(connect), V(set_restart_policy), V(stop), V(kill) or V(start);
+        V(isolate_network) and V(release_network) for the container whose network this one uses.
       type: str
     detail:
-      description: Network or restart policy.
+      description: Network, restart policy or container.
       type: str
     status:
       description: V(done), V(planned) in check mode, V(failed), V(skipped), or V(unknown) where no answer came in time.
@@ -151,12 +263,12 @@ steps:
 before:
   description: State before.
   type: dict
-  returned: when the container was found
+  returned: with O(container), when it was found
   sample: {networks: [front], paused: false, restart_policy: always, running: true}
 after:
   description: State afterwards, as read back; in check mode as predicted.
   type: dict
-  returned: when the container was found
+  returned: with O(container), when it was found
   sample: {networks: [], paused: true, restart_policy: 'no', running: true}
 error:
   description: What went wrong, or V(none).
@@ -165,7 +277,7 @@ error:
   contains:
     kind:
       description: Stable name, such as V(not_found), V(ambiguous), V(engine_unreachable), V(engine_forbidden),
-        V(refused), V(busy) or V(not_isolated).
+        V(refused), V(protected), V(container_gone), V(busy) or V(not_isolated).
       type: str
     message:
       description: What failed, and on what.
@@ -178,31 +290,45 @@ not_restored:
     after.
   type: list
   elements: dict
-  returned: when the container was found
+  returned: with O(container), when it was found
+conflicts:
+  description: What somebody else changed while the container was isolated, and the release left so; what, before,
+    found.
+  type: list
+  elements: dict
+  returned: with O(container), when it was found
+orchestrator:
+  description: The labels by which compose or swarm know the container. They may start it or put another in its place.
+  type: dict
+  returned: with O(container), when it was found
+expires_at:
+  description: When the isolation is to end by O(release_after), RFC 3339, or empty.
+  type: str
+  returned: with O(container), when it was found
 sessions_may_resume:
   description: After a release, TCP sessions that were open before may go on, with whatever was queued in them.
   type: bool
-  returned: when the container was found
+  returned: with O(container), when it was found
 trace_id:
   description: The identifier of this run.
   type: str
-  returned: when the container was found
+  returned: when the containers could be looked up
 event_id:
   description: Id of the record in the action log; empty where nothing was done.
   type: str
-  returned: when the container was found
+  returned: with O(container), when it was found
 started_at:
   description: When work began, RFC 3339.
   type: str
-  returned: when the container was found
+  returned: with O(container), when it was found
 acted_at:
   description: When the last step returned, or empty.
   type: str
-  returned: when the container was found
+  returned: with O(container), when it was found
 verified_at:
   description: When the outcome was verified, or empty.
   type: str
-  returned: when the container was found
+  returned: with O(container), when it was found
 """
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.isolation import main

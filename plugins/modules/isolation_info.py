@@ -52,7 +52,14 @@ isolations:
       description: V(isolated) once verified; V(isolating) or V(releasing) where a run was interrupted or failed.
       type: str
     actions:
-      description: What it holds up.
+      description: What it holds up, as the actions are called.
+      type: list
+      elements: str
+    expires_at:
+      description: When it is to end, RFC 3339, or empty.
+      type: str
+    for_sharers:
+      description: Ids of isolated containers that use its network, for the sake of which it is off.
       type: list
       elements: str
     reason:
@@ -76,10 +83,22 @@ isolations:
     agree:
       description: Whether the engine says what the journal says.
       type: bool
-    findings:
-      description: What does not agree.
+    breaches:
+      description: What does not agree. The module M(ironpost.container_guard.isolation) with C(recorded) mends it.
       type: list
-      elements: str
+      elements: dict
+      contains:
+        kind:
+          description:
+            - V(unpaused), V(running), V(restarting), V(restarted), V(reconnected) and V(restart_policy) say what was
+              undone.
+            - V(removed) means that the container is gone, V(recreated) that another one has its name besides.
+            - V(contradiction) means that answers of the engine exclude each other, V(unreadable) that it gave none, and
+              V(interrupted) that a run of the guard did not end.
+          type: str
+        message:
+          description: What was found.
+          type: str
 damaged:
   description: Entries of the journal that cannot be read, and why.
   type: list

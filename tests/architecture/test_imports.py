@@ -26,8 +26,9 @@ LAYERS = {
     "_policy": {"_errors", "_alert"},
     "_docker": {"_errors", "_alert"},
     "_isolation": {"_errors", "_files", "_alert", "_policy", "_docker"},
-    "_response": {"_errors", "_files", "_alert", "_policy", "_docker", "_isolation"},
-    "_module": {"_errors", "_files", "_alert", "_policy", "_docker", "_isolation", "_response"},
+    "_evidence": {"_errors", "_files", "_alert", "_docker"},
+    "_response": {"_errors", "_files", "_alert", "_policy", "_docker", "_isolation", "_evidence"},
+    "_module": {"_errors", "_files", "_alert", "_policy", "_docker", "_isolation", "_evidence", "_response"},
 }
 DYNAMIC = {"__import__", "import_module", "import_plugin", "run_path", "run_module", "exec", "eval"}
 SOURCES = sorted(path for top in ("plugins", "extensions") for path in (REPOSITORY / top).rglob("*.py"))

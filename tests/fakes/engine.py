@@ -19,14 +19,19 @@ import enum
 import functools
 import hashlib
 import inspect
+import io
 import ipaddress
 import itertools
+import json
+import tarfile
 import threading
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
+    EVENTS,
     EndpointSettings,
     EngineVersion,
+    Pieces,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
 
@@ -35,6 +40,8 @@ SHORT_ID_LENGTH = 12
 HOST_INTERFACES = frozenset({"lo", "eth0", "docker0"})
 CHANGING_CALLS = frozenset({"pause", "unpause", "stop", "kill", "start", "set_restart_policy", "disconnect", "connect"})
 PREDEFINED = ("bridge", "host", "none")
+REPLAYED_EVENTS = 256
+PIECE = 16 * 1024
 _ZERO_TIME = "0001-01-01T00:00:00Z"
 
 Json = dict[str, t.Any]
@@ -103,6 +110,16 @@ _LIFECYCLE: dict[str, dict[str, str | _Refusal]] = {
     },
     "crash": {"running": "restarting"},
     "come_back": {"restarting": "running"},
+}
+# The events of each transition, beside those of networks. Those of a transition that changes nothing are none.
+_EVENTS_OF: dict[str, tuple[str, ...]] = {
+    "pause": ("pause",),
+    "unpause": ("unpause",),
+    "stop": ("kill", "die", "stop"),
+    "kill": ("kill", "die"),
+    "start": ("start",),
+    "crash": ("die",),
+    "come_back": ("start",),
 }
 _WITH_PROCESS = frozenset({"running", "paused"})
 # A restarting container counts as running in every check of the engine, although it has neither pid nor interface.
@@ -206,6 +223,19 @@ class _Key:
     endpoint: _Endpoint | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What is in a container, for those who read it."""
+
+    files: t.Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """Contents by absolute path; all of them differ from the image."""
+    log: bytes = b""
+    log_driver: str = "json-file"
+    tmpfs: tuple[str, ...] = ()
+    mounts: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Type such as C(volume) by absolute path."""
+
+
 @dataclasses.dataclass
 class _Container:
     id: str
@@ -232,6 +262,7 @@ class _Container:
     sandbox: _Sandbox = dataclasses.field(default_factory=_Sandbox)
     host_ports: dict[str, int] = dataclasses.field(default_factory=dict)
     lies: set[tuple[Lie, str]] = dataclasses.field(default_factory=set)
+    content: _Content = _Content()
 
     @property
     def counts_as_running(self) -> bool:
@@ -314,6 +345,10 @@ class FakeEngine:
         self._pids = itertools.count(4001)
         self._ephemeral_ports = itertools.count(32768)
         self._auto_subnets = itertools.count(17)
+        self._breaks: dict[str, tuple[int, BaseException]] = {}
+        self._changed = threading.Condition(self._lock)
+        self._past_events: collections.deque[Json] = collections.deque(maxlen=REPLAYED_EVENTS)
+        self._streams: list[FakeEventStream] = []
         self.add_network("bridge")
         self.add_network("host", driver="host")
         self.add_network("none", driver="null")
@@ -416,16 +451,66 @@ class FakeEngine:
                 container.keys[self._network(reference).name] = _Key(settings)
             container.hostname = hostname or container.id[:SHORT_ID_LENGTH]
             self._containers[container.id] = container
+            self._emit(container, "create")
             for transition in _WAY_TO[state]:
                 self._move(container, transition)
             return container.id
+
+    def fill(
+        self,
+        container_id: str,
+        *,
+        files: t.Mapping[str, bytes] | None = None,
+        log: bytes = b"",
+        log_driver: str = "json-file",
+        tmpfs: t.Sequence[str] = (),
+        mounts: t.Mapping[str, str] | None = None,
+    ) -> None:
+        """Put something into a container, in place of what is there.
+
+        Args:
+            container_id: its id.
+            files: contents by absolute path.
+            log: what it wrote, as the engine gives it.
+            log_driver: C(none) keeps no log.
+            tmpfs: paths at which it has memory mounted. What C(files) has there, the engine does not give.
+            mounts: type such as C(volume) by path.
+        """
+        with self._lock:
+            content = _Content(dict(files or {}), log, log_driver, tuple(tmpfs), dict(mounts or {}))
+            self._container(container_id).content = content
 
     def remove_container(self, container_id: str) -> None:
         """Remove by force."""
         with self._lock:
             container = self._container(container_id)
+            if container.counts_as_running:
+                self._emit(container, "kill", "die")
             self._leave_networks(container)
             del self._containers[container.id]
+            self._emit(container, "destroy")
+
+    def rename_container(self, container_id: str, name: str) -> None:
+        """Give it another name."""
+        with self._lock:
+            container = self._container(container_id)
+            container.name = name
+            self._emit(container, "rename")
+
+    def run_command(self, container_id: str, command: str) -> None:
+        """Run a command in a container, of which only events are seen."""
+        with self._lock:
+            self._emit(self._container(container_id), f"exec_create: {command}", f"exec_start: {command}", "exec_die")
+
+    def tag_image(self, reference: str) -> None:
+        """Tag an image, of which only the event is seen."""
+        with self._lock:
+            self._publish_event("image", "tag", hashlib.sha256(reference.encode()).hexdigest(), {"name": reference})
+
+    def state_of(self, container_id: str) -> str:
+        """Its state, without asking as a client would."""
+        with self._lock:
+            return self._container(container_id).status
 
     def remove_network(self, network_id: str) -> None:
         """Remove a network. 403 while a container runs on it; a stopped one keeps its key."""
@@ -466,6 +551,12 @@ class FakeEngine:
         with self._lock:
             self._failures[method].append((error, after))
 
+    def break_off(self, method: str, error: BaseException, after: int) -> None:
+        """Make the next answers of that method break off after so many bytes."""
+        self._check_method(method)
+        with self._lock:
+            self._breaks[method] = (after, error)
+
     def before(self, method: str, callback: t.Callable[[], object]) -> None:
         """Run the callback once, after the next call of that method arrived and before it is carried out.
 
@@ -474,6 +565,21 @@ class FakeEngine:
         self._check_method(method)
         with self._lock:
             self._callbacks[method].append(callback)
+
+    def break_streams(self, error: EngineError | None) -> None:
+        """Break off all streams of events that are open, or end them as after a silence where there is no error."""
+        with self._lock:
+            for stream in self._streams:
+                stream.broken, stream.ended = error, True
+            self._streams.clear()
+            self._changed.notify_all()
+
+    def wait_followed(self, timeout: float = 30) -> None:
+        """Wait until somebody follows the events and has come to the end of what there is."""
+        with self._lock:
+            done = self._changed.wait_for(lambda: any(stream.exhausted for stream in self._streams), timeout)
+        if not done:
+            raise TimeoutError(f"nobody followed all events within {timeout} seconds")
 
     def lie(self, kind: Lie, container_id: str, network_id: str) -> None:
         """Make the answers contradict each other about a container in a network.
@@ -513,9 +619,16 @@ class FakeEngine:
         return self._engine_version
 
     @_engine_call
-    def list_containers(self) -> list[Json]:
+    def list_containers(self, container_id: str = "") -> list[Json]:
         newest_first = sorted(self._containers.values(), key=lambda container: container.created, reverse=True)
-        return [self._summary(container) for container in newest_first]
+        return [self._summary(container) for container in newest_first if container.id.startswith(container_id)]
+
+    @_engine_call
+    def events(self, since: int | None = None, silence: float = 60) -> FakeEventStream:
+        past = [event for event in self._past_events if since is not None and event["timeNano"] >= since]
+        stream = FakeEventStream(self._changed, past, silence)
+        self._streams = [*(open_one for open_one in self._streams if not open_one.ended), stream]
+        return stream
 
     @_engine_call
     def inspect_container(self, container_id: str) -> Json:
@@ -585,6 +698,7 @@ class FakeEngine:
             )
         if name:
             container.restart_policy = (name, maximum_retry_count)
+        self._emit(container, "update")
 
     @_engine_call
     def disconnect(self, network_id: str, container_id: str) -> None:
@@ -598,6 +712,7 @@ class FakeEngine:
         if network_id not in container.keys:
             raise _error(500, f"container {container.id} is not connected to the network {network_id}")
         del container.keys[network_id]
+        self._emit(container, "disconnect", network_id=network_id)
 
     @_engine_call
     def connect(self, network_id: str, container_id: str, settings: EndpointSettings) -> None:
@@ -613,7 +728,68 @@ class FakeEngine:
         if container.counts_as_running:
             self._attach(container, network, settings)
 
+    @_engine_call
+    def top(self, container_id: str) -> Pieces:
+        container = self._container(container_id)
+        if container.status not in _WITH_PROCESS:
+            refusal = t.cast(_Refusal, _LIFECYCLE["pause"][container.status])
+            raise _error(refusal.status, refusal.text.format(id=container.id))
+        return self._sent_as_json("top", {"Titles": ["PID", "CMD"], "Processes": [[str(container.pid), "sleep 3600"]]})
+
+    @_engine_call
+    def stats(self, container_id: str) -> Pieces:
+        runs = self._container(container_id).status in _WITH_PROCESS
+        read = _timestamp(self._clock() if runs else None)
+        return self._sent_as_json("stats", {"read": read, "pids_stats": {"current": 1} if runs else {}})
+
+    @_engine_call
+    def changed_files(self, container_id: str) -> Pieces:
+        files = self._container(container_id).content.files
+        return self._sent_as_json("changed_files", [{"Path": path, "Kind": 1} for path in files] or None)
+
+    @_engine_call
+    def logs(self, container_id: str, tail: int) -> Pieces:
+        content = self._container(container_id).content
+        if content.log_driver == "none":
+            raise _error(501, "configured logging driver does not support reading")
+        return self._sent("logs", b"".join(content.log.splitlines(keepends=True)[-tail:]))
+
+    @_engine_call
+    def archive(self, container_id: str, path: str) -> Pieces:
+        container = self._container(container_id)
+        content = container.content
+        below = path.rstrip("/") + "/"
+        found = {name: data for name, data in content.files.items() if f"{name}/".startswith(below)}
+        mounted = any(f"{mount}/".startswith(below) for mount in (*content.tmpfs, *content.mounts))
+        if not (found or mounted or path == "/"):
+            raise _error(404, f"Could not find the file {path} in container {container.id}")
+        return self._sent_as_tar("archive", found, content.tmpfs)
+
+    @_engine_call
+    def export(self, container_id: str) -> Pieces:
+        container = self._container(container_id)
+        left_out = (*container.content.tmpfs, *container.content.mounts)
+        return self._sent_as_tar("export", container.content.files, left_out)
+
     # --- how it works inside ------------------------------------------------------------------------------------------
+
+    def _sent_as_json(self, method: str, answer: object) -> Pieces:
+        return self._sent(method, json.dumps(answer).encode() + b"\n")
+
+    def _sent_as_tar(self, method: str, files: t.Mapping[str, bytes], left_out: t.Collection[str]) -> Pieces:
+        written = io.BytesIO()
+        with tarfile.open(fileobj=written, mode="w") as archive:
+            for path, data in files.items():
+                if not any(path.startswith(f"{mount}/") for mount in left_out):
+                    entry = tarfile.TarInfo(path.lstrip("/"))
+                    entry.size = len(data)
+                    archive.addfile(entry, io.BytesIO(data))
+        return self._sent(method, written.getvalue())
+
+    def _sent(self, method: str, answer: bytes) -> Pieces:
+        """The answer in pieces, up to where break_off has it end."""
+        after, error = self._breaks.pop(method, (len(answer), None))
+        return _in_pieces(answer[:after], error)
 
     def _new_id(self) -> str:
         return hashlib.sha256(str(next(self._serial)).encode()).hexdigest()
@@ -658,12 +834,41 @@ class FakeEngine:
             raise _error(404, f"network {reference} not found")
         return matches[0]
 
+    def _emit(self, container: _Container, *actions: str, network_id: str = "") -> None:
+        """Tell those who follow the events, and remember them for a replay."""
+        for action in actions:
+            if network_id:
+                self._publish_event("network", action, network_id, {"container": container.id})
+            else:
+                attributes = {**container.labels, "image": container.image, "name": container.name}
+                self._publish_event("container", action, container.id, attributes)
+
+    def _publish_event(self, kind: str, action: str, subject: str, attributes: dict[str, str]) -> None:
+        last = self._past_events[-1]["timeNano"] if self._past_events else 0
+        moment = max(int(self._clock().timestamp() * 10**9), last + 1)
+        event: Json = {
+            "Type": kind,
+            "Action": action,
+            "Actor": {"ID": subject, "Attributes": attributes},
+            "scope": "local",
+            "time": moment // 10**9,
+            "timeNano": moment,
+        }
+        self._past_events.append(event)
+        for stream in self._streams:
+            stream.add(event)
+        self._changed.notify_all()
+
     def _move(self, container: _Container, transition: str) -> None:
         """The state machine: every change of a state passes here."""
         target = _LIFECYCLE[transition][container.status]
         if isinstance(target, _Refusal):
             raise _error(target.status, target.text.format(id=container.id))
         had_process, has_process = container.status in _WITH_PROCESS, target in _WITH_PROCESS
+        events = _EVENTS_OF[transition] if container.status != target else ()
+        if container.status == "restarting" and target == "exited":
+            # No process ends, and of a kill nothing is told at all (measured).
+            events = tuple(event for event in events if event == "stop")
         if has_process and not had_process:
             self._enter_networks(container)
             container.pid = next(self._pids)
@@ -676,8 +881,10 @@ class FakeEngine:
             container.finished_at = self._clock()
             container.exit_code = 1 if target == "restarting" else 137
         container.status = target
+        self._emit(container, *events)
         if target == "exited" and container.auto_remove:
             del self._containers[container.id]
+            self._emit(container, "destroy")
 
     def _enter_networks(self, container: _Container) -> None:
         self._leave_networks(container)  # it may have been connected while it was restarting
@@ -729,6 +936,7 @@ class FakeEngine:
         # Also of an internal network, where nothing is routed (measured).
         endpoint.gateway = str(network.subnets[0].network_address + 1) if network.subnets else ""
         network.endpoints[container.id] = endpoint
+        self._emit(container, "connect", network_id=network.id)
 
     def _publish(self, container: _Container, network: _Network, endpoint: _Endpoint) -> None:
         lie = (Lie.FAILED_CONNECT, network.id)
@@ -753,6 +961,7 @@ class FakeEngine:
             raise _error(500, f"container {container.id} is not connected to network {network.name}")
         container.sandbox.endpoints.pop(network.id, None)
         container.keys.pop(network.name, None)
+        self._emit(container, "disconnect", "disconnect", network_id=network.id)  # twice (measured)
         if not any(endpoint.leads_out for endpoint in container.sandbox.endpoints.values()):
             container.host_ports.clear()
 
@@ -782,12 +991,15 @@ class FakeEngine:
                 "NetworkMode": container.network_mode,
                 "RestartPolicy": {"Name": name, "MaximumRetryCount": count},
                 "AutoRemove": container.auto_remove,
+                "Tmpfs": dict.fromkeys(container.content.tmpfs, ""),
+                "LogConfig": {"Type": container.content.log_driver, "Config": {}},
                 "PortBindings": {
                     port: [{"HostIp": "", "HostPort": str(host_port or "")}]
                     for port, host_port in container.published.items()
                 },
             },
-            "Config": {"Image": container.image, "Labels": dict(container.labels)},
+            "Mounts": [{"Type": kind, "Destination": path} for path, kind in container.content.mounts.items()],
+            "Config": {"Image": container.image, "Labels": dict(container.labels), "Tty": False},
             "NetworkSettings": {
                 "Ports": {
                     port: [{"HostIp": "0.0.0.0", "HostPort": str(host_port)}]  # noqa: S104 - an answer, nothing listens
@@ -857,6 +1069,52 @@ class FakeEngine:
         }
 
 
+class FakeEventStream:
+    """Events of the fake engine, as they come."""
+
+    def __init__(self, changed: threading.Condition, past: t.Iterable[Json], silence: float) -> None:
+        self.ended = False
+        self.broken: EngineError | None = None
+        self._changed = changed
+        self._silence = silence
+        self._events: collections.deque[Json] = collections.deque()
+        self._waiting = False
+        for event in past:
+            self.add(event)
+
+    def __iter__(self) -> t.Iterator[Json]:
+        return self
+
+    def __next__(self) -> Json:
+        with self._changed:
+            self._waiting = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._events or self.ended, self._silence)
+            self._waiting = False
+            if self.broken:
+                raise self.broken
+            if self.ended or not self._events:
+                self.ended = True
+                raise StopIteration
+            return self._events.popleft()
+
+    def add(self, event: Json) -> None:
+        """Another event; the engine sends only those that were asked for."""
+        if event["Action"] in EVENTS.get(event["Type"], ()):
+            self._events.append(event)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether its reader waits for an event that does not come."""
+        return self._waiting and not self._events and not self.ended
+
+    def close(self) -> None:
+        """End the iteration."""
+        with self._changed:
+            self.ended = True
+            self._changed.notify_all()
+
+
 _WAY_TO: dict[str, tuple[str, ...]] = {
     "created": (),
     "running": ("start",),
@@ -897,6 +1155,13 @@ def _check_company(network: _Network, container: _Container) -> None:
         raise _error(400, _SHARED)
     if container.keys and ("none" in container.keys or network.name == "none"):
         raise _error(400, _PRIVATE)
+
+
+def _in_pieces(answer: bytes, error: BaseException | None) -> Pieces:
+    for start in range(0, len(answer), PIECE):
+        yield answer[start : start + PIECE]
+    if error is not None:
+        raise error
 
 
 def _with_prefix(address: str, subnet: _Subnet | None) -> str:

@@ -2,28 +2,155 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Fixtures on the Docker Engine of this machine. Its absence is an error, not a reason to skip: see make setup."""
+"""Fixtures on real Docker Engines. The absence of one is an error, not a reason to skip: see make setup, make testbed.
+
+Tests of modules that begin as in EVERY_ENGINE, and those that hurt an engine, run once on each engine of the testbed.
+The others run on the engine of this machine.
+"""
 
 from __future__ import annotations
 
+import collections
+import gc
 import os
 import typing as t
 
 import pytest
+
+from ansible_collections.ironpost.container_guard.tests.testbed import fleet
+from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
+from ansible_collections.ironpost.container_guard.tests.testbed.recipe import RECIPES, recipes
 
 pytest.register_assert_rewrite("ansible_collections.ironpost.container_guard.tests.engine_contract")
 
 if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
 
+EVERY_ENGINE = ("test_engine_contract", "test_evidence", "test_isolation", "test_testbed")
+ENGINES = tuple(recipe.engine for recipe in RECIPES)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine",
+        action="append",
+        choices=ENGINES,
+        help="run the tests that are for every engine of the testbed on this one only; may be given several times",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    on_every = metafunc.module.__name__.rpartition(".")[2].startswith(EVERY_ENGINE)
+    if "testbed_engine" in metafunc.fixturenames and (on_every or "faulty_host" in metafunc.fixturenames):
+        metafunc.parametrize("testbed_engine", metafunc.config.getoption("engine") or ENGINES)
+
+
+class Testbed:
+    """The hosts that this run uses, started when a test first needs them."""
+
+    __test__ = False  # pytest takes every class called Test... for a test
+
+    def __init__(self) -> None:
+        self._shared: dict[str, Host] = {}
+        self._private: dict[str, Host] = {}
+
+    def shared(self, engine: str) -> Host:
+        """The host of that engine that all test runs share, and that is to stay healthy."""
+        if engine not in self._shared:
+            (self._shared[engine],) = fleet.up(recipes([engine]))
+        return self._shared[engine]
+
+    def private(self, engine: str) -> Host:
+        """A host of that engine for this run alone, which tests may hurt."""
+        if engine not in self._private:
+            self._private[engine] = fleet.private_host(self.shared(engine).recipe)
+        self._private[engine].start()
+        return self._private[engine]
+
+    def close(self) -> None:
+        for host in self._private.values():
+            host.stop()
+        for host in [*self._private.values(), *self._shared.values()]:
+            host.close()
+
+
+@pytest.fixture(scope="session")
+def testbed() -> t.Iterator[Testbed]:
+    found = Testbed()
+    yield found
+    found.close()
+
 
 @pytest.fixture
-def docker_world() -> t.Iterator[DockerWorld]:
-    """A corner of the engine for one test, removed afterwards whatever happened."""
+def testbed_engine() -> str:
+    """The engine of the testbed that a test runs on; empty for the engine of this machine."""
+    return ""
+
+
+@pytest.fixture
+def faulty_host(testbed: Testbed, testbed_engine: str) -> t.Iterator[Host]:
+    """A test host whose engine may be killed, frozen and restarted. It is a healthy one again afterwards."""
+    host = testbed.private(testbed_engine)
+    yield host
+    gc.collect()  # see pytest_itemcollected
+    host.heal()
+
+
+@pytest.fixture
+def docker_world(request: pytest.FixtureRequest, testbed_engine: str) -> t.Iterator[DockerWorld]:
+    """A corner of an engine for one test, removed afterwards whatever happened.
+
+    The engine is that of faulty_host where the test asks for it, too. On the testbed it is a HostWorld.
+    """
     from ansible_collections.ironpost.container_guard.tests.integration.docker_world import (
         DEFAULT_DOCKER_HOST,
         DockerWorld,
+        HostWorld,
     )
 
-    with DockerWorld(os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER_HOST) as world:
-        yield world
+    if not testbed_engine:
+        with DockerWorld(os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER_HOST) as world:
+            yield world
+    elif "faulty_host" in request.fixturenames:
+        host: Host = request.getfixturevalue("faulty_host")
+        with HostWorld(host) as world:
+            yield world
+            host.heal()
+    else:
+        testbed: Testbed = request.getfixturevalue("testbed")
+        with HostWorld(testbed.shared(testbed_engine)) as world:
+            yield world
+
+
+# --- how tests run, and the table of engines --------------------------------------------------------------------------
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if "faulty_host" in getattr(item, "fixturenames", ()):
+        # The SDK leaves its socket open where it cannot connect, as to an engine that was killed.
+        item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+    call = getattr(item, "callspec", None)
+    engine = call and call.params.get("testbed_engine")
+    if engine:
+        others = "-".join(part for part in call.id.split("-") if part != engine)
+        case = item.nodeid.partition("[")[0].rpartition("/")[2] + (f"[{others}]" if others else "")
+        item.user_properties += [("engine", engine), ("case", case)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say for each case how it went on each engine."""
+    cells: dict[str, dict[str, str]] = collections.defaultdict(dict)
+    for outcome, word in (("passed", "ok"), ("failed", "FAILED"), ("error", "FAILED")):
+        for report in terminalreporter.stats.get(outcome, ()):
+            properties = dict(report.user_properties)
+            if "engine" in properties:
+                cells[properties["case"]][properties["engine"]] = word
+    if not cells:
+        return
+    terminalreporter.section("engines")
+    width = max(map(len, cells))
+    columns = [engine for engine in ENGINES if any(engine in row for row in cells.values())]
+    terminalreporter.write_line(f"{'':{width}}  " + "  ".join(f"{engine:6}" for engine in columns).rstrip())
+    for case, row in cells.items():
+        line = f"{case:{width}}  " + "  ".join(f"{row.get(engine, '-'):6}" for engine in columns).rstrip()
+        terminalreporter.write_line(line, red="FAILED" in row.values())

@@ -23,6 +23,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.c
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
 from ansible_collections.ironpost.container_guard.tests.engine_contract import World
+from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
 
 IMAGE = "container-guard/busybox:latest"
 LABEL = "container-guard.test"
@@ -42,6 +43,7 @@ class DockerWorld(World):
     def __init__(self, docker_host: str = DEFAULT_DOCKER_HOST, prefix: str = "cg-test") -> None:
         self.prefix = f"{prefix}-{uuid.uuid4().hex[:8]}"
         self.labels = {LABEL: self.prefix}
+        self.docker_host = docker_host
         self.engine = DockerEngine(docker_host)
         self.api = docker.APIClient(base_url=docker_host, version="auto", timeout=60)
 
@@ -98,7 +100,7 @@ class DockerWorld(World):
                 )
             except docker.errors.APIError as error:
                 if attempt == 19 or "overlap" not in str(error.explanation):
-                    raise
+                    raise EngineError(str(error.explanation), status=error.status_code) from error
         raise AssertionError("unreachable")
 
     def make_container(
@@ -241,3 +243,22 @@ class DockerWorld(World):
         )
         endpoints: t.Any = {network: endpoint}
         return self.api.create_networking_config(endpoints)
+
+
+class HostWorld(DockerWorld):
+    """A corner of the engine of a test host.
+
+    Attributes:
+        host: the test host.
+    """
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host.docker_host)
+        self.host = host
+
+    def free_host_port(self) -> int:
+        # The ports of a test host are its own, as its network namespace is.
+        probe = "import socket; probe = socket.create_server(('127.0.0.1', 0)); print(probe.getsockname()[1])"
+        status, output = self.host.exec("python3", "-c", probe)
+        assert status == 0, output
+        return int(output)

@@ -94,7 +94,7 @@ def test_isolate_and_release(docker_world: DockerWorld, ansible: Ansible, target
     isolated = ansible.isolation(name, diff=True, reason="INC-1", trace_id="trace-1")
     assert predicted(planned) == predicted(isolated)
     assert (isolated["changed"], isolated["outcome"], isolated["trace_id"]) == (True, "isolated", "trace-1")
-    assert isolated["diff"]["after"] == {"networks": [], "paused": True, "restart_policy": "no", "running": True}
+    assert isolated["diff"][0]["after"] == {"networks": [], "paused": True, "restart_policy": "no", "running": True}
     assert docker_world.engine.inspect_container(target)["State"]["Paused"] is True
     assert networks(docker_world, target) == {}
     assert docker_world.interfaces(target) == {"lo"}
@@ -130,7 +130,7 @@ def test_somebody_who_undoes_an_isolation_is_reported_and_repaired(
     assert {"id": other, "name": docker_world.name("other"), "how": "paused"} in info["cut_off_by_others"]
     assert target not in {container["id"] for container in info["cut_off_by_others"]}
     assert info["agree"] is False
-    assert info["isolations"][0]["findings"] == ["it is not paused"]
+    assert info["isolations"][0]["breaches"] == [{"kind": "unpaused", "message": "it is not paused"}]
     repaired = ansible.isolation(target)
     assert [step["action"] for step in repaired["steps"]] == ["pause"]
     assert ansible.module("isolation_info", state_dir=str(ansible.state_dir))["agree"] is True
@@ -327,4 +327,4 @@ class TestBadInput:
         result = ansible.isolation(name, "released")
         assert result["error"]["kind"] == "container_gone"
         info = ansible.module("isolation_info", state_dir=str(ansible.state_dir))
-        assert info["isolations"][0]["findings"] == ["it no longer exists"]
+        assert info["isolations"][0]["breaches"] == [{"kind": "removed", "message": "it no longer exists"}]

@@ -165,7 +165,7 @@ class DockerEngine:
     def stats(self, container_id: str) -> Pieces:
         return self._read("read the statistics of container", container_id, "stats", stream="0")
 
-    def changes(self, container_id: str) -> Pieces:
+    def changed_files(self, container_id: str) -> Pieces:
         return self._read("list the changed files of container", container_id, "changes")
 
     def logs(self, container_id: str, tail: int) -> Pieces:

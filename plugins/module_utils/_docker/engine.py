@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-
 Pieces = t.Generator[bytes, None, None]
 """An answer that is read in pieces."""
 
@@ -147,7 +146,7 @@ class Engine(t.Protocol):
     def stats(self, container_id: str) -> Pieces:
         """JSON: what it uses, measured over a second. Zeros when it does not run (measured)."""
 
-    def changes(self, container_id: str) -> Pieces:
+    def changed_files(self, container_id: str) -> Pieces:
         """JSON: files that differ from the image, or C(null) where none does (measured)."""
 
     def logs(self, container_id: str, tail: int) -> Pieces:

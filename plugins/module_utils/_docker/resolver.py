@@ -82,15 +82,24 @@ class Resolver:
                 found.append(self._one("id", entry["Id"], [entry]))
         return found
 
-    def sharers(self, container_id: str) -> list[Container]:
-        """The containers that use the network of this one, running or not. Raises EngineError."""
-        mode = f"container:{container_id}"
+    def network_peers(self, container_id: str) -> list[Container]:
+        """The other containers on the same network of one container, running or not: its owner and all that use it.
+
+        Raises EngineError.
+        """
+        owners = {entry["Id"]: _network_owner(entry) for entry in self._list().all()}
+        owner = owners.get(container_id) or container_id
         found = []
         for entry in self._list().all():
-            if (entry.get("HostConfig") or {}).get("NetworkMode") == mode:
+            if entry["Id"] != container_id and owner in (entry["Id"], owners[entry["Id"]]):
                 with contextlib.suppress(ResolutionError):
                     found.append(self._one("id", entry["Id"], [entry]))
         return sorted(found, key=lambda container: container.name)
+
+    def published_ports(self, container_id: str) -> set[int]:
+        """The ports of the host that a container with that full id publishes. Raises EngineError."""
+        entry = self._list().entries.get(container_id) or {}
+        return {port["PublicPort"] for port in entry.get("Ports") or () if port.get("PublicPort")}
 
     @property
     def listed(self) -> bool:
@@ -163,3 +172,9 @@ class Resolver:
         if self._listing is None:
             self._listing = self._inventory.listing()
         return self._listing
+
+
+def _network_owner(entry: Entry) -> str:
+    """The id of the container whose network it uses, or empty."""
+    mode, _separator, owner = ((entry.get("HostConfig") or {}).get("NetworkMode") or "").partition(":")
+    return owner if mode == "container" else ""

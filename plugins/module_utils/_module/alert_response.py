@@ -19,14 +19,13 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._errors i
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.isolation import record
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import read_policy_set
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import (
-    DEFAULT_CONCURRENCY,
     Judge,
     Responder,
     Response,
@@ -41,9 +40,9 @@ def argument_spec() -> common.Spec:
         "alerts": {"type": "list", "elements": "dict", "required": True},
         "host": {"type": "str", "default": ""},
         "policy_set": {"type": "path", "default": common.DEFAULT_POLICY_SET},
-        "max_concurrent_actions": {"type": "int", "default": DEFAULT_CONCURRENCY},
         "fail_on_error": {"type": "bool", "default": True},
         **common.engine_spec(),
+        **common.retry_spec(),
         **common.state_spec(),
     }
 
@@ -58,11 +57,10 @@ def main() -> None:
 def respond(module: AnsibleModule) -> dict[str, t.Any]:
     """What the module does. Raises GuardError before anything was touched."""
     params = module.params
-    concurrency = common.in_range(params, "max_concurrent_actions", 1, 100)
     state_dir = common.state_dir_of(params)
     alerts, rejected = read_alerts(params["alerts"])
     try:
-        policy_set, responses = _respond(params, alerts, state_dir, concurrency, module.check_mode)
+        policy_set, responses = _respond(params, alerts, state_dir, module.check_mode)
     except GuardError as error:
         # Nothing was touched. That nobody answered them must be on record, too.
         failures = [
@@ -111,15 +109,16 @@ def respond(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def _respond(
-    params: t.Mapping[str, t.Any], alerts: list[Alert], state_dir: str, concurrency: int, check: bool
+    params: t.Mapping[str, t.Any], alerts: list[Alert], state_dir: str, check: bool
 ) -> tuple[PolicySet, list[Response]]:
+    retry, concurrency = common.retry_of(params), common.concurrency_of(params)
     policy_set = read_policy_set(params["policy_set"])
     if not alerts:
         return policy_set, []
-    engine = common.engine_of(params)
+    engine = common.engine_of(params, retry)
     responder = Responder(
-        Judge(PolicyEngine(policy_set), Resolver(engine), params["host"]),
-        Isolator(engine, Journal(state_dir)),
+        Judge(PolicyEngine(policy_set), Resolver(engine), params["host"], params["docker_host"]),
+        Isolator(engine, Journal(state_dir), retry=retry),
         Limiter(state_dir, policy_set.limits),
         host=params["host"],
         concurrency=concurrency,

@@ -15,10 +15,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.c
     DEFAULT_DOCKER_HOST,
     DockerEngine,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import NO_RETRY, Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import DEFAULT_STATE_DIR
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES
 
+DEFAULT_CONCURRENCY = 10
 DEFAULT_POLICY_SET = "/etc/container-guard/policy_set.json"
 Spec = t.Dict[str, t.Dict[str, t.Any]]
 
@@ -33,6 +35,15 @@ def engine_spec() -> Spec:
             "aliases": ["docker_url"],
         },
         "action_timeout": {"type": "int", "default": 30},
+    }
+
+
+def retry_spec() -> Spec:
+    """Options of trying again, and of working on several containers."""
+    return {
+        "retry_max_attempts": {"type": "int", "default": 3},
+        "retry_backoff_base": {"type": "int", "default": 500},
+        "max_concurrent_actions": {"type": "int", "default": DEFAULT_CONCURRENCY},
     }
 
 
@@ -69,9 +80,23 @@ def invalid_option(message: str, remedy: str = "") -> GuardError:
     return GuardError(message, kind="invalid_option", remedy=remedy)
 
 
-def engine_of(params: t.Mapping[str, t.Any]) -> DockerEngine:
+def engine_of(params: t.Mapping[str, t.Any], retry: Retry = NO_RETRY) -> DockerEngine:
     """The engine that the options name. Raises GuardError, EngineError."""
-    return DockerEngine(params["docker_host"], in_range(params, "action_timeout", 1, 300))
+    timeout = in_range(params, "action_timeout", 1, 300)
+    return retry.call(lambda: DockerEngine(params["docker_host"], timeout))
+
+
+def retry_of(params: t.Mapping[str, t.Any]) -> Retry:
+    """How to try again. Raises GuardError (C(invalid_option)) where an option is out of bounds."""
+    return Retry(
+        max_attempts=in_range(params, "retry_max_attempts", 0, 10),
+        backoff_base=in_range(params, "retry_backoff_base", 0, 30_000) / 1000,
+    )
+
+
+def concurrency_of(params: t.Mapping[str, t.Any]) -> int:
+    """How many containers are worked on at a time. Raises GuardError (C(invalid_option)) where it is out of bounds."""
+    return in_range(params, "max_concurrent_actions", 1, 100)
 
 
 def state_dir_of(params: t.Mapping[str, t.Any]) -> str:

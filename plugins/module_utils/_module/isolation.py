@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import collections
 import os
 import typing as t
 import uuid
@@ -14,93 +14,118 @@ import uuid
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import ResolutionError, Resolver
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import (
+    MAX_RELEASE_AFTER,
+    Isolator,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Journal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import read_policy_set
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import MAX_GRACE, Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import sharer_warnings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.requests import (
+    Requests,
+    Result,
+    Selection,
+    Target,
+    only_expired,
+)
 
 DEFAULT_ACTIONS = ({"type": "pause"}, {"type": "network_disconnect"})
+ISOLATED, RELEASED = "isolated", "released"
+TARGETS = ("container", "containers", "selector", "recorded")
+FILTER_LISTS = ("container_names", "image_patterns", "labels")
+# Options that only one state has.
+_ONLY_FOR = {
+    "actions": ISOLATED,
+    "release_after": ISOLATED,
+    "restart": RELEASED,
+    "expired_only": RELEASED,
+}
 
 
 def argument_spec() -> common.Spec:
     """Options of the module."""
+    lists = {name: {"type": "list", "elements": "str"} for name in FILTER_LISTS}
     return {
-        "container": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["isolated", "released"], "default": "isolated"},
+        "container": {"type": "str"},
+        "containers": {"type": "list", "elements": "str"},
+        "selector": {"type": "dict", "options": {**lists, "exclude": {"type": "dict", "options": lists}}},
+        "recorded": {"type": "bool"},
+        "state": {"type": "str", "choices": [ISOLATED, RELEASED], "default": ISOLATED},
+        "release_after": {"type": "int"},
+        "restart": {"type": "bool"},
+        "expired_only": {"type": "bool"},
+        "force": {"type": "bool", "default": False},
+        "fail_on_error": {"type": "bool", "default": True},
+        "policy_set": {"type": "path", "default": common.DEFAULT_POLICY_SET},
         "reason": {"type": "str", "default": ""},
         "trace_id": {"type": "str", "default": ""},
         **common.actions_spec(),
         **common.engine_spec(),
+        **common.retry_spec(),
         **common.state_spec(),
     }
 
 
 def main() -> None:
     """Entry point."""
-    common.run(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True), isolate_or_release)
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        mutually_exclusive=[list(TARGETS)],
+        required_one_of=[list(TARGETS)],
+        supports_check_mode=True,
+    )
+    common.run(module, isolate_or_release)
 
 
 def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
     """What the module does. Raises GuardError before anything was touched."""
     params = module.params
-    trace_id = text.token(params["trace_id"])
-    if params["trace_id"] and not trace_id:
-        raise common.invalid_option(
-            "trace_id is not an identifier", "Use up to 128 letters, digits and any of . _ : -, such as a UUID"
-        )
-    trace_id = trace_id or str(uuid.uuid4())
+    trace_id = _trace_id(params)
     actions = actions_of(params)
-    state_dir = common.state_dir_of(params)
+    release_after = common.in_range(params, "release_after", 0, MAX_RELEASE_AFTER) if params["release_after"] else 0
+    retry, concurrency, state_dir = common.retry_of(params), common.concurrency_of(params), common.state_dir_of(params)
+    force, check, isolates = params["force"], module.check_mode, params["state"] == ISOLATED
+    policies = _policies(params)
     journal = Journal(state_dir)
-    engine = common.engine_of(params)
+    engine = common.engine_of(params, retry)
     resolver = Resolver(engine)
-    container = _resolve(resolver, journal, params)
-    isolator = Isolator(engine, journal)
-    event = ActionEvent(
-        outcome="failed",
-        trace_id=trace_id,
-        container=container.to_dict(),
-        actions=tuple(action.to_dict() for action in actions) if params["state"] == "isolated" else (),
-        reasons=tuple(filter(None, [text.display(params["reason"])])),
+    targets = _targets(Selection(resolver, journal), params)
+    requests = Requests(
+        Isolator(engine, journal, retry=retry),
+        journal,
+        resolver,
+        Protection(resolver, policies, params["docker_host"]),
+        concurrency,
+        check,
     )
-    try:
-        if params["state"] == "isolated":
-            cause = Cause(reason=text.display(params["reason"]), trace_id=trace_id)
-            outcome = isolator.isolate(container.id, actions, cause, check=module.check_mode)
-        else:
-            outcome = isolator.release(container.id, check=module.check_mode)
-    except GuardError as error:
-        if not module.check_mode:
-            record([event.with_error(error)], state_dir, {})
-        raise
-    if params["state"] == "isolated" and outcome.ok:
-        warnings = sharer_warnings([sharer.name for sharer in resolver.sharers(container.id)])
-        outcome = dataclasses.replace(outcome, warnings=(*outcome.warnings, *warnings))
-    result = {**outcome.to_dict(), "trace_id": trace_id, "event_id": ""}
-    if module._diff:
-        result["diff"] = {"before": result["before"], "after": result["after"]}
-    if outcome.error:
-        result.update(failed=True, msg=_message(outcome))
-    if not module.check_mode and (outcome.changed or not outcome.ok):
-        event = event.with_outcome(outcome)
-        result["event_id"] = event.id
-        record([event], state_dir, result)
-    return result
+    if not isolates:
+        results = requests.release(targets, restart=bool(params["restart"]), force=force)
+    elif params["recorded"]:
+        results = requests.repair(targets, force)
+    else:
+        cause = Cause(reason=text.display(params["reason"]), trace_id=trace_id)
+        results = requests.isolate(targets, actions, cause, force, release_after)
+    asked = tuple(action.to_dict() for action in actions) if isolates and not params["recorded"] else ()
+    events = [_event(result, asked, trace_id, params) for result in results]
+    return _reported(module, results, events, state_dir)
 
 
 def actions_of(params: t.Mapping[str, t.Any]) -> list[Action]:
     """The actions that the options ask for. Raises GuardError (C(invalid_option))."""
-    if params["actions"] is not None and params["state"] == "released":
-        raise common.invalid_option(
-            "actions is given with state=released", "A release undoes all of them: leave it out"
-        )
+    for name, state in _ONLY_FOR.items():
+        if params[name] is not None and params["state"] != state:
+            raise common.invalid_option(f"{name} is given with state={params['state']}", f"It belongs to state={state}")
+    if params["actions"] is not None and params["recorded"]:
+        raise common.invalid_option("actions is given with recorded", "The journal says what holds: leave it out")
     actions = []
     for value in params["actions"] if params["actions"] is not None else DEFAULT_ACTIONS:
         for name, owner in (("networks", "network_disconnect"), ("grace", "stop")):
@@ -109,36 +134,138 @@ def actions_of(params: t.Mapping[str, t.Any]) -> list[Action]:
         if value.get("grace") is not None:
             common.in_range(value, "grace", 0, MAX_GRACE)
         actions.append(Action.from_dict(value))
+    Goal.of(actions)  # says so where they exclude each other
     return actions
 
 
-def record(events: t.Sequence[ActionEvent], state_dir: str, result: dict[str, t.Any]) -> None:
-    """Write the action log. What was done is done: where that fails, the result keeps it and says so."""
-    try:
-        ActionLog(state_dir).append(events)
-    except GuardError as error:
-        result.update(failed=True, error=error.to_dict(), msg="; ".join(filter(None, [result.get("msg"), str(error)])))
+def _trace_id(params: t.Mapping[str, t.Any]) -> str:
+    trace_id = text.token(params["trace_id"])
+    if params["trace_id"] and not trace_id:
+        raise common.invalid_option(
+            "trace_id is not an identifier", "Use up to 128 letters, digits and any of . _ : -, such as a UUID"
+        )
+    return trace_id or str(uuid.uuid4())
 
 
-def _resolve(resolver: Resolver, journal: Journal, params: t.Mapping[str, t.Any]) -> Container:
-    try:
-        return resolver.by_reference(params["container"])
-    except ResolutionError as error:
-        if error.kind == "not_found" and params["state"] == "released":
-            for entry in journal.entries()[0]:
-                if params["container"].lstrip("/") == entry.snapshot.name or entry.snapshot.id.startswith(
-                    text.container_id(params["container"]) or "-"
-                ):
-                    raise ResolutionError(
-                        f"container {entry.snapshot.name} ({entry.snapshot.id[:12]}) is isolated since {entry.since}, "
-                        "but was removed meanwhile: there is nothing left to release",
-                        kind="container_gone",
-                        remedy="Delete its journal entry once you no longer need it: "
-                        + os.path.join(params["state_dir"], "isolations", f"{entry.snapshot.id}.json"),
-                    ) from error
-        raise
+def _policies(params: t.Mapping[str, t.Any]) -> PolicyEngine | None:
+    """The policies of the host, which say what is protected; None where there are none, or they do not matter."""
+    if params["state"] == RELEASED or params["force"] or not os.path.exists(params["policy_set"]):
+        return None
+    return PolicyEngine(read_policy_set(params["policy_set"]))
 
 
-def _message(outcome: Outcome) -> str:
-    error = outcome.error or {}
-    return "{}: {}{}".format(outcome.outcome, error["message"], f". {error['remedy']}" if error.get("remedy") else "")
+def _targets(selection: Selection, params: t.Mapping[str, t.Any]) -> list[Target]:
+    if params["container"] is not None:
+        targets = selection.named([params["container"]])
+    elif params["containers"] is not None:
+        targets = selection.named(params["containers"])
+    elif params["selector"] is not None:
+        wanted = _filter(params["selector"])
+        exclude = _filter(params["selector"].get("exclude") or {})
+        if not wanted:
+            raise common.invalid_option(
+                "selector has neither container_names, image_patterns nor labels",
+                'Nothing was changed. To mean every container, ask for container_names: ["*"]',
+            )
+        targets = selection.matching(wanted, exclude)
+    elif params["recorded"]:
+        targets = selection.recorded()
+    else:
+        raise common.invalid_option("recorded is false, and nothing else says which containers are meant")
+    if params["state"] == RELEASED and params["selector"] is not None:
+        # Most containers that match are not isolated, and are not to be called released.
+        recorded = {target.entry.snapshot.id: target for target in selection.recorded() if target.entry}
+        targets = [
+            recorded[target.container.id] for target in targets if target.container and target.container.id in recorded
+        ]
+    return only_expired(targets) if params["expired_only"] else targets
+
+
+def _filter(value: t.Mapping[str, t.Any]) -> TargetFilter:
+    return TargetFilter.from_dict({name: value.get(name) for name in FILTER_LISTS})
+
+
+def _event(
+    result: Result, actions: tuple[dict[str, t.Any], ...], trace_id: str, params: t.Mapping[str, t.Any]
+) -> ActionEvent:
+    target = result.target
+    shown = target.container.to_dict() if target.container else {"id": "", "name": target.name, "image": ""}
+    event = ActionEvent(
+        outcome="failed",
+        trace_id=trace_id,
+        container={name: text.display(value) for name, value in shown.items()},
+        actions=actions,
+        reasons=tuple(filter(None, [text.display(params["reason"]), "forced" if params["force"] else ""])),
+    )
+    if result.outcome:
+        return event.with_outcome(result.outcome)
+    return event.with_error(t.cast(GuardError, result.error))
+
+
+def _reported(
+    module: AnsibleModule, results: list[Result], events: list[ActionEvent], state_dir: str
+) -> dict[str, t.Any]:
+    """What the module returns; the action log is written on the way."""
+    params = module.params
+    recorded = [
+        (result, event)
+        for result, event in zip(results, events)
+        if not module.check_mode and (event.changed or not result.ok)
+    ]
+    ids = {id(result): event.id for result, event in recorded}
+    shown = [_shown(result, event, ids.get(id(result), "")) for result, event in zip(results, events)]
+    found: dict[str, t.Any] = {
+        "changed": any(event.changed for event in events),
+        "results": shown,
+        "summary": dict(collections.Counter(one["outcome"] for one in shown)),
+        "warnings": [
+            warning if params["container"] else f"{one['container']['name']}: {warning}"
+            for one in shown
+            for warning in one["warnings"]
+        ],
+        "trace_id": events[0].trace_id if events else _trace_id(params),
+    }
+    if params["container"] is not None and results[0].outcome:
+        found.update({name: value for name, value in shown[0].items() if name != "warnings"})
+    if module._diff:
+        found["diff"] = [
+            {
+                "before_header": one["container"]["name"],
+                "after_header": one["container"]["name"],
+                "before": one["before"],
+                "after": one["after"],
+            }
+            for one in shown
+            if one["before"] != one["after"]
+        ]
+    troubles = [_message(one, bool(params["container"])) for one in shown if one["error"]]
+    if troubles:
+        found.update(msg="; ".join(troubles), failed=params["fail_on_error"])
+        found["error"] = next(one["error"] for one in shown if one["error"])
+    elif not results:
+        found["warnings"].append("no container is meant by that")
+    if recorded:
+        record([event for _result, event in recorded], state_dir, found)
+    return found
+
+
+def _shown(result: Result, event: ActionEvent, event_id: str) -> dict[str, t.Any]:
+    if result.outcome:
+        return {**result.outcome.to_dict(), "event_id": event_id}
+    return {
+        "outcome": "failed",
+        "changed": False,
+        "container": {name: value for name, value in (event.container or {}).items() if name != "image"},
+        "before": {},
+        "after": {},
+        "steps": [],
+        "warnings": [],
+        "error": t.cast(GuardError, result.error).to_dict(),
+        "event_id": event_id,
+    }
+
+
+def _message(shown: t.Mapping[str, t.Any], alone: bool) -> str:
+    error = shown["error"]
+    subject = shown["outcome"] if alone else "{}: {}".format(shown["container"]["name"], shown["outcome"])
+    return "{}: {}{}".format(subject, error["message"], f". {error['remedy']}" if error.get("remedy") else "")

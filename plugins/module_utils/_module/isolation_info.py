@@ -12,13 +12,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.breaches import Inspection, inspect
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import (
-    ISOLATED,
-    Entry,
-    Journal,
-)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import NO_NETWORK
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
@@ -41,7 +38,8 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
     entries, damaged = journal.entries()
     engine = common.engine_of(module.params)
     isolator = Isolator(engine, journal)
-    isolations = [_compared(isolator, entry) for entry in entries]
+    resolver = Resolver(engine)
+    isolations = [_shown(inspect(isolator, resolver, entry)) for entry in entries]
     recorded = {entry.snapshot.id for entry in entries}
     return {
         "changed": False,
@@ -72,31 +70,18 @@ def _cut_off(summary: dict[str, t.Any]) -> list[str]:
     return [way for way, is_so in ways.items() if is_so]
 
 
-def _compared(isolator: Isolator, entry: Entry) -> dict[str, t.Any]:
-    findings: list[str] = []
-    engine: dict[str, t.Any] | None = None
-    try:
-        state, verification = isolator.verify(entry)
-        engine = state.summary()
-        findings += [*verification.contradictions, *map(str, verification.unmet)]
-    except NotFound:
-        findings.append("it no longer exists")
-    if entry.phase != ISOLATED:
-        findings.append(f"the journal says {entry.phase}: a run was interrupted or did not succeed")
+def _shown(inspection: Inspection) -> dict[str, t.Any]:
+    entry, state = inspection.entry, inspection.state
     return {
         "container": {"id": entry.snapshot.id, "name": entry.snapshot.name},
         "since": entry.since,
+        "expires_at": entry.expires_at,
         "phase": entry.phase,
-        "actions": _actions(entry),
+        "actions": list(entry.goal.actions()),
+        "for_sharers": list(entry.for_sharers),
         **dataclasses.asdict(entry.cause),
         "before": entry.snapshot.summary(),
-        "now": engine,
-        "agree": not findings,
-        "findings": findings,
+        "now": state.summary() if state else None,
+        "agree": not inspection.breaches,
+        "breaches": [breach._asdict() for breach in inspection.breaches],
     }
-
-
-def _actions(entry: Entry) -> list[str]:
-    goal = entry.goal
-    held = {"pause": goal.pause, "network_disconnect": bool(goal.networks), "stop": goal.stop}
-    return [name for name, wanted in held.items() if wanted]

@@ -10,6 +10,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import NO_EVIDENCE, Evidence
 
 OUTCOMES = (
     "isolate",
@@ -54,7 +55,7 @@ class Decision:
     container: dict[str, t.Any] | None = None
     actions: tuple[Action, ...] = ()
     fallback: tuple[Action, ...] = ()
-    evidence: tuple[str, ...] = ()
+    evidence: Evidence = NO_EVIDENCE
     release_after: int = 0
     reasons: tuple[str, ...] = ()
 
@@ -64,6 +65,6 @@ class Decision:
             **dataclasses.asdict(self),
             "actions": [action.to_dict() for action in self.actions],
             "fallback": [action.to_dict() for action in self.fallback],
-            "evidence": list(self.evidence),
+            "evidence": self.evidence.to_list(),
             "reasons": list(self.reasons),
         }

@@ -13,12 +13,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import NO_EVIDENCE, Evidence
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 
 MODES = ("enforce", "audit")
 ALERT_CONTAINER, MATCHING_CONTAINERS = "alert_container", "matching_containers"
 SCOPES = (ALERT_CONTAINER, MATCHING_CONTAINERS)
-EVIDENCE = ("inspect", "top", "changes", "logs", "stats", "export")
 
 
 class Target(t.Protocol):
@@ -144,7 +144,7 @@ class Policy:
     target_filter: TargetFilter = NO_FILTER
     exclude: TargetFilter = NO_FILTER
     fallback: tuple[Action, ...] = ()
-    evidence: tuple[str, ...] = ()
+    evidence: Evidence = NO_EVIDENCE
     cooldown: int = 0
     release_after: int = 0
 
@@ -170,7 +170,7 @@ class Policy:
             target_filter=TargetFilter.from_dict(target_filter),
             exclude=TargetFilter.from_dict(target_filter.get("exclude")),
             fallback=tuple(Action.from_dict(action) for action in value.get("fallback") or ()),
-            evidence=tuple(value.get("evidence") or ()),
+            evidence=Evidence.from_list(value.get("evidence") or ()),
             cooldown=value.get("cooldown", 0),
             release_after=value.get("release_after", 0),
         )
@@ -196,7 +196,7 @@ class Policy:
             "target_filter": target_filter,
             "actions": [action.to_dict() for action in self.actions],
             "fallback": [action.to_dict() for action in self.fallback],
-            "evidence": list(self.evidence),
+            "evidence": self.evidence.to_list(),
             "cooldown": self.cooldown,
             "release_after": self.release_after,
         }

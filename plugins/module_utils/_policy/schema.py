@@ -13,7 +13,12 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import SEVERITIES
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES, MAX_GRACE
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import EVIDENCE, MODES, SCOPES
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import (
+    ARCHIVE,
+    EVIDENCE,
+    MAX_PATHS,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import MODES, SCOPES
 
 MAX_POLICIES = 1_000
 """Most policies a set may have."""
@@ -79,6 +84,33 @@ _ACTION: dict[str, t.Any] = {
     "allOf": [_only_for("network_disconnect", "networks"), _only_for("stop", "grace")],
 }
 
+_EVIDENCE: dict[str, t.Any] = {
+    "description": "A kind of evidence, or an archive.",
+    # Rather than anyOf, of which the validator would not say which one was meant.
+    "if": {"type": "object"},
+    "then": {
+        "additionalProperties": False,
+        "required": ["type", "paths"],
+        "properties": {
+            "type": {"description": "What is collected.", "enum": [ARCHIVE]},
+            "paths": {
+                "description": "Absolute paths in the container.",
+                "type": "array",
+                "minItems": 1,
+                "maxItems": MAX_PATHS,
+                "items": {
+                    "description": "An absolute path without control characters.",
+                    "type": "string",
+                    "maxLength": 4096,
+                    # In Python $ alone would let a newline follow.
+                    "pattern": r"^/[^\x00-\x1f\x7f]*$(?!\n)",
+                },
+            },
+        },
+    },
+    "else": {"enum": list(EVIDENCE)},
+}
+
 POLICY: dict[str, t.Any] = {
     "title": "policy",
     "type": "object",
@@ -136,10 +168,10 @@ POLICY: dict[str, t.Any] = {
             "items": _ACTION,
         },
         "evidence": {
-            "description": "What to collect of the container.",
+            "description": "What to collect of the container: kinds of evidence, and archives of paths.",
             "type": "array",
-            "maxItems": len(EVIDENCE),
-            "items": {"description": "A kind of evidence.", "enum": list(EVIDENCE)},
+            "maxItems": len(EVIDENCE) + 1,
+            "items": _EVIDENCE,
         },
         "cooldown": {
             "description": "Seconds in which the policy does not act again on the same container. Default: 0.",

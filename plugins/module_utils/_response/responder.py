@@ -24,8 +24,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 
-DEFAULT_CONCURRENCY = 10
 _UNRESOLVED = {"ambiguous": "ambiguous", "stale": "stale"}
 
 
@@ -67,11 +67,13 @@ class Judge:
         policies: the compiled policy set.
         resolver: finds containers.
         host: inventory name of this host; empty where it has none.
+        docker_host: where the engine is reached, so that a proxy in front of it is not cut off.
     """
 
-    def __init__(self, policies: PolicyEngine, resolver: Resolver, host: str = "") -> None:
+    def __init__(self, policies: PolicyEngine, resolver: Resolver, host: str = "", docker_host: str = "") -> None:
         self._policies = policies
         self._resolver = resolver
+        self._protection = Protection(resolver, policies, docker_host)
         self._host = host
 
     def decide(self, alert: Alert) -> list[Verdict]:
@@ -101,9 +103,9 @@ class Judge:
             # One container that cannot be inspected must not keep others from being isolated.
             return [_verdict(alert, "error", str(error), error=error)]
 
-    def sharers(self, container_id: str) -> list[str]:
-        """Names of the containers that use the network of this one. Raises EngineError."""
-        return [sharer.name for sharer in self._resolver.sharers(container_id)]
+    def network_peers(self, container_id: str) -> list[str]:
+        """Names of the other containers on its network, where that is not its own alone. Raises EngineError."""
+        return [peer.name for peer in self._resolver.network_peers(container_id)]
 
     def _addressed(self, alert: Alert) -> bool | None:
         """Whether the alert is about this host; None where that is not known."""
@@ -161,12 +163,9 @@ class Judge:
             )
         verdict = Verdict(alert, decision, policy)
         if policy and container and decision.outcome == "isolate":
-            cuts = any(action.type == "network_disconnect" for action in (*policy.actions, *policy.fallback))
-            for sharer in self._resolver.sharers(container.id) if cuts else ():
-                protection = self._policies.protection(sharer)
-                if protection:
-                    reason = f"container {sharer.name} uses its network and is protected: {protection}"
-                    return verdict.turned_down("protected", reason)
+            reason = self._protection.reason(container, (*policy.actions, *policy.fallback))
+            if reason:
+                return verdict.turned_down("protected", reason)
         return verdict
 
 
@@ -188,7 +187,7 @@ class Responder:
         isolator: Isolator,
         limiter: Limiter,
         host: str = "",
-        concurrency: int = DEFAULT_CONCURRENCY,
+        concurrency: int = 10,
         check: bool = False,
     ) -> None:
         self._judge = judge
@@ -277,13 +276,15 @@ class Responder:
         except Exception as error:  # a defect of the guard must not lose the records of the other containers
             return event.with_error(GuardError(f"internal error: {error!r}", kind="internal_error"))
         event = event.with_outcome(outcome)
-        warnings = sharer_warnings(self._judge.sharers(container_id))
+        warnings = peer_warnings(self._judge.network_peers(container_id), event.actions)
         return dataclasses.replace(event, warnings=(*event.warnings, *warnings))
 
 
-def sharer_warnings(names: t.Sequence[str]) -> list[str]:
-    """What to say of containers that use the network of one that was isolated."""
-    return [f"container {name} uses its network: cut off with it, but not paused or stopped" for name in names]
+def peer_warnings(names: t.Sequence[str], actions: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
+    """What to say of the other containers on the network of one that was isolated by these actions."""
+    cut = any(action["type"] == "network_disconnect" for action in actions)
+    state = "cut off with it" if cut else "still connected"
+    return [f"container {name} shares its network: {state}, and not paused or ended" for name in names]
 
 
 def _verdict(

@@ -35,7 +35,6 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies
 
 # What decisions carry, and nothing in this version acts by.
 _RECORDED_ONLY = {
-    "evidence": "evidence is recorded in decisions; nothing collects by it in this version",
     "release_after": "release_after is recorded in decisions; nothing releases by it in this version",
 }
 

@@ -20,6 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.a
     check_actions,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import ARCHIVE, MAX_PATHS
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
     MATCHING_CONTAINERS,
     Policy,
@@ -120,6 +121,9 @@ def policy_remarks(value: t.Mapping[str, t.Any], policy: Policy) -> t.Iterator[P
         else:
             hint = "say which in target_filter if that is not what you want"
             yield _warning(("target_filter",), "it may reach any container", hint)
+    if len(policy.evidence.paths) > MAX_PATHS:
+        message = f"evidence: there are {len(policy.evidence.paths)} paths to archive"
+        yield Problem(("evidence",), message, f"a case has at most {MAX_PATHS}")
     for name in ("sources", "rules", "tags", "hosts"):
         yield from _glob_remarks((name,), value.get(name, ()))
     yield from _glob_remarks(("action", "networks"), value.get("action", {}).get("networks", ()))
@@ -238,10 +242,13 @@ def _described(problem: jsonschema.ValidationError) -> Problem:
     if problem.validator == "enum":
         near = difflib.get_close_matches(text.display(found, 64).lower(), wanted, 1)
         message = f"{at}{shown(found)} is not one of {', '.join(wanted)}"
-        return Problem(path, message, f"did you mean {near[0]}?" if near else "")
+        hint = f"did you mean {near[0]}?" if near else ""
+        if found == ARCHIVE:
+            hint = "say of what: {type: archive, paths: [/etc]}"
+        return Problem(path, message, hint)
     if problem.validator == "required":
         missing = ", ".join(key for key in wanted if key not in found)
-        return Problem(path, f"{at}{missing} is missing", _missing_hint(missing, found))
+        return Problem(path, f"{at}{missing} is missing", _missing_hint(missing, found, schema))
     message = _MESSAGES[str(problem.validator)].format(found=shown(found), wanted=wanted, type=_TYPES.get(str(wanted)))
     hints = {"pattern": schema.get("description", ""), "type": _type_hint(str(wanted), found)}
     at_key = problem.validator == "not"
@@ -253,9 +260,9 @@ def _place(path: t.Iterable[object]) -> str:
     return f"{where}: " if where else ""
 
 
-def _missing_hint(missing: str, found: t.Mapping[t.Any, t.Any]) -> str:
+def _missing_hint(missing: str, found: t.Mapping[t.Any, t.Any], schema: t.Mapping[str, t.Any]) -> str:
     if missing == "type":
-        return "one of {}".format(", ".join(ACTION_TYPES))
+        return "one of {}".format(", ".join(schema["properties"]["type"]["enum"]))
     if missing == "id":
         # Records name policies by their ids, so none is made up; but one can be proposed.
         words = re.findall("[a-z0-9]+", text.display(found.get("name"), 64).lower())

@@ -61,6 +61,7 @@ class Server:
 
     def __init__(self, path: pathlib.Path, respond: Respond) -> None:
         self.respond = respond
+        self.stalls = False  # whether it keeps the connection open after an answer
         self.url = f"unix://{path}"
         self._closing = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
@@ -95,6 +96,8 @@ class Server:
             else:
                 with contextlib.suppress(OSError):
                     connection.sendall(reply)
+                if self.stalls:
+                    self._closing.wait(timeout=30)
 
 
 @pytest.fixture(autouse=True)
@@ -344,8 +347,100 @@ def test_every_call_raises_typed_errors_alone(engine_that: t.Callable[[Respond],
         lambda: engine.set_restart_policy(CONTAINER, "no", 0),
         lambda: engine.disconnect(NETWORK, CONTAINER),
         lambda: engine.connect(NETWORK, CONTAINER, EndpointSettings()),
+        lambda: next(engine.top(CONTAINER)),
+        lambda: next(engine.stats(CONTAINER)),
+        lambda: next(engine.changed_files(CONTAINER)),
+        lambda: next(engine.logs(CONTAINER, 10)),
+        lambda: next(engine.archive(CONTAINER, "/etc")),
+        lambda: next(engine.export(CONTAINER)),
     )
     for call in calls:
         with pytest.raises(EngineError, match=r"cannot .*: out of order") as caught:
             call()
         assert caught.value.status == 500
+
+
+# --- answers that are read in pieces ----------------------------------------------------------------------------------
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def chunks(*contents: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    return CHUNKED + b"".join(b"%x\r\n%b\r\n" % (len(content), content) for content in contents) + end
+
+
+def frame(stream: int, content: bytes) -> bytes:
+    return bytes([stream, 0, 0, 0]) + len(content).to_bytes(4, "big") + content
+
+
+def test_an_answer_comes_in_pieces(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
+    engine = engine_that(lambda _: chunks(b"a" * 70_000, b"b"))
+    pieces = list(engine.export(CONTAINER))
+    assert len(pieces) > 1
+    assert b"".join(pieces) == b"a" * 70_000 + b"b"
+
+
+@pytest.mark.parametrize("end", [b"", b"10\r\nonly this", b"no length\r\n"])
+def test_an_answer_that_breaks_off(engine_that: t.Callable[[Respond], DockerEngine], end: bytes) -> None:
+    engine = engine_that(lambda _: chunks(b"a" * 70_000, end=end))
+    pieces = engine.export(CONTAINER)
+    assert next(pieces)
+    with pytest.raises(EngineUnreachable, match="cannot export container cccccccccccc: ") as caught:
+        list(pieces)
+    assert caught.value.remedy
+
+
+def test_an_answer_that_stalls(serve: t.Callable[[Respond], Server]) -> None:
+    """The SDK reads logs without a timeout, and would wait for a frozen engine for ever."""
+    server = serve(lambda _: answer("200 OK", VERSION))
+    with contextlib.closing(DockerEngine(server.url, timeout=1)) as engine:
+        server.respond, server.stalls = lambda _: chunks(b"begun", end=b""), True
+        pieces = engine.export(CONTAINER)
+        assert next(pieces) == b"begun"
+        with pytest.raises(EngineTimeout, match="did not answer within 1 s"):
+            next(pieces)
+
+
+def test_whoever_stops_reading_closes_the_connection(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
+    engine = engine_that(lambda _: chunks(*[b"a" * 60_000] * 1000))
+    pieces = engine.archive(CONTAINER, "/etc")
+    assert next(pieces)
+    pieces.close()
+    assert list(pieces) == []
+
+
+def test_paths_are_parameters(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
+    asked: list[bytes] = []
+
+    def respond(request: bytes) -> bytes:
+        asked.append(request.splitlines()[0])
+        return chunks(b"")
+
+    list(engine_that(respond).archive(CONTAINER, "/a b?c&d=/../#"))
+    assert asked == [
+        b"GET /v1.41/containers/%b/archive?path=%%2Fa+b%%3Fc%%26d%%3D%%2F..%%2F%%23 HTTP/1.1" % CONTAINER.encode()
+    ]
+
+
+def logs_of(body: bytes, terminal: bool = False) -> Respond:
+    """An engine with a container and its logs, in chunks that cut frames and headers anywhere."""
+    inspected = answer("200 OK", {"Config": {"Tty": terminal}})
+    cut = [body[start : start + 7] for start in range(0, len(body), 7)]
+    return lambda request: chunks(*cut) if b"/logs?" in request else inspected
+
+
+def test_logs_come_without_frames(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
+    body = frame(1, b"2026 one\n") + frame(2, b"") + frame(2, b"2026 two\xff\n") + frame(1, b"x" * 300)
+    assert b"".join(engine_that(logs_of(body)).logs(CONTAINER, 10)) == b"2026 one\n2026 two\xff\n" + b"x" * 300
+
+
+def test_logs_of_a_terminal_have_no_frames(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
+    body = b"\x01\x00\x00\x00 what a process wrote\r\n"
+    assert b"".join(engine_that(logs_of(body, terminal=True)).logs(CONTAINER, 10)) == body
+
+
+@pytest.mark.parametrize("cut", [1, 3, 9])
+def test_logs_that_break_off(engine_that: t.Callable[[Respond], DockerEngine], cut: int) -> None:
+    body = frame(1, b"one\n") + frame(1, b"two\n")
+    with pytest.raises(EngineUnreachable, match="in the middle of the logs"):
+        list(engine_that(logs_of(body[:-cut])).logs(CONTAINER, 10))

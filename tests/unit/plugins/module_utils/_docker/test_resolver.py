@@ -11,6 +11,7 @@ import datetime
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineTimeout
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.inventory import Inventory
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import (
     CLOCK_TOLERANCE,
     ResolutionError,
@@ -183,3 +184,65 @@ def test_a_moved_tag_gives_both_references() -> None:
     engine = FakeEngine()
     engine.add_container("web", image="nginx:1", listed_image="sha256:abc")
     assert Resolver(engine).by_name("web").images == ("nginx:1", "sha256:abc")
+
+
+def lists(engine: FakeEngine) -> int:
+    return engine.calls.count(("list_containers", ()))
+
+
+def test_batches_share_an_inventory(engine: FakeEngine) -> None:
+    inventory = Inventory(engine)
+    for _batch in range(3):
+        Resolver(engine, inventory).by_name("web")
+    assert lists(engine) == 1
+
+
+def test_a_container_started_since_the_list_is_found(engine: FakeEngine) -> None:
+    inventory = Inventory(engine)
+    inventory.all()
+    new = engine.add_container("new")
+    assert Resolver(engine, inventory).by_id(new[:12]).id == new
+    assert lists(engine) == 2
+
+
+@pytest.mark.parametrize("listed_before", [False, True])
+def test_many_alerts_about_what_is_gone_are_one_list(engine: FakeEngine, listed_before: bool) -> None:
+    inventory = Inventory(engine)
+    if listed_before:
+        inventory.all()
+    resolver = Resolver(engine, inventory)
+    for number in range(1000):
+        with pytest.raises(ResolutionError) as caught:
+            resolver.by_id(f"{number:012}")
+        assert kind_of(caught) == "not_found"
+    assert lists(engine) == 1 + listed_before
+
+
+def test_a_batch_is_decided_on_one_listing(engine: FakeEngine) -> None:
+    """Whatever others learn meanwhile: a name cannot mean one container for one alert and two for the next."""
+    inventory = Inventory(engine)
+    resolver = Resolver(engine, inventory)
+    assert resolver.by_name("web").id == ID
+    engine.add_container("web")
+    inventory.refresh()
+    with pytest.raises(ResolutionError):
+        resolver.by_name("gone")
+    assert resolver.by_name("web").id == ID
+    with pytest.raises(ResolutionError) as caught:
+        Resolver(engine, inventory).by_name("web")
+    assert kind_of(caught) == "ambiguous"
+
+
+def test_an_engine_that_no_longer_lists_is_asked_once(engine: FakeEngine) -> None:
+    """A frozen engine must not cost a timeout for each alert; and what could not be listed is not called gone."""
+    inventory = Inventory(engine)
+    inventory.all()
+    resolver = Resolver(engine, inventory)
+    assert resolver.by_id(ID).id == ID
+    for _call in range(2):
+        engine.fail_next("list_containers", EngineTimeout("no answer"))
+    for _alert in range(2):
+        with pytest.raises(EngineTimeout):
+            resolver.by_name("gone")
+    assert lists(engine) == 2
+    assert resolver.by_id(ID).id == ID

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import SEVERITIES, Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import EVIDENCE
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
-    EVIDENCE,
     MODES,
     SCOPES,
     Policy,
@@ -56,6 +56,11 @@ _texts = st.text(
 )
 
 
+_evidence = st.sampled_from(EVIDENCE) | st.fixed_dictionaries(
+    {"type": st.just("archive"), "paths": st.lists(st.sampled_from(["/", "/etc", "/var/www"]), min_size=1, max_size=3)}
+)
+
+
 def policy_dicts(ids: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, t.Any]]:
     """Policies as people write them, all of them valid."""
     return st.fixed_dictionaries(
@@ -73,7 +78,7 @@ def policy_dicts(ids: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, t.A
             "hosts": _some(globs),
             "scope": st.sampled_from(SCOPES),
             "fallback": st.just([]) | _pair | _single,
-            "evidence": st.lists(st.sampled_from(EVIDENCE), max_size=3, unique=True),
+            "evidence": st.lists(_evidence, max_size=3, unique_by=str),
             "cooldown": st.integers(0, 604_800),
             "release_after": st.integers(0, 31_536_000),
             "target_filter": st.builds(

@@ -75,7 +75,7 @@ def test_everything_that_is_given_is_kept() -> None:
         },
         "actions": [{"type": "network_disconnect", "networks": ["front"]}, {"type": "stop", "grace": 5}],
         "fallback": [{"type": "pause"}],
-        "evidence": ["top", "inspect"],
+        "evidence": ["top", "inspect", {"type": "archive", "paths": ["/etc", "/var/www"]}],
         "cooldown": 300,
         "release_after": 3600,
     }

@@ -108,6 +108,7 @@ def test_the_deployed_form_is_one_line_of_ascii() -> None:
         {"scope": "matching_containers"},
         {"fallback": [{"type": "stop"}]},
         {"evidence": ["logs"]},
+        {"evidence": [{"type": "archive", "paths": ["/etc"]}]},
         {"cooldown": 1},
         {"release_after": 1},
         {"target_filter": {}},
@@ -117,6 +118,18 @@ def test_the_deployed_form_is_one_line_of_ascii() -> None:
 )
 def test_everything_in_a_policy_counts_for_the_digest(change: dict[str, t.Any]) -> None:
     assert compiled(SHELLS).digest != compiled({**SHELLS, **change}).digest
+
+
+def test_evidence_in_its_old_form_keeps_the_digest() -> None:
+    policy_set = compiled({**STOP, "evidence": ["top", "inspect"]})
+    assert json.loads(policy_set.to_json())["policies"][0]["evidence"] == ["top", "inspect"]
+
+
+def test_archives_of_several_entries_are_one() -> None:
+    first, second = ({"type": "archive", "paths": [path]} for path in ("/etc", "/root"))
+    split = compiled({**STOP, "evidence": [first, "top", second]})
+    joined = compiled({**STOP, "evidence": ["top", {"type": "archive", "paths": ["/etc", "/root"]}]})
+    assert split.digest == joined.digest
 
 
 def test_what_is_protected_counts_for_the_digest() -> None:

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import EVIDENCE, Policy
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import EVIDENCE
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import Limits
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.schema import POLICY, POLICY_FILE
 from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils._policy.strategies import (
@@ -48,7 +49,7 @@ FULL: dict[str, t.Any] = {
     },
     "actions": [{"type": "network_disconnect", "networks": ["k"]}, {"type": "stop", "grace": 1}],
     "fallback": [{"type": "pause"}],
-    "evidence": ["logs"],
+    "evidence": ["logs", {"type": "archive", "paths": ["/etc"]}],
     "cooldown": 1,
     "release_after": 1,
 }
@@ -148,7 +149,7 @@ def test_no_ids(policy_id: object) -> None:
         ({"rules": ["a" * 257]}, False),
         ({"rules": ["a"] * 257}, False),
         ({"actions": []}, False),
-        ({"actions": [{"type": "pause"}] * 4}, False),
+        ({"actions": [{"type": "pause"}] * 5}, False),
         ({"actions": [{"type": "stop", "grace": 300}]}, True),
         ({"actions": [{"type": "stop", "grace": 301}]}, False),
         ({"actions": [{"type": "stop", "grace": -1}]}, False),
@@ -156,10 +157,23 @@ def test_no_ids(policy_id: object) -> None:
         ({"scope": "host"}, False),
         ({"fallback": []}, True),
         ({"fallback": [{"type": "pause", "grace": 1}]}, False),
-        ({"fallback": [{"type": "pause"}] * 4}, False),
+        ({"fallback": [{"type": "pause"}] * 5}, False),
         ({"evidence": []}, True),
         ({"evidence": list(EVIDENCE)}, True),
         ({"evidence": ["memory"]}, False),
+        ({"evidence": ["archive"]}, False),
+        ({"evidence": [7]}, False),
+        ({"evidence": [{"type": "archive", "paths": ["/", "/a b/ä/{{c}}"]}]}, True),
+        ({"evidence": [{"type": "archive", "paths": ["/"] * 100}]}, True),
+        ({"evidence": [{"type": "archive", "paths": ["/"] * 101}]}, False),
+        ({"evidence": [{"type": "archive", "paths": []}]}, False),
+        ({"evidence": [{"type": "archive", "paths": ["etc"]}]}, False),
+        ({"evidence": [{"type": "archive", "paths": ["/a\n"]}]}, False),
+        ({"evidence": [{"type": "archive", "paths": ["/a\x00b"]}]}, False),
+        ({"evidence": [{"type": "archive"}]}, False),
+        ({"evidence": [{"paths": ["/etc"]}]}, False),
+        ({"evidence": [{"type": "logs", "paths": ["/etc"]}]}, False),
+        ({"evidence": [{"type": "archive", "paths": ["/etc"], "lines": 1}]}, False),
         ({"cooldown": 0}, True),
         ({"cooldown": 604_800}, True),
         ({"cooldown": 604_801}, False),

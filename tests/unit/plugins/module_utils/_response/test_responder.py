@@ -401,7 +401,7 @@ def test_a_container_whose_network_a_protected_one_uses_keeps_it(host: Host) -> 
     responder = host.responder(protect=TargetFilter(container_names=("vault",)))
     (response,) = responder.respond([alert(container={"id": sidecar})])
     assert response.decision.outcome == "protected"
-    assert "container vault uses its network and is protected" in response.decision.reasons[-1]
+    assert "container vault shares its network and is protected" in response.decision.reasons[-1]
     assert host.engine.changes == []
     pause = {**SHELLS, "actions": [{"type": "pause"}]}
     (paused,) = host.responder(pause, protect=TargetFilter(container_names=("vault",))).respond(
@@ -492,7 +492,7 @@ class TestTrouble:
         host.engine.add_container("sidecar", network_mode=f"container:{target}")
         (response,) = host.responder().respond([alert(container={"id": target})])
         assert response.event is not None
-        assert "container sidecar uses its network" in response.event.warnings[0]
+        assert "container sidecar shares its network" in response.event.warnings[0]
 
     def test_what_cannot_be_found_on_its_own_host_leaves_a_record(self, host: Host) -> None:
         (known,) = host.responder().respond([alert(host="docker-1", container={"id": "0" * 64})])

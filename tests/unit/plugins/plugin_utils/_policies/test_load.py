@@ -137,11 +137,11 @@ MISTAKES = {
     ),
     "misspelt action": (
         "id: p\nactions: [{type: network_disconect, networks: [a]}]\n",
-        "a.yml:2:18: policy p: actions.0.type: 'network_disconect' is not one of network_disconnect, pause, stop ",
+        "a.yml:2:18: policy p: actions.0.type: 'network_disconect' is not one of network_disconnect, pause, st",
     ),
     "action without type": (
         "id: p\nactions: [{networks: [a]}]\n",
-        "a.yml:2:11: policy p: actions.0: type is missing (one of network_disconnect, pause, stop)",
+        "a.yml:2:11: policy p: actions.0: type is missing (one of network_disconnect, pause, stop, kill)",
     ),
     "option of another action": (
         "id: p\nactions: [{type: stop}, {type: pause, grace: 5}]\n",
@@ -176,8 +176,8 @@ MISTAKES = {
         "a.yml:2:10: policy p: actions: action pause is given twice (Give each once; one network_disconnect takes",
     ),
     "too many actions": (
-        "id: p\nactions: [" + "{type: pause}, " * 4 + "]\n",
-        "a.yml:2:10: policy p: actions: the list has more than 3 entries",
+        "id: p\nactions: [" + "{type: pause}, " * 5 + "]\n",
+        "a.yml:2:10: policy p: actions: the list has more than 4 entries",
     ),
     "no id": (
         "name: p\n" + PAUSE,
@@ -317,11 +317,11 @@ MISTAKES = {
     ),
     "misspelt action as text": (
         "id: p\naction: Paus\n",
-        "a.yml:2:9: policy p: action.type: 'Paus' is not one of network_disconnect, pause, stop (did you mean pau",
+        "a.yml:2:9: policy p: action.type: 'Paus' is not one of network_disconnect, pause, stop, kill (did you",
     ),
     "misspelt action as key": (
         "id: p\naction:\n  NetworkDisconect:\n    networks: [a]\n",
-        "a.yml:3:3: policy p: action.type: 'NetworkDisconect' is not one of network_disconnect, pause, stop (did ",
+        "a.yml:3:3: policy p: action.type: 'NetworkDisconect' is not one of network_disconnect, pause, stop, k",
     ),
     "misspelt option below the action": (
         "id: p\naction:\n  NetworkDisconnect:\n    network: [a]\n",
@@ -359,6 +359,26 @@ MISTAKES = {
         "id: p\nevidence: [top, log]\n" + PAUSE,
         "a.yml:2:17: policy p: evidence.1: 'log' is not one of inspect, top, changes, logs, stats, export (did yo",
     ),
+    "an archive of nothing": (
+        "id: p\nevidence: [archive]\n" + PAUSE,
+        "a.yml:2:12: policy p: evidence.0: 'archive' is not one of inspect, top, changes, logs, stats, export (say of ",
+    ),
+    "an archive of a relative path": (
+        "id: p\nevidence: [{type: archive, paths: [/etc, var/www]}]\n" + PAUSE,
+        "a.yml:2:42: policy p: evidence.0.paths.1: 'var/www' cannot stand here (An absolute path without control ",
+    ),
+    "an archive without a type": (
+        "id: p\nevidence: [{paths: [/etc]}]\n" + PAUSE,
+        "a.yml:2:12: policy p: evidence.0: type is missing (one of archive)",
+    ),
+    "an archive with another key": (
+        "id: p\nevidence: [{type: archive, paths: [/etc], path: /etc}]\n" + PAUSE,
+        "a.yml:2:43: policy p: evidence.0: unknown key path (did you mean paths?)",
+    ),
+    "too many paths": (
+        "id: p\nevidence:\n" + ("- {type: archive, paths: [" + "/etc, " * 60 + "]}\n") * 2 + PAUSE,
+        "a.yml:3:1: policy p: evidence: there are 120 paths to archive (a case has at most 100)",
+    ),
     "cooldown with a unit": (
         "id: p\ncooldown: 5m\n" + PAUSE,
         "a.yml:2:11: policy p: cooldown: '5m' is not a whole number",
@@ -377,7 +397,7 @@ MISTAKES = {
     ),
     "misspelt fallback": (
         "id: p\nfallback: [{type: stopp}]\n" + PAUSE,
-        "a.yml:2:19: policy p: fallback.0.type: 'stopp' is not one of network_disconnect, pause, stop (did you me",
+        "a.yml:2:19: policy p: fallback.0.type: 'stopp' is not one of network_disconnect, pause, stop, kill (d",
     ),
     "fallback that cannot work": (
         "id: p\naction: {type: network_disconnect}\nfallback: [pause, stop]\n",
@@ -452,11 +472,11 @@ MISTAKES = {
     ),
     "TOML: misspelt table of an action": (
         'id = "p"\n[action.NetworkDisconect]\nnetworks = ["a"]\n',
-        "a.toml:2:1: policy p: action.type: 'NetworkDisconect' is not one of network_disconnect, pause, stop (did",
+        "a.toml:2:1: policy p: action.type: 'NetworkDisconect' is not one of network_disconnect, pause, stop,",
     ),
     "TOML: misspelt action as key": (
         'id = "p"\n[action]\nStopp = []\n',
-        "a.toml:3:1: policy p: action.type: 'Stopp' is not one of network_disconnect, pause, stop (did you mean s",
+        "a.toml:3:1: policy p: action.type: 'Stopp' is not one of network_disconnect, pause, stop, kill (did y",
     ),
     "TOML: empty networks": (
         'id = "p"\naction = { NetworkDisconnect = { networks = [] } }\n',
@@ -534,7 +554,7 @@ def test_a_policy_whose_id_is_taken_is_looked_at_too() -> None:
 
 def test_two_actions_in_the_spelling_for_one() -> None:
     assert problems({"a.toml": 'id = "p"\n[action]\nPause = []\n[action.NetworkDisconnect]\nnetworks = ["a"]\n'}) == [
-        "a.toml:2:1: policy p: action: type is missing (one of network_disconnect, pause, stop)",
+        "a.toml:2:1: policy p: action: type is missing (one of network_disconnect, pause, stop, kill)",
         "a.toml:3:1: policy p: action: unknown key Pause (did you mean type: pause?)",
         "a.toml:4:1: policy p: action: unknown key NetworkDisconnect (did you mean type: network_disconnect?)",
     ]
@@ -589,10 +609,6 @@ DOUBTS = {
         "limits: {max_containers_per_alert: 5, max_isolations_per_window: {count: 3, seconds: 60}}\n" + IN_A_LIST,
         "1:74: the window lets 3 containers be isolated, and an alert 5 (raise it, or lower max_containers_per_alert)",
     ),
-    "evidence": (
-        "id: p\nevidence: [top]\n" + PAUSE,
-        "2:1: policy p: evidence is recorded in decisions; nothing collects by it in this version",
-    ),
     "release_after": (
         "id: p\nrelease_after: 5\n" + PAUSE,
         "2:1: policy p: release_after is recorded in decisions; nothing releases by it in this version",
@@ -624,7 +640,7 @@ def test_what_is_doubtful_is_warned_of_and_deployed(text: str, expected: str) ->
         "id: p\nfallback: [{type: network_disconnect}]\n"
         "action: {type: network_disconnect, networks: [front]}\n" + FILTER,
         "limits: {max_containers_per_alert: 3, max_isolations_per_window: {count: 3, seconds: 60}}\n" + IN_A_LIST,
-        "id: p\nevidence: []\nrelease_after: 0\n" + PAUSE,
+        "id: p\nevidence: [top, {type: archive, paths: [/etc]}]\nrelease_after: 0\n" + PAUSE,
     ],
 )
 def test_what_is_not_doubtful_is_not_warned_of(text: str) -> None:
@@ -632,11 +648,9 @@ def test_what_is_not_doubtful_is_not_warned_of(text: str) -> None:
 
 
 def test_what_is_only_recorded_is_warned_of_once_a_set() -> None:
-    policies = [
-        {"id": f"p{number}", "rules": [str(number)], "evidence": ["top"], "action": "stop"} for number in (1, 2)
-    ]
+    policies = [{"id": f"p{number}", "rules": [str(number)], "release_after": 5, "action": "stop"} for number in (1, 2)]
     warnings = load({"a.json": json.dumps({"policies": policies})}).warnings
-    assert sum("evidence" in warning.message for warning in warnings) == 1
+    assert sum("release_after" in warning.message for warning in warnings) == 1
 
 
 def test_a_set_of_disabled_policies_is_deployed_with_a_warning() -> None:
@@ -694,7 +708,7 @@ def test_all_problems_of_a_directory_are_reported_at_once() -> None:
         "a.yml:3:3: policy one: there must be either actions or action",
         "a.yml:3:13: policy one: unknown key rulse (did you mean rules?)",
         "a.yml:4:19: policy two: mode: 'x' is not one of enforce, audit",
-        "a.yml:4:37: policy two: action.type: 'x' is not one of network_disconnect, pause, stop",
+        "a.yml:4:37: policy two: action.type: 'x' is not one of network_disconnect, pause, stop, kill",
         "b.json:1:8: policy two: the id is used in a.yml:4:8 already (ids are unique in a set)",
         "c.toml: it is not TOML: Invalid value (at end of document)",
         "d.yml:2:1: it is not YAML: while parsing a flow node, expected the node content, but found '<stream end>'",

@@ -1,0 +1,109 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""All test hosts: made and started where they are missing, and removed."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import fcntl
+import os
+import pathlib
+import typing as t
+
+import docker
+
+from ansible_collections.ironpost.container_guard.tests.testbed import image
+from ansible_collections.ironpost.container_guard.tests.testbed.errors import TestbedError
+from ansible_collections.ironpost.container_guard.tests.testbed.host import LABEL, PREFIX, Host
+from ansible_collections.ironpost.container_guard.tests.testbed.recipe import Recipe
+
+# debootstrap keeps one core busy: on two cores, three at a time are no faster than two.
+BUILDS_AT_A_TIME = 2
+
+
+def up(wanted: t.Sequence[Recipe], say: t.Callable[[str], None] = print) -> list[Host]:
+    """Build the images that are missing and start the hosts that do not run.
+
+    Raises:
+        TestbedError: it says why and what to do.
+    """
+    with _one_at_a_time(), _machine() as api:
+        _remove_abandoned(api)
+        missing = [recipe for recipe in wanted if not image.is_built(api, recipe)]
+        _on_each(missing, lambda recipe: _build(api, recipe, say), BUILDS_AT_A_TIME)
+        hosts = [Host(recipe) for recipe in wanted]
+        _on_each(hosts, lambda host: _start(host, say))
+        return hosts
+
+
+def down(say: t.Callable[[str], None] = print, images: bool = False) -> None:
+    """Stop and remove every test host, and the images if wanted. Raises TestbedError."""
+    with _one_at_a_time(), _machine() as api:
+        for host in _existing(api):
+            with contextlib.closing(host):
+                say(f"stopping {host.name} ...")
+                host.stop()
+        for name in image.remove_all(api) if images else ():
+            say(f"removed {name}")
+
+
+def private_host(recipe: Recipe) -> Host:
+    """A host for this process alone, not started yet. If the process is killed, the next one removes it."""
+    return Host(recipe, f"-{os.getpid()}")
+
+
+def _build(api: docker.APIClient, recipe: Recipe, say: t.Callable[[str], None]) -> None:
+    say(f"building {recipe.suite} with Docker {recipe.engine} (about a minute) ...")
+    image.build(api, recipe)
+
+
+def _start(host: Host, say: t.Callable[[str], None]) -> None:
+    if host.start():
+        say(f"started {host.name} with Docker {host.version}")
+
+
+def _on_each(items: t.Sequence[t.Any], work: t.Callable[[t.Any], None], at_a_time: int = 8) -> None:
+    with concurrent.futures.ThreadPoolExecutor(at_a_time) as pool:
+        for future in [pool.submit(work, item) for item in items]:
+            future.result()
+
+
+def _existing(api: docker.APIClient) -> list[Host]:
+    found = []
+    for entry in api.containers(all=True, filters={"label": LABEL}):
+        engine, name = entry["Labels"][LABEL], entry["Names"][0].lstrip("/")
+        if name.startswith(PREFIX + engine):
+            found.append(Host(Recipe(engine, ""), name.removeprefix(PREFIX + engine)))
+    return found
+
+
+def _remove_abandoned(api: docker.APIClient) -> None:
+    for host in _existing(api):
+        with contextlib.closing(host):
+            _engine, _dash, owner = host.name.removeprefix(PREFIX).partition("-")
+            if owner and not pathlib.Path("/proc", owner).exists():
+                host.stop()
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> t.Iterator[None]:
+    """Let two test runs that start together not build or start the same host."""
+    with open(__file__, encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _machine() -> t.Iterator[docker.APIClient]:
+    """The engine of this machine."""
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if not host.startswith("unix://"):
+        raise TestbedError(f"the testbed needs a Docker Engine on this machine, and DOCKER_HOST is {host}; unset it")
+    try:
+        with contextlib.closing(docker.APIClient(base_url=host, version="auto", timeout=600)) as api:
+            yield api
+    except docker.errors.DockerException as error:
+        raise TestbedError(f"the Docker Engine at {host} says: {error}") from error
