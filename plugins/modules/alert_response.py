@@ -183,8 +183,36 @@ responses:
         timeline:
           description: When it was V(accepted), V(decided), V(acted) and V(verified), RFC 3339.
           type: dict
+        evidence:
+          description: V(none); see RV(evidence) for records about evidence.
+          type: dict
         repeat_of:
           description: Id of the record that acted for another alert of this run on the same container, or empty.
+          type: str
+evidence:
+  description:
+    - A record, as in RV(responses[].event), of each collection of evidence that a policy wanted of a container that was
+      acted on. It is collected once all containers are cut off; only what goes with the processes is taken before they
+      are ended. The outcome is V(collected) or V(failed).
+  type: list
+  elements: dict
+  returned: when the alerts could be decided
+  contains:
+    evidence:
+      description: Where it is. The hash of the manifest is in the action log, too, so that a changed case is found out.
+      type: dict
+      contains:
+        case_id:
+          description: Name of the case.
+          type: str
+        directory:
+          description: Directory of the case on the host.
+          type: str
+        manifest_sha256:
+          description: SHA-256 of its manifest.
+          type: str
+        action_event:
+          description: Id of the record of the action that it was collected for.
           type: str
 rejected:
   description: Elements of O(alerts) that are no alerts, with their index, and kind and message of the error.

@@ -39,7 +39,8 @@ class EndpointSettings:
         aliases: DNS names in that network.
         links: legacy links, as C(container:alias).
         driver_opts: options of the network driver.
-        mac_address: MAC address, or empty; honoured from API 1.44.
+        mac_address: MAC address, or empty. Engines 20.10 to 28.5 ignore it when they connect a container that exists
+            (measured), which the API says they should not; 20.10 gives back the one of creation by itself.
         gw_priority: which network gives the default route, highest first; from API 1.48.
     """
 

@@ -79,7 +79,6 @@ class Reconciler:
         self._interfaces = interfaces
         self._retry = retry
         self._settle_timeout = settle_timeout
-        self._version = retry.call(engine.version)
         self._network_locks = _NetworkLocks()
 
     def read(self, container_id: str) -> ContainerState:
@@ -88,7 +87,7 @@ class Reconciler:
         if found["Id"] != container_id:
             # The engine looks for names, too, and somebody may have named a container with the id of one that is gone.
             raise NotFound(f"container {container_id[:12]} no longer exists", status=404)
-        return ContainerState.from_inspect(found, self._version)
+        return ContainerState.from_inspect(found)
 
     def read_owner(self, state: ContainerState) -> ContainerState | None:
         """The container whose network this one uses; None where it uses none, or that is gone. Raises EngineError."""

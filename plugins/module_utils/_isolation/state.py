@@ -9,10 +9,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
-    EndpointSettings,
-    EngineVersion,
-)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 
 ORCHESTRATOR_LABELS = ("com.docker.compose.", "com.docker.swarm.")
 """How the labels begin by which compose and swarm know their containers."""
@@ -105,12 +102,13 @@ class ContainerState:
     labels: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def from_inspect(cls, found: dict[str, t.Any], version: EngineVersion) -> ContainerState:
+    def from_inspect(cls, found: dict[str, t.Any]) -> ContainerState:
         """The state in an answer of C(GET /containers/{id}/json)."""
         state, host_config = found["State"], found["HostConfig"]
         policy = host_config.get("RestartPolicy") or {}
         networks = found["NetworkSettings"].get("Networks") or {}
         published = found["NetworkSettings"].get("Ports") or {}
+        configured_mac = (found.get("Config") or {}).get("MacAddress") or ""
         return cls(
             id=found["Id"],
             name=found["Name"].lstrip("/"),
@@ -123,7 +121,7 @@ class ContainerState:
             auto_remove=bool(host_config.get("AutoRemove")),
             restart_policy=RestartPolicy(policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0),
             endpoints=tuple(
-                _endpoint(name, settings, found["Id"], version) for name, settings in sorted(networks.items())
+                _endpoint(name, settings, found["Id"], configured_mac) for name, settings in sorted(networks.items())
             ),
             ports={
                 port: tuple(sorted(f"{binding['HostIp']}:{binding['HostPort']}" for binding in bindings or ()))
@@ -197,7 +195,7 @@ class ContainerState:
         }
 
 
-def _endpoint(name: str, found: dict[str, t.Any], container_id: str, version: EngineVersion) -> Endpoint:
+def _endpoint(name: str, found: dict[str, t.Any], container_id: str, configured_mac: str) -> Endpoint:
     ipam = found.get("IPAMConfig") or {}
     mac_address = found.get("MacAddress") or ""
     return Endpoint(
@@ -211,7 +209,9 @@ def _endpoint(name: str, found: dict[str, t.Any], container_id: str, version: En
             aliases=tuple(alias for alias in found.get("Aliases") or () if alias != container_id[:12]),
             links=tuple(found.get("Links") or ()),
             driver_opts=found.get("DriverOpts") or {},
-            mac_address=_own_mac_address(mac_address, found.get("IPAddress") or "", version),
+            # One that the engine made must not be asked for again: before 28 it is made from the IPv4 address, which
+            # may belong to somebody else by then.
+            mac_address=mac_address if configured_mac and mac_address == configured_mac else "",
             gw_priority=found.get("GwPriority") or 0,
         ),
         attached=bool(found.get("EndpointID")),
@@ -219,19 +219,6 @@ def _endpoint(name: str, found: dict[str, t.Any], container_id: str, version: En
         ipv6_address=found.get("GlobalIPv6Address") or "",
         mac_address=mac_address,
     )
-
-
-def _own_mac_address(mac_address: str, ipv4_address: str, version: EngineVersion) -> str:
-    """The MAC address to ask for again, or empty.
-
-    API 1.41 ignores the address of an endpoint; from 1.44 it is honoured. Engines before 28 make it from the IPv4
-    address where none is asked for: such a one must not be asked for again, as the container may come back with another
-    IP while the old one, and with it the MAC address, belongs to somebody else.
-    """
-    if not (mac_address and version.api_at_least(1, 44)):
-        return ""
-    made = "02:42:" + ":".join(f"{int(part):02x}" for part in ipv4_address.split(".")) if ipv4_address else ""
-    return "" if mac_address == made else mac_address
 
 
 def _settings_from_dict(value: dict[str, t.Any]) -> EndpointSettings:

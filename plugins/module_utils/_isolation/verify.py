@@ -159,7 +159,9 @@ def not_restored(state: ContainerState, snapshot: ContainerState, goal: Goal) ->
         after = state.endpoint_like(before)
         if after is None or not goal.cuts(before) or not (snapshot.running and state.running):
             continue
-        for name in ("ipv4_address", "ipv6_address", "mac_address"):
+        # A MAC address counts where somebody configured it; others change with the IP address, or at random.
+        names = ("ipv4_address", "ipv6_address", *(("mac_address",) if before.settings.mac_address else ()))
+        for name in names:
             old, new = getattr(before, name), getattr(after, name)
             if old and old != new:
                 differences.append({"what": f"{name} on network {before.network}", "before": old, "after": new})

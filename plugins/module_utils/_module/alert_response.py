@@ -31,6 +31,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
     Response,
 )
 
+if t.TYPE_CHECKING:
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
+
 _UNSUCCESSFUL = ("failed", "unknown", "refused")
 
 
@@ -60,7 +63,7 @@ def respond(module: AnsibleModule) -> dict[str, t.Any]:
     state_dir = common.state_dir_of(params)
     alerts, rejected = read_alerts(params["alerts"])
     try:
-        policy_set, responses = _respond(params, alerts, state_dir, module.check_mode)
+        policy_set, responses, gathering = _respond(params, alerts, state_dir, module.check_mode)
     except GuardError as error:
         # Nothing was touched. That nobody answered them must be on record, too.
         failures = [
@@ -104,18 +107,35 @@ def respond(module: AnsibleModule) -> dict[str, t.Any]:
         result["msg"] = "; ".join(troubles)
         result["failed"] = params["fail_on_error"]
     if not module.check_mode:
+        # Before the evidence, which may take long: what was done must be on record whatever happens meanwhile.
         record(events, state_dir, result)
+    collected = gathering.collect() if gathering else []
+    result["evidence"] = [event.to_dict() for event in collected]
+    result["warnings"] += [
+        "evidence of {}: {}".format((event.container or {})["name"], warning)
+        for event in collected
+        for warning in (*event.warnings, *([event.error["message"]] if event.error else []))
+    ]
+    if collected:
+        record(collected, state_dir, result)
     return result
 
 
 def _respond(
     params: t.Mapping[str, t.Any], alerts: list[Alert], state_dir: str, check: bool
-) -> tuple[PolicySet, list[Response]]:
+) -> tuple[PolicySet, list[Response], Gathering | None]:
     retry, concurrency = common.retry_of(params), common.concurrency_of(params)
     policy_set = read_policy_set(params["policy_set"])
     if not alerts:
-        return policy_set, []
+        return policy_set, [], None
     engine = common.engine_of(params, retry)
+    gathering: Gathering | None = None
+    if any(policy.evidence for policy in policy_set.policies) and not check:
+        # Most policies want none, and what is not imported costs no time.
+        from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.collector import Collector
+        from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
+
+        gathering = Gathering(Collector(engine, state_dir, params["host"]), concurrency)
     responder = Responder(
         Judge(PolicyEngine(policy_set), Resolver(engine), params["host"], params["docker_host"]),
         Isolator(engine, Journal(state_dir), retry=retry),
@@ -123,8 +143,9 @@ def _respond(
         host=params["host"],
         concurrency=concurrency,
         check=check,
+        gathering=gathering,
     )
-    return policy_set, responder.respond(alerts)
+    return policy_set, responder.respond(alerts), gathering
 
 
 def read_alerts(values: t.Sequence[dict[str, t.Any]]) -> tuple[list[Alert], list[dict[str, t.Any]]]:

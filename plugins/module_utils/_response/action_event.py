@@ -21,7 +21,8 @@ class ActionEvent:
 
     Attributes:
         outcome: an outcome of isolating (C(isolated), C(released), C(unknown), C(failed), C(refused)), or the outcome
-            of a decision that kept the guard from acting: C(audit), C(protected), C(ambiguous), C(stale).
+            of a decision that kept the guard from acting: C(audit), C(protected), C(ambiguous), C(stale). C(collected)
+            for evidence.
         trace_id, alert_id: of the alert, or of the person's request.
         policy_id: the policy that asked for it, or empty for a person's request.
         host: inventory name.
@@ -34,6 +35,8 @@ class ActionEvent:
         warnings: what the reader should know although it worked.
         reasons: why, for people.
         timeline: C(accepted), C(decided), C(acted) and C(verified), RFC 3339, as far as they were reached.
+        evidence: of a record about evidence: id and directory of the case, SHA-256 of its manifest, and the id of the
+            event that it was collected for. Otherwise None.
         repeat_of: id of the event that acted for another alert of the same batch on the same container, or empty.
         id: of this record.
         time: when it was made.
@@ -54,6 +57,7 @@ class ActionEvent:
     warnings: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     timeline: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    evidence: t.Mapping[str, str] | None = None
     repeat_of: str = ""
     id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
     time: str = dataclasses.field(default_factory=now)

@@ -18,13 +18,18 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.r
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import REFUSED
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import REFUSED, Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import Judgement, PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
+
+if t.TYPE_CHECKING:  # most policies want no evidence, and what is not imported costs no time
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.collection import Collection
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 
 _UNRESOLVED = {"ambiguous": "ambiguous", "stale": "stale"}
 
@@ -179,6 +184,7 @@ class Responder:
         host: inventory name of this host, for the records.
         concurrency: how many containers are worked on at a time, 1 to 100.
         check: only say what would be done.
+        gathering: collects evidence; None where no policy wants any.
     """
 
     def __init__(
@@ -189,7 +195,9 @@ class Responder:
         host: str = "",
         concurrency: int = 10,
         check: bool = False,
+        gathering: Gathering | None = None,
     ) -> None:
+        self._gathering = gathering
         self._judge = judge
         self._isolator = isolator
         self._limiter = limiter
@@ -264,11 +272,12 @@ class Responder:
             policy_id=decision.policy_id,
         )
         container_id = _subject(verdict)[0]
+        begun: Collection | None = None
         try:
-            outcome = self._isolator.isolate(container_id, decision.actions, cause, self._check)
+            outcome, begun = self._isolate(container_id, decision.actions, decision, cause)
             if outcome.outcome == REFUSED and decision.fallback:
                 refusal = f"fallback, as {(outcome.error or {})['message']}"
-                outcome = self._isolator.isolate(container_id, decision.fallback, cause, self._check)
+                outcome, begun = self._isolate(container_id, decision.fallback, decision, cause)
                 outcome = dataclasses.replace(outcome, warnings=(refusal, *outcome.warnings))
                 event = dataclasses.replace(event, actions=tuple(action.to_dict() for action in decision.fallback))
         except GuardError as error:
@@ -276,8 +285,41 @@ class Responder:
         except Exception as error:  # a defect of the guard must not lose the records of the other containers
             return event.with_error(GuardError(f"internal error: {error!r}", kind="internal_error"))
         event = event.with_outcome(outcome)
+        # Of a container that is isolated already there is evidence, and alerts repeat themselves.
+        if self._gathering and decision.evidence and outcome.changed and not self._check:
+            self._gathering.want(event, decision.evidence, cause, begun)
         warnings = peer_warnings(self._judge.network_peers(container_id), event.actions)
         return dataclasses.replace(event, warnings=(*event.warnings, *warnings))
+
+    def _isolate(
+        self, container_id: str, actions: t.Sequence[Action], decision: Decision, cause: Cause
+    ) -> tuple[Outcome, Collection | None]:
+        """Isolate; where that ends the processes, take the evidence that goes with them in between."""
+
+        def isolate(actions: t.Sequence[Action], check: bool = False) -> Outcome:
+            return self._isolator.isolate(
+                container_id, actions, cause, check or self._check, release_after=decision.release_after
+            )
+
+        holding = [action for action in actions if action.type not in ("stop", "kill")]
+        ends = len(holding) < len(actions)
+        if not (self._gathering and decision.evidence and ends) or self._check:
+            return isolate(actions), None
+        planned = isolate(actions, check=True)
+        if not (planned.ok and planned.changed):
+            return isolate(actions), None
+        first = isolate(holding) if holding else None
+        begun = self._gathering.begin(container_id, decision.evidence, cause)
+        outcome = isolate(actions)
+        if first:
+            outcome = dataclasses.replace(
+                outcome,
+                changed=first.changed or outcome.changed,
+                before=first.before,
+                steps=(*first.steps, *outcome.steps),
+                started_at=first.started_at,
+            )
+        return outcome, begun
 
 
 def peer_warnings(names: t.Sequence[str], actions: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:

@@ -16,7 +16,6 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
     EndpointSettings,
-    EngineVersion,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Entry, Journal
@@ -39,7 +38,7 @@ def snapshot(engine: FakeEngine) -> ContainerState:
         networks={"front": EndpointSettings(ipv4_address="10.1.0.9", aliases=("shop",), links=("db:database",))},
         published={"80/tcp": 8080},
     )
-    return ContainerState.from_inspect(engine.inspect_container(container), EngineVersion("20.10.24", "1.41"))
+    return ContainerState.from_inspect(engine.inspect_container(container))
 
 
 def test_an_entry_is_read_back_as_it_was_written(journal: Journal, snapshot: ContainerState) -> None:

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import pathlib
 import threading
 import typing as t
@@ -19,6 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineUnreachable,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
+from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.collector import Collector
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
@@ -32,7 +35,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
     Limits,
     PolicySet,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.errors import LimitsError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Judge, Responder
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
@@ -70,6 +75,9 @@ class Host:
         limiter = Limiter(state_dir, limits, clock=lambda: self.now)
         judge = Judge(PolicyEngine(policy_set), Resolver(self.engine), "docker-1")
         return Responder(judge, isolator, limiter, "docker-1", **options)
+
+    def gathering(self) -> Gathering:
+        return Gathering(Collector(self.engine, str(self._state_dir / "state"), "docker-1"), concurrency=2)
 
     @property
     def paused(self) -> set[str]:
@@ -518,3 +526,68 @@ class TestTrouble:
         host.responder(concurrency=6).respond([alert(container={"id": target}) for target in targets])
         assert len(host.paused) == 6
         assert together == [1]
+
+
+class TestEvidence:
+    WANTED: t.ClassVar[dict[str, t.Any]] = {**SHELLS, "evidence": ["inspect", "top"]}
+
+    def items(self, event: ActionEvent) -> dict[str, str]:
+        assert event.evidence is not None
+        manifest = pathlib.Path(event.evidence["directory"], "manifest.json").read_bytes()
+        assert hashlib.sha256(manifest).hexdigest() == event.evidence["manifest_sha256"]
+        return {item["kind"]: item["status"] for item in json.loads(manifest)["items"]}
+
+    def test_is_collected_after_the_containers_are_cut_off_and_once(self, host: Host) -> None:
+        container = host.engine.add_container("web")
+        gathering = host.gathering()
+        responder = host.responder(self.WANTED, gathering=gathering)
+        (response,) = responder.respond([alert(id="a-1", trace_id="t-1", container={"id": container})])
+        calls = [name for name, _arguments in host.engine.calls]
+        assert "top" not in calls
+        (event,) = gathering.collect()
+        assert response.event is not None
+        assert event.evidence is not None
+        assert (event.outcome, event.trace_id, event.policy_id) == ("collected", "t-1", "shells")
+        assert event.evidence["action_event"] == response.event.id
+        assert self.items(event) == {"inspect": "collected", "top": "collected"}
+        again = host.gathering()
+        host.responder(self.WANTED, gathering=again).respond([alert(container={"id": container})])
+        assert again.collect() == [], "it is isolated already"
+
+    def test_what_goes_with_the_processes_is_taken_before_they_end(self, host: Host) -> None:
+        container = host.engine.add_container("web")
+        gathering = host.gathering()
+        policy = {**self.WANTED, "actions": [{"type": "pause"}, {"type": "network_disconnect"}, {"type": "kill"}]}
+        (response,) = host.responder(policy, gathering=gathering).respond([alert(container={"id": container})])
+        calls = [name for name, _arguments in host.engine.calls]
+        assert calls.index("pause") < calls.index("top") < calls.index("kill")
+        assert response.event is not None
+        assert (response.event.outcome, response.event.before["paused"]) == ("isolated", False)
+        assert [step["action"] for step in response.event.steps] == ["pause", "disconnect", "kill"]
+        assert self.items(gathering.collect()[0]) == {"inspect": "collected", "top": "collected"}
+
+    def test_evidence_that_cannot_be_had_keeps_nothing_running(self, host: Host, tmp_path: pathlib.Path) -> None:
+        container = host.engine.add_container("web")
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state" / "evidence").write_text("a file where the directory should be")
+        gathering = host.gathering()
+        policy = {**self.WANTED, "actions": [{"type": "kill"}]}
+        (response,) = host.responder(policy, gathering=gathering).respond([alert(container={"id": container})])
+        assert response.event is not None
+        assert response.event.outcome == "isolated"
+        (event,) = gathering.collect()
+        assert (event.outcome, event.error is not None) == ("failed", True)
+
+    def test_check_mode_collects_nothing(self, host: Host) -> None:
+        container = host.engine.add_container("web")
+        gathering = host.gathering()
+        host.responder(self.WANTED, gathering=gathering, check=True).respond([alert(container={"id": container})])
+        assert gathering.collect() == []
+
+
+def test_release_after_of_the_policy_is_in_the_journal(host: Host, tmp_path: pathlib.Path) -> None:
+    container = host.engine.add_container("web")
+    host.responder({**SHELLS, "release_after": 3600}).respond([alert(container={"id": container})])
+    entry = Journal(str(tmp_path / "state")).load(container)
+    assert entry is not None
+    assert (entry.release_after, bool(entry.expires_at)) == (3600, True)
