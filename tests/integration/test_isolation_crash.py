@@ -11,7 +11,6 @@ after it, or once the engine has the request and nobody waits for the answer.
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import http.client
 import itertools
@@ -42,10 +41,32 @@ BEFORE, DURING, AFTER = "before", "during", "after"
 CUT_OFF = (Action("pause"), Action("network_disconnect"))
 ENDED = (*CUT_OFF, Action("kill"))
 
-ISOLATING = {BEFORE: {"fsync", "rename", "pause", "disconnect", "set_restart_policy"}}
-RELEASING = {BEFORE: {"fsync", "rename", "unlink", "connect", "set_restart_policy"}}
-
 Work = t.Callable[[Isolator], Outcome]
+
+
+class Case(t.NamedTuple):
+    """What is isolated, and how.
+
+    Attributes:
+        name: of the case.
+        actions: of the isolation.
+        restart: whether the release that is killed ends the processes.
+        sidecar: isolate a container that uses the network of another one.
+    """
+
+    name: str
+    actions: tuple[Action, ...] = CUT_OFF
+    restart: bool = False
+    sidecar: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+CUT_OFF_CASE = Case("cut off")
+ENDED_CASE = Case("ended", actions=ENDED)
+RESTARTED_CASE = Case("restarted", restart=True)
+SIDECAR_CASE = Case("sidecar", sidecar=True)
 
 
 @dataclasses.dataclass
@@ -98,26 +119,27 @@ class Bomb:
 class Scenario:
     """A container, or one with the owner of its network, that is isolated and released again and again."""
 
-    def __init__(self, world: HostWorld, directory: pathlib.Path, sidecar: bool = False) -> None:
+    def __init__(self, world: HostWorld, directory: pathlib.Path, case: Case) -> None:
         self.world = world
+        self.case = case
         self.state_dir = str(directory / "state")
         self.trace = directory / "trace"
         self.journal = Journal(self.state_dir, lock_timeout=5)
         self.guard = Isolator(world.engine, self.journal)
-        static = world.make_network("static")
+        static = world.make_network("static", internal=True)
         prefix = world.engine.inspect_network(static)["IPAM"]["Config"][0]["Subnet"].rpartition(".")[0]
         networks = {
             static: EndpointSettings(ipv4_address=f"{prefix}.77", aliases=("database", "db")),
-            world.make_network("dynamic"): EndpointSettings(aliases=("backend",)),
+            world.make_network("dynamic", internal=True): EndpointSettings(aliases=("backend",)),
         }
         self.networked = self.container = world.make_container("c", networks, restart_policy=("on-failure", 7))
-        if sidecar:
+        if case.sidecar:
             self.container = world.make_container(
                 "sidecar", network_mode=f"container:{self.networked}", restart_policy=("on-failure", 7)
             )
         self.started_at = self.process()
         self.before = self.seen()
-        self.points: dict[str, set[str]] = collections.defaultdict(set)
+        self.met: dict[str, set[str]] = collections.defaultdict(set)
 
     def process(self) -> str:
         return str(self.world.engine.inspect_container(self.container)["State"]["StartedAt"])
@@ -145,8 +167,8 @@ class Scenario:
 
     # --- work that is killed ------------------------------------------------------------------------------------------
 
-    def killed_at(self, point: int, work: Work) -> bool:
-        """Let a child work until it is killed at that point; whether it lived to see it."""
+    def killed_at(self, point: int, work: Work) -> str:
+        """Let a child work until it is killed at that point; the moment, or empty where it lived to the end."""
         self.trace.unlink(missing_ok=True)
         child = os.fork()
         if not child:
@@ -154,12 +176,11 @@ class Scenario:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert status in (0, -signal.SIGKILL)
         if not status:
-            return False
+            return ""
         moment, name = self.trace.read_text().split()
-        self.points[moment].add(name)
-        # Shown where the test fails.
-        print(f"point {point}: killed {moment} {name}")
-        return True
+        self.met[name].add(moment)
+        print(f"point {point}: killed {moment} {name}")  # shown where the test fails
+        return moment
 
     def _die(self, point: int, work: Work) -> t.NoReturn:
         try:
@@ -182,22 +203,25 @@ class Scenario:
         _entries, damaged = self.journal.entries()
         assert not damaged
 
-    def isolate(self, actions: t.Sequence[Action], may_be_ended: bool = False) -> None:
-        outcome = self.guard.isolate(self.container, actions)
+    def assert_was_killed_around(self, *names: str) -> None:
+        """The guard made those calls, and each was the last one of a child."""
+        for name in names:
+            moments = {BEFORE, DURING, AFTER} if name in ENGINE_CALLS else {BEFORE, AFTER}
+            assert self.met[name] == moments, name
+
+    def isolate(self, may_be_ended: bool = False) -> None:
+        outcome = self.guard.isolate(self.container, self.case.actions)
         assert outcome.outcome == ISOLATED, outcome
         seen = self.seen()
-        # Its owner is not asked to stand still, so that it is known for one that runs.
-        assert seen[self.networked]["networks"] == {}
-        assert seen[self.container]["restart_policy"]["Name"] == seen[self.networked]["restart_policy"]["Name"] == "no"
-        state = seen[self.container]["state"]["Status"]
-        wanted = {"exited"} if Action("kill") in actions else {"paused", "exited"} if may_be_ended else {"paused"}
-        assert state in wanted
-        entry = self.journal.load(self.container)
-        assert entry is not None
-        assert entry.phase == "isolated"
+        for container in seen.values():
+            assert (container["networks"], container["restart_policy"]["Name"]) == ({}, "no")
+        ended = Action("kill") in self.case.actions
+        wanted = {"exited"} if ended else {"paused", "exited"} if may_be_ended else {"paused"}
+        assert seen[self.container]["state"]["Status"] in wanted
+        assert {entry.phase for entry in self.journal.entries()[0]} == {"isolated"}
 
-    def release(self, restart: bool = False) -> None:
-        outcome = self.guard.release(self.container, restart=restart)
+    def release(self) -> None:
+        outcome = self.guard.release(self.container)
         assert (outcome.outcome, outcome.error, outcome.conflicts) == (RELEASED, None, ()), outcome
         assert self.seen() == self.before
         assert self.journal.entries() == ([], [])
@@ -210,51 +234,40 @@ class Scenario:
         self.started_at = self.process()
 
 
-CASES = {
-    "cut_off": {"actions": CUT_OFF},
-    "ended": {"actions": ENDED},
-    "sidecar": {"actions": CUT_OFF, "sidecar": True},
-    "restarted": {"actions": CUT_OFF, "restart": True},
-}
+def again_after(moment: str, point: int) -> bool:
+    """Whether to isolate again before the release.
+
+    What is true after one call is so before the next one: each such state is met twice, and gets both ways out.
+    """
+    return moment == AFTER or (moment == DURING and point % 2 == 0)
 
 
-@pytest.mark.parametrize("case", ["cut_off", "ended", "sidecar"])
-def test_isolating(docker_world: HostWorld, tmp_path: pathlib.Path, case: str) -> None:
-    actions = CASES[case]["actions"]
-    scenario = Scenario(docker_world, tmp_path, "sidecar" in CASES[case])
-
-    def isolate(guard: Isolator) -> Outcome:
-        return guard.isolate(scenario.container, actions)
-
+@pytest.mark.parametrize("case", [CUT_OFF_CASE, ENDED_CASE, SIDECAR_CASE], ids=str)
+def test_isolating_is_killed(docker_world: HostWorld, tmp_path: pathlib.Path, case: Case) -> None:
+    scenario = Scenario(docker_world, tmp_path, case)
     for point in itertools.count():
-        for again in (True, False):
-            died = scenario.killed_at(point, isolate)
-            scenario.assert_recorded()
-            if again:
-                scenario.isolate(actions)
-            scenario.release()
-        if not died:
+        moment = scenario.killed_at(point, lambda guard: guard.isolate(scenario.container, case.actions))
+        scenario.assert_recorded()
+        if again_after(moment, point):
+            scenario.isolate()
+        scenario.release()
+        if not moment:
             break
-    print(point, dict(scenario.points))
+    scenario.assert_was_killed_around("fsync", "rename", "disconnect", "set_restart_policy", "pause")
 
 
-@pytest.mark.parametrize("case", ["cut_off", "ended", "sidecar", "restarted"])
-def test_releasing(docker_world: HostWorld, tmp_path: pathlib.Path, case: str) -> None:
-    actions = CASES[case]["actions"]
-    restart = "restart" in CASES[case]
-    scenario = Scenario(docker_world, tmp_path, "sidecar" in CASES[case])
-
-    def release(guard: Isolator) -> Outcome:
-        return guard.release(scenario.container, restart=restart)
-
+@pytest.mark.parametrize("case", [CUT_OFF_CASE, RESTARTED_CASE, SIDECAR_CASE], ids=str)
+def test_releasing_is_killed(docker_world: HostWorld, tmp_path: pathlib.Path, case: Case) -> None:
+    scenario = Scenario(docker_world, tmp_path, case)
     for point in itertools.count():
-        for again in (True, False):
-            scenario.isolate(actions)
-            died = scenario.killed_at(point, release)
-            scenario.assert_recorded()
-            if again:
-                scenario.isolate(actions, may_be_ended=restart)
-            scenario.release()
-        if not died:
+        scenario.isolate()
+        moment = scenario.killed_at(point, lambda guard: guard.release(scenario.container, restart=case.restart))
+        scenario.assert_recorded()
+        if again_after(moment, point):
+            # A release that restarts ends the container first, and an isolate that follows does not run it again.
+            scenario.isolate(may_be_ended=case.restart)
+        scenario.release()
+        if not moment:
             break
-    print(point, dict(scenario.points))
+    last = ("kill", "start") if case.restart else ("unpause",)
+    scenario.assert_was_killed_around("fsync", "rename", "unlink", "connect", "set_restart_policy", *last)

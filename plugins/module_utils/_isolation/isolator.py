@@ -167,7 +167,7 @@ class Isolator(Releaser):
         if entry is None or entry.phase != journal_phases.RELEASING:
             return entry
         # Where only the removal of the entry failed it was released, and the snapshot is history.
-        return None if verify_released(self._engine, state, entry.snapshot, entry.goal) else entry
+        return None if verify_released(self._engine, state, entry.snapshot, entry.to_undo) else entry
 
     def _confirmed(self, outcome: Outcome, planned: Entry, state: ContainerState | None) -> Outcome:
         """The outcome, once the journal says that it was verified, and of which process."""

@@ -59,6 +59,7 @@ class Entry:
         started_at: of the process that was isolated, as the engine writes it, from when that was verified.
         for_sharers: ids of isolated containers that use its network, for the sake of which it is off.
         own: it is isolated for its own sake, too.
+        restart: a release that has begun ends its processes and starts it anew.
     """
 
     snapshot: ContainerState
@@ -71,6 +72,12 @@ class Entry:
     started_at: str = ""
     for_sharers: tuple[str, ...] = ()
     own: bool = True
+    restart: bool = False
+
+    @property
+    def to_undo(self) -> Goal:
+        """What a release undoes: what was held, and the end of its processes where the release brings that about."""
+        return dataclasses.replace(self.goal, stop=False, kill=True) if self.restart else self.goal
 
     def expired(self, moment: datetime.datetime) -> bool:
         """Whether it was to end by then."""
@@ -99,6 +106,7 @@ class Entry:
             started_at=content["started_at"],
             for_sharers=tuple(content["for_sharers"]),
             own=content["own"],
+            restart=content["restart"],
         )
 
 

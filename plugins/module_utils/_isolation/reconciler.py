@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 import typing as t
@@ -126,22 +127,21 @@ class Reconciler:
         rounds = 0
         try:
             while True:
-                may_pass = self._act(attempt, steps, hold_back)
+                tried, may_pass = self._act(attempt, steps, hold_back)
                 attempt.after = state = self._settled(attempt.before.id)
                 steps = plan(state)
-                verification = verify(state)
+                verification = self._retry.call(functools.partial(verify, state))
                 # Where answers exclude each other, asking again gives the same ones (measured).
                 if not steps or verification.contradictions:
                     break
-                if may_pass:
-                    delay = next(delays, None)
-                    if delay is None:
-                        break
+                delay = next(delays, None) if may_pass else None
+                if delay is not None:
                     self._retry.sleep(delay)
-                else:
-                    rounds += 1
-                    if rounds == MAX_ROUNDS:
-                        break
+                    continue
+                rounds += 1
+                untried = any(str(step) not in tried for step in steps)
+                if rounds == MAX_ROUNDS or (may_pass and not untried):
+                    break
         except (EngineError, JournalError) as error:
             return attempt.outcome(
                 FAILED if isinstance(error, NotFound) else UNKNOWN,
@@ -165,24 +165,28 @@ class Reconciler:
             ),
         )
 
-    def _act(self, attempt: Attempt, steps: list[Step], hold_back: t.Callable[[Step], list[Finding]]) -> bool:
-        """Do the steps; whether one failed in a way that may pass.
+    def _act(
+        self, attempt: Attempt, steps: list[Step], hold_back: t.Callable[[Step], list[Finding]]
+    ) -> tuple[set[str], bool]:
+        """Do the steps. Which were tried, and whether one failed in a way that may pass.
 
         A step that is refused does not stop the others: a container off its networks is better than none. One that got
         no answer does: it may be carried out still (measured), and the others would wait for the same engine.
         """
+        tried: set[str] = set()
         may_pass = False
         for step in steps:
             reasons = hold_back(step)
             if reasons:
                 attempt.skip(step, "; ".join(map(str, reasons)))
                 break
+            tried.add(str(step))
             with self._network_locks.hold(step):
                 error = attempt.run(step, self._engine)
             may_pass = may_pass or (error is not None and is_transient(error))
             if isinstance(error, (EngineTimeout, EngineUnreachable)):
                 break
-        return may_pass
+        return tried, may_pass
 
     def _settled(self, container_id: str) -> ContainerState:
         """The state once the container is no longer between two runs. Raises EngineError."""

@@ -84,18 +84,18 @@ class Releaser(Reconciler):
         refusal = _refusal(before, preflight, restart)
         if refusal:
             return attempt.outcome(REFUSED, error=refusal)
-        goal, snapshot = entry.goal, preflight.snapshot
+        snapshot = preflight.snapshot
         restart = restart and snapshot.running
-        if restart:
-            # From here on it is an isolation by kill that is released. The journal says so before it is killed: whoever
-            # goes on after a crash has to start the container.
-            goal = dataclasses.replace(goal, stop=False, kill=True)
+        # The journal says so before it is killed: whoever goes on after a crash has to start the container.
+        entry = dataclasses.replace(entry, restart=restart or entry.restart)
+        goal = entry.to_undo
 
         def plan(state: ContainerState) -> list[Step]:
-            owner = [self._release_owner_step(entry, check)] if self._holds_owner(entry) else []
             if restart and state.running and state.started_at == before.started_at:
-                ended = dataclasses.replace(state, running=False, paused=False)
-                return [*owner, kill_step(state), *release_steps(ended, snapshot, goal)]
+                # Nothing comes back before it is known to have ended; check mode shows what would follow.
+                ended = dataclasses.replace(state, running=False, paused=False, started_at="")
+                return [kill_step(state), *(plan(ended) if check else ())]
+            owner = [self._release_owner_step(entry, check)] if self._holds_owner(entry) else []
             return [*owner, *release_steps(state, snapshot, goal)]
 
         def hold_back(step: Step) -> list[Finding]:
@@ -104,14 +104,16 @@ class Releaser(Reconciler):
 
         def verify(state: ContainerState) -> Verification:
             found = verify_released(self._engine, state, snapshot, goal)
-            return found._replace(unmet=(*found.unmet, *self._owner_still_held(entry)))
+            same = restart and before.running and state.started_at == before.started_at
+            old = [Finding("not_restarted", "its processes of before still run")] if same and state.running else []
+            return found._replace(unmet=(*found.unmet, *old, *self._owner_still_held(entry)))
 
         steps = plan(before)
         if check:
             attempt.plan(steps)
             attempt.changed = True
             return _reported(attempt, attempt.outcome(RELEASED), goal, preflight)
-        releasing = dataclasses.replace(entry, goal=goal, phase=journal_phases.RELEASING)
+        releasing = dataclasses.replace(entry, phase=journal_phases.RELEASING)
         if releasing != self._journal.load(before.id):
             self._journal.store(releasing)
             attempt.changed = True

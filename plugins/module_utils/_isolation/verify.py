@@ -39,8 +39,8 @@ class Finding(t.NamedTuple):
 
     Attributes:
         kind: C(unpaused), C(running), C(restarting), C(restart_policy) or C(reconnected) of a container that should be
-            isolated; C(still_paused), C(not_running), C(not_paused), C(restart_policy), C(not_connected) or
-            C(other_settings) of one that should be released.
+            isolated; C(still_paused), C(not_running), C(not_paused), C(restart_policy), C(not_connected),
+            C(not_restarted) or C(other_settings) of one that should be released.
         message: for people.
     """
 

@@ -189,7 +189,8 @@ def _event(
     result: Result, actions: tuple[dict[str, t.Any], ...], trace_id: str, params: t.Mapping[str, t.Any]
 ) -> ActionEvent:
     target = result.target
-    shown = target.container.to_dict() if target.container else {"id": "", "name": target.name, "image": ""}
+    known_id = target.entry.snapshot.id if target.entry else ""
+    shown = target.container.to_dict() if target.container else {"id": known_id, "name": target.name, "image": ""}
     event = ActionEvent(
         outcome="failed",
         trace_id=trace_id,

@@ -20,7 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.c
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import ResolutionError, Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Entry, Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import (
@@ -108,7 +108,11 @@ class Selection:
                 ):
                     return self._of(entry)
             return Target(text.display(reference, 80), error=error)
-        return Target(container.name, container, self._journal.load(container.id))
+        try:
+            return Target(container.name, container, self._journal.load(container.id))
+        except JournalError:
+            # Whoever works on this container meets it again, and the others are not kept from theirs.
+            return Target(container.name, container)
 
     def _of(self, entry: Entry) -> Target:
         snapshot = entry.snapshot

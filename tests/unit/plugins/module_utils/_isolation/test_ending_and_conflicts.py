@@ -105,6 +105,17 @@ class TestRestart:
         assert isolator.release(web).outcome == "released"
         assert status(engine, web) == "running"
 
+    def test_one_that_is_isolated_again_instead_is_not_killed_for_that(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        for _ in range(3):
+            engine.fail_next("kill", EngineError("no", status=500))
+        outcome = isolator.release(web, restart=True)
+        assert (outcome.outcome, set(steps(outcome))) == ("failed", {"kill"}), "nothing comes back before it has ended"
+        assert isolator.isolate(web, BOTH).outcome == "isolated"
+        assert status(engine, web) == "paused"
+
     def test_would_delete_a_container_with_auto_remove(self, engine: FakeEngine, isolator: Isolator) -> None:
         container = engine.add_container("brief", auto_remove=True)
         isolator.isolate(container, BOTH)

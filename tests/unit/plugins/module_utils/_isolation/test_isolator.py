@@ -501,7 +501,7 @@ class TestRelease:
         self, engine: FakeEngine, isolator: Isolator, web: str, method: str
     ) -> None:
         isolator.isolate(web, BOTH)
-        for _ in range(6):
+        for _ in range(20):
             engine.fail_next(method, EngineError("no", status=500))
         outcome = isolator.release(web)
         assert outcome.outcome == "failed"
