@@ -271,9 +271,9 @@ after:
   returned: with O(container), when it was found
   sample: {networks: [], paused: true, restart_policy: 'no', running: true}
 error:
-  description: What went wrong, or V(none).
+  description: What went wrong, or V(none). Of several containers, the first error.
   type: dict
-  returned: always
+  returned: with O(container), or when something went wrong
   contains:
     kind:
       description: Stable name, such as V(not_found), V(ambiguous), V(engine_unreachable), V(engine_forbidden),

@@ -238,6 +238,89 @@ def test_a_crash_loop_is_ended_and_given_back_as_one(docker_world: DockerWorld, 
     assert docker_world.engine.inspect_container(target)["HostConfig"]["RestartPolicy"]["Name"] == "always"
 
 
+class TestMany:
+    """Several containers in one run of the module."""
+
+    @pytest.fixture
+    def web(self, docker_world: DockerWorld) -> list[str]:
+        return [docker_world.make_container(f"web-{number}") for number in range(3)]
+
+    @staticmethod
+    def run(ansible: Ansible, **options: t.Any) -> dict[str, t.Any]:
+        return ansible.module("isolation", state_dir=str(ansible.state_dir), **options)
+
+    def test_that_are_named(self, docker_world: DockerWorld, ansible: Ansible, web: list[str]) -> None:
+        wanted = [docker_world.name("web-0"), "no-such-container", web[1]]
+        planned = self.run(ansible, containers=wanted, check=True, diff=True)
+        assert [docker_world.state(container) for container in web] == ["running"] * 3
+        result = self.run(ansible, containers=wanted, diff=True, fail_on_error=False)
+        assert (planned["failed"], result["failed"], result["changed"]) == (True, False, True)
+        assert planned["summary"] == result["summary"] == {"isolated": 2, "failed": 1}
+        assert planned["diff"] == result["diff"]
+        assert [diff["after_header"] for diff in result["diff"]] == [docker_world.name(f"web-{n}") for n in range(2)]
+        assert [one["error"] and one["error"]["kind"] for one in result["results"]] == [None, "not_found", None]
+        assert "no-such-container: failed: no container on this host" in result["msg"]
+        assert [docker_world.state(container) for container in web] == ["paused", "paused", "running"]
+        records = [json.loads(line) for line in (ansible.state_dir / "actions.jsonl").read_text().splitlines()]
+        assert [record["outcome"] for record in records] == ["isolated", "failed", "isolated"]
+        assert {record["trace_id"] for record in records} == {result["trace_id"]}
+
+    def test_that_match_and_are_given_back_when_their_time_is_over(
+        self, docker_world: DockerWorld, ansible: Ansible, web: list[str]
+    ) -> None:
+        selector = {
+            "container_names": [docker_world.name("*")],
+            "image_patterns": ["container-guard/busybox:*"],
+            "exclude": {"container_names": [docker_world.name("web-2")]},
+        }
+        isolated = self.run(ansible, selector=selector, release_after=1, max_concurrent_actions=1)
+        assert isolated["summary"] == {"isolated": 2}
+        assert self.run(ansible, container=web[2], release_after=3600)["outcome"] == "isolated"
+        expire = {"recorded": True, "expired_only": True, "state": "released"}
+        released = docker_world.until(lambda: self.run(ansible, **expire)["results"], "the time is over")
+        assert {one["container"]["id"] for one in released} == set(web[:2])
+        assert [docker_world.state(container) for container in web] == ["running", "running", "paused"]
+        again = self.run(ansible, selector=selector, state="released")
+        assert (again["changed"], again["results"]) == (False, []), "none of these is isolated"
+
+    def test_that_are_on_record_are_repaired_and_given_back(
+        self, docker_world: DockerWorld, ansible: Ansible, web: list[str]
+    ) -> None:
+        self.run(ansible, containers=web)
+        docker_world.engine.unpause(web[0])
+        docker_world.api.remove_container(web[1], force=True)
+        successor = docker_world.make_container("web-1")
+        for check in (True, False):
+            repaired = self.run(ansible, recorded=True, check=check)
+            assert (repaired["summary"], repaired["changed"]) == ({"isolated": 3}, True)
+            assert sorted(one["changed"] for one in repaired["results"]) == [False, True, True]
+        assert any(
+            "took the name of container" in warning for one in repaired["results"] for warning in one["warnings"]
+        )
+        assert [docker_world.state(container) for container in (web[0], successor, web[2])] == ["paused"] * 3
+        assert self.run(ansible, recorded=True)["changed"] is False
+
+        docker_world.api.remove_container(web[2], force=True)
+        released = self.run(ansible, recorded=True, state="released")
+        assert (released["summary"], released["error"]["kind"]) == ({"released": 2, "failed": 1}, "container_gone")
+        forgotten = self.run(ansible, recorded=True, state="released", force=True)
+        assert (forgotten["summary"], forgotten["changed"]) == ({"released": 1}, True)
+        assert self.run(ansible, recorded=True, state="released")["results"] == []
+
+    def test_that_are_protected_by_the_policies_of_the_host(
+        self, docker_world: DockerWorld, ansible: Ansible, policies: pathlib.Path, web: list[str]
+    ) -> None:
+        safe = docker_world.make_container("safe", labels={"container-guard.protect": "true"})
+        ansible.module("policy_set", src=str(policies), path=str(ansible.policy_set))
+        options = {"containers": [safe, web[0]], "policy_set": str(ansible.policy_set)}
+        refused = self.run(ansible, **options)
+        assert (refused["summary"], refused["error"]["kind"]) == ({"refused": 1, "isolated": 1}, "protected")
+        assert docker_world.state(safe) == "running"
+        assert self.run(ansible, **options, force=True)["summary"] == {"isolated": 2}
+        assert docker_world.state(safe) == "paused"
+        assert self.run(ansible, **options, state="released")["summary"] == {"released": 2}
+
+
 class TestBadInput:
     def test_unknown_container(self, ansible: Ansible) -> None:
         result = ansible.isolation("no-such-container")
@@ -281,6 +364,12 @@ class TestBadInput:
             ({"actions": [{"type": "pause", "networks": ["x"]}]}, "networks"),
             ({"trace_id": "a b"}, "trace_id"),
             ({"state": "released", "actions": [{"type": "pause"}]}, "actions"),
+            ({"state": "released", "release_after": 60}, "release_after"),
+            ({"release_after": 31_536_001}, "release_after"),
+            ({"retry_max_attempts": 11}, "retry_max_attempts"),
+            ({"retry_backoff_base": 30_001}, "retry_backoff_base"),
+            ({"max_concurrent_actions": 101}, "max_concurrent_actions"),
+            ({"restart": True}, "restart"),
         ],
     )
     def test_options_out_of_bounds_are_named(
@@ -290,6 +379,22 @@ class TestBadInput:
         assert (result["failed"], result["error"]["kind"]) == (True, "invalid_option")
         assert name in result["msg"]
         assert docker_world.engine.inspect_container(target)["State"]["Paused"] is False
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({}, "one of the following is required: container, containers, selector, recorded"),
+            ({"container": "web", "recorded": True}, "mutually exclusive"),
+            ({"containers": ["web"], "selector": {"labels": ["x"]}}, "mutually exclusive"),
+            ({"selector": {"exclude": {"labels": ["x"]}}}, "selector has neither"),
+        ],
+    )
+    def test_it_must_be_said_which_containers_are_meant(
+        self, ansible: Ansible, options: dict[str, t.Any], message: str
+    ) -> None:
+        result = ansible.module("isolation", state_dir=str(ansible.state_dir), **options)
+        assert result["failed"] is True
+        assert message in result["msg"]
 
     def test_no_policy_set_is_deployed(self, ansible: Ansible, tmp_path: pathlib.Path) -> None:
         result = ansible.module("alert_response", alerts=[], policy_set=str(tmp_path / "none.json"))

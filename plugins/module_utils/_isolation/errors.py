@@ -23,6 +23,14 @@ class Refused(GuardError):
 
 
 class StepFailed(EngineError):
-    """A step that is more than one call to the engine did not succeed."""
+    """A step that is more than one call to the engine did not succeed.
+
+    Attributes:
+        changed: something was changed on the way.
+    """
 
     default_kind = "step_failed"
+
+    def __init__(self, message: str, *, changed: bool = False) -> None:
+        super().__init__(message)
+        self.changed = changed

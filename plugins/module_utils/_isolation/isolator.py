@@ -118,7 +118,7 @@ class Isolator(Releaser):
             except Refused as refusal:
                 return attempt.outcome(REFUSED, error=refusal)
             attempt.warnings += [f"not applied: {reason}" for reason in reasons]
-            attempt.warnings += _orchestrator_warnings(before, goal)
+            attempt.warnings += _warnings_of_others(before, goal)
             planned = _entry_for(entry, before, goal, cause, release_after, for_sharer)
             attempt.changed = planned != entry
 
@@ -129,6 +129,11 @@ class Isolator(Releaser):
                     if not check:
                         self._journal.store(extended)
                     planned = extended
+                if state.restarting and not planned.ended:
+                    # Nothing but a stop ends that, so that whoever releases it has to start it.
+                    planned = dataclasses.replace(planned, ended=True)
+                    if not check:
+                        self._journal.store(planned)
                 steps = isolation_steps(state, goal)
                 if owner and goal.networks and not self._is_off_for(owner.id, before.id, goal):
                     # After it is paused, before it is ended.
@@ -190,9 +195,9 @@ class Isolator(Releaser):
         Raises EngineError, JournalError.
         """
         held = self._journal.load(owner_id)
-        return (held is None or sharer in held.for_sharers) and not any(
-            goal.cuts(endpoint) for endpoint in self.read(owner_id).live_endpoints
-        )
+        if held is not None and (sharer not in held.for_sharers or held.phase != journal_phases.ISOLATED):
+            return False
+        return not any(goal.cuts(endpoint) for endpoint in self.read(owner_id).live_endpoints)
 
     def _isolate_owner_step(self, owner: ContainerState, sharer: str, goal: Goal, cause: Cause) -> Step:
         def run(_engine: Engine) -> None:
@@ -201,7 +206,7 @@ class Isolator(Releaser):
             except GuardError as error:
                 raise StepFailed(error.message) from error
             if not outcome.ok:
-                raise StepFailed((outcome.error or {})["message"])
+                raise StepFailed((outcome.error or {})["message"], changed=outcome.changed)
 
         return Step("isolate_network", run, owner.name)
 
@@ -217,8 +222,8 @@ def _finished(outcome: Outcome, before: ContainerState, goal: Goal, entry: Entry
     return dataclasses.replace(outcome, warnings=(*outcome.warnings, warning))
 
 
-def _orchestrator_warnings(state: ContainerState, goal: Goal) -> list[str]:
-    """What compose or swarm will do to a container that is isolated in this way (measured)."""
+def _warnings_of_others(state: ContainerState, goal: Goal) -> list[str]:
+    """What compose, swarm and whoever watches its health will do to a container that is isolated so (measured)."""
     swarm = any(name.startswith("com.docker.swarm.") for name in state.labels)
     compose = any(name.startswith("com.docker.compose.") for name in state.labels)
     warnings = []
@@ -228,6 +233,8 @@ def _orchestrator_warnings(state: ContainerState, goal: Goal) -> list[str]:
         warnings.append("docker compose up starts it again; pause keeps it from that")
     if goal.networks and compose and not (goal.pause or goal.ends):
         warnings.append("docker compose up may re-create it, as it misses a network; pause keeps it from that")
+    if goal.pause and state.health_checked:
+        warnings.append("it turns unhealthy while it is paused, and what watches its health may restart it")
     return warnings
 
 
@@ -237,7 +244,13 @@ def _entry_for(
     """The entry of the journal that the isolation needs before it goes on."""
     if entry is None:
         entry = Entry(
-            snapshot=state, goal=goal, phase=journal_phases.ISOLATING, cause=cause, since=now(), own=not for_sharer
+            # A key without an interface is no attachment (measured), and nothing to give back.
+            snapshot=dataclasses.replace(state, endpoints=state.live_endpoints),
+            goal=goal,
+            phase=journal_phases.ISOLATING,
+            cause=cause,
+            since=now(),
+            own=not for_sharer,
         )
         return _with_sharer(_expiring(entry, release_after, first=True), for_sharer)
     extended = _with_sharer(_with_endpoints(dataclasses.replace(entry, goal=goal), state), for_sharer)
@@ -260,12 +273,15 @@ def _expiring(entry: Entry, release_after: int, first: bool) -> Entry:
 
     What was asked for already does not count again, so that a second run changes nothing.
     """
-    if not first and (release_after == entry.release_after or not entry.expires_at):
+    known = parse_timestamp(entry.expires_at)
+    moment = datetime.datetime.now(datetime.timezone.utc)
+    if known is not None and known <= moment:
+        first, known = True, None  # it was to be over, and begins anew
+    if not first and (release_after <= entry.release_after or known is None) and release_after:
         return entry
     if not release_after:
         return dataclasses.replace(entry, release_after=0, expires_at="")
-    ends = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=release_after)
-    known = parse_timestamp(entry.expires_at)
+    ends = moment + datetime.timedelta(seconds=release_after)
     latest = ends if known is None else max(ends, known)
     return dataclasses.replace(entry, release_after=release_after, expires_at=format_timestamp(latest))
 

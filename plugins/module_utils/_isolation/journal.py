@@ -60,6 +60,7 @@ class Entry:
         for_sharers: ids of isolated containers that use its network, for the sake of which it is off.
         own: it is isolated for its own sake, too.
         restart: a release that has begun ends its processes and starts it anew.
+        ended: it was restarting, and was stopped for that.
     """
 
     snapshot: ContainerState
@@ -73,11 +74,12 @@ class Entry:
     for_sharers: tuple[str, ...] = ()
     own: bool = True
     restart: bool = False
+    ended: bool = False
 
     @property
     def to_undo(self) -> Goal:
-        """What a release undoes: what was held, and the end of its processes where the release brings that about."""
-        return dataclasses.replace(self.goal, stop=False, kill=True) if self.restart else self.goal
+        """What a release undoes: what was held, and the end of its processes where that came of something else."""
+        return dataclasses.replace(self.goal, stop=False, kill=True) if self.restart or self.ended else self.goal
 
     def expired(self, moment: datetime.datetime) -> bool:
         """Whether it was to end by then."""
@@ -107,6 +109,7 @@ class Entry:
             for_sharers=tuple(content["for_sharers"]),
             own=content["own"],
             restart=content["restart"],
+            ended=content["ended"],
         )
 
 

@@ -13,6 +13,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 
 ISOLATED, RELEASED, UNKNOWN, FAILED, REFUSED = "isolated", "released", "unknown", "failed", "refused"
 OUTCOMES = (ISOLATED, RELEASED, UNKNOWN, FAILED, REFUSED)
+T = t.TypeVar("T")
 DONE, PLANNED, SKIPPED = "done", "planned", "skipped"
 
 
@@ -80,7 +81,10 @@ class Outcome:
         return self.outcome in (ISOLATED, RELEASED)
 
     def to_dict(self) -> dict[str, t.Any]:
-        """The outcome as modules return it."""
+        """The outcome as modules return it. It is inert: whoever makes networks and containers chooses their names."""
+        return inert(self._content())
+
+    def _content(self) -> dict[str, t.Any]:
         return {
             "outcome": self.outcome,
             "changed": self.changed,
@@ -93,9 +97,21 @@ class Outcome:
             "not_restored": [dict(difference) for difference in self.not_restored],
             "conflicts": [dict(conflict) for conflict in self.conflicts],
             "sessions_may_resume": self.sessions_may_resume,
-            "orchestrator": {name: text.display(value) for name, value in self.orchestrator.items()},
+            "orchestrator": dict(self.orchestrator),
             "expires_at": self.expires_at,
             "started_at": self.started_at,
             "acted_at": self.acted_at,
             "verified_at": self.verified_at,
         }
+
+
+def inert(value: T) -> T:
+    """The same with every text in it inert, keys too."""
+    found: t.Any = value
+    if isinstance(value, str):
+        found = text.inert(value)
+    elif isinstance(value, dict):
+        found = {inert(key): inert(item) for key, item in value.items()}
+    elif isinstance(value, (list, tuple)):
+        found = [inert(item) for item in value]
+    return t.cast(T, found)

@@ -193,7 +193,7 @@ def release_steps(state: ContainerState, snapshot: ContainerState, goal: Goal) -
         steps.append(Step("start", lambda engine: engine.start(state.id)))
     if goal.ends and snapshot.paused and (starts or (state.running and not state.paused)):
         steps.append(pause_step(state))
-    if goal.pause and state.paused and snapshot.running and not snapshot.paused:
+    if goal.pause and state.paused and not snapshot.paused:
         steps.append(Step("unpause", lambda engine: engine.unpause(state.id)))
     return steps
 

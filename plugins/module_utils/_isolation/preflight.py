@@ -57,8 +57,10 @@ def check_release(engine: Engine, state: ContainerState, snapshot: ContainerStat
     endpoints = []
     reconnects = False
     for endpoint in snapshot.endpoints:
-        found = state.endpoint_like(endpoint) if goal.cuts(endpoint) else endpoint
-        if found is not None:
+        found = state.endpoint_like(endpoint)
+        if found is None and not goal.cuts(endpoint):
+            conflicts.append(_conflict(f"network {endpoint.network}", "connected", "not connected"))
+        elif found is not None:
             if comparable(found.settings) != comparable(endpoint.settings):
                 what = f"settings on network {endpoint.network}"
                 conflicts.append(_conflict(what, _shown(endpoint.settings), _shown(found.settings)))
@@ -75,7 +77,8 @@ def check_release(engine: Engine, state: ContainerState, snapshot: ContainerStat
                     recreated.append({"what": what, "before": endpoint.network_id, "after": network["Id"]})
                     endpoint = dataclasses.replace(endpoint, network_id=network["Id"])
         endpoints.append(endpoint)
-    if reconnects and state.running:
+    starts = (goal.ends or snapshot.restarting) and snapshot.running and not state.running
+    if (reconnects and state.running) or starts:
         problems += _taken_ports(engine, snapshot)
     return Preflight(
         dataclasses.replace(snapshot, endpoints=tuple(endpoints)), tuple(problems), tuple(recreated), tuple(conflicts)
@@ -94,6 +97,8 @@ def _conflicts(state: ContainerState, snapshot: ContainerState, goal: Goal) -> l
         if endpoint.network not in known
     ]
     if state.running and not goal.ends:
+        if state.paused and not (goal.pause or snapshot.paused) and snapshot.running:
+            conflicts.append(_conflict("state", "running", "paused"))
         was = "not running" if not snapshot.running else "paused" if snapshot.paused else "running"
         if (was == "paused" and not state.paused) or was == "not running":
             conflicts.append(_conflict("state", was, "paused" if state.paused else "running"))

@@ -22,7 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import Retry, is_transient
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, StepFailed
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import (
     DONE,
@@ -246,7 +246,7 @@ class Attempt:
             failure = error
             # Without an answer it may have been carried out, or be so later (measured).
             status = UNKNOWN if isinstance(error, (EngineTimeout, EngineUnreachable)) else FAILED
-        self.changed = self.changed or status != FAILED
+        self.changed = self.changed or status != FAILED or (isinstance(failure, StepFailed) and failure.changed)
         self._acted_at = now()
         duration = round((time.monotonic() - started) * 1000, 1)
         self.steps.append(StepResult(step.action, step.detail, status, duration, failure.message if failure else ""))

@@ -11,7 +11,6 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
-from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import journal as journal_phases
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import (
     JournalError,
@@ -71,7 +70,10 @@ class Releaser(Reconciler):
             entry = self._journal.load(container_id)
             if entry is None:
                 return _not_recorded(Attempt(self.read(container_id)))
-            if entry.for_sharers:
+            # One that was forgotten meanwhile, as its container was removed, must not keep the network off for ever.
+            needed = tuple(sharer for sharer in entry.for_sharers if self._journal.load(sharer))
+            entry = dataclasses.replace(entry, for_sharers=needed)
+            if needed:
                 attempt = Attempt(self.read(container_id))
                 return attempt.outcome(REFUSED, error=self._needed_by_others(entry))
             return self._release(entry, check, restart)
@@ -112,13 +114,14 @@ class Releaser(Reconciler):
         if check:
             attempt.plan(steps)
             attempt.changed = True
-            return _reported(attempt, attempt.outcome(RELEASED), goal, preflight)
+            return _reported(attempt, attempt.outcome(RELEASED), goal.ends, preflight)
         releasing = dataclasses.replace(entry, phase=journal_phases.RELEASING)
         if releasing != self._journal.load(before.id):
             self._journal.store(releasing)
             attempt.changed = True
         outcome = self._converge(attempt, steps, plan=plan, verify=verify, reached=RELEASED, hold_back=hold_back)
-        outcome = _reported(attempt, outcome, goal, preflight)
+        new_process = attempt.after is not None and attempt.after.started_at != snapshot.started_at
+        outcome = _reported(attempt, outcome, new_process, preflight, goal)
         held = self._owner_entry(entry)
         if held is not None:
             warning = f"its network stays off, as container {held.snapshot.name} is isolated, too"
@@ -169,6 +172,12 @@ class Releaser(Reconciler):
         owner_id = entry.snapshot.network_owner
 
         def run(_engine: Engine) -> None:
+            try:
+                give_back()
+            except JournalError as error:
+                raise StepFailed(error.message) from error
+
+        def give_back() -> None:
             with self._lock(owner_id, check):
                 held = self._owner_entry(entry)
                 if held is None:
@@ -183,10 +192,8 @@ class Releaser(Reconciler):
                 except NotFound:
                     self._journal.remove(owner_id)
                     return
-                except GuardError as error:
-                    raise StepFailed(error.message) from error
                 if not outcome.ok:
-                    raise StepFailed((outcome.error or {})["message"])
+                    raise StepFailed((outcome.error or {})["message"], changed=outcome.changed)
 
         held = self._owner_entry(entry)
         return Step("release_network", run, held.snapshot.name if held else owner_id[:12])
@@ -223,17 +230,19 @@ def _not_recorded(attempt: Attempt) -> Outcome:
     return attempt.outcome(RELEASED)
 
 
-def _reported(attempt: Attempt, outcome: Outcome, goal: Goal, preflight: Preflight) -> Outcome:
-    """The outcome, with what is not as it was."""
+def _reported(
+    attempt: Attempt, outcome: Outcome, new_process: bool, preflight: Preflight, goal: Goal | None = None
+) -> Outcome:
+    """The outcome, with what is not as it was. Without a goal it is a prediction."""
     after, snapshot = attempt.after, preflight.snapshot
     differences: list[t.Mapping[str, str]] = [*preflight.recreated]
-    if goal.ends and snapshot.running:
+    if new_process and snapshot.running and not snapshot.restarting:
         # What they held in memory, in tmpfs and in /dev/shm is gone for good.
         differences.append({"what": "processes", "before": "running", "after": "started anew"})
-    if after and outcome.verified_at:
+    if goal and after and outcome.verified_at:
         differences += not_restored(after, snapshot, goal)
     # Its sockets outlive pause and disconnect, and peers retransmit into the reconnected interface (measured).
-    resume = snapshot.running and not (snapshot.paused or snapshot.restarting or goal.ends)
+    resume = snapshot.running and not (snapshot.paused or snapshot.restarting or new_process)
     warnings = ["{what} was {before!r} and is {after!r} now".format(**difference) for difference in differences]
     warnings += [
         "{what} was {before!r}; somebody made it {found!r} meanwhile, and it is left so".format(**conflict)

@@ -83,6 +83,7 @@ class ContainerState:
         fixed_ports: the host ports that it was made with; the engine chooses the others anew each time.
         started_at: when its process began, as the engine writes it; another value means that it was started anew.
         labels: those of compose and swarm, which may start it or put another in its place.
+        health_checked: the engine checks its health.
     """
 
     id: str
@@ -100,6 +101,7 @@ class ContainerState:
     fixed_ports: tuple[HostPort, ...] = ()
     started_at: str = ""
     labels: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    health_checked: bool = False
 
     @classmethod
     def from_inspect(cls, found: dict[str, t.Any]) -> ContainerState:
@@ -139,6 +141,7 @@ class ContainerState:
                 for name, value in sorted(((found.get("Config") or {}).get("Labels") or {}).items())
                 if name.startswith(ORCHESTRATOR_LABELS)
             },
+            health_checked=bool(state.get("Health")),
         )
 
     @property

@@ -118,7 +118,7 @@ def verify_released(engine: Engine, state: ContainerState, snapshot: ContainerSt
     unmet = []
     if goal.pause and state.paused and not snapshot.paused:
         unmet.append(Finding("still_paused", "it is still paused"))
-    if goal.ends and snapshot.running and not state.running:
+    if (goal.ends or snapshot.restarting) and snapshot.running and not state.running:
         unmet.append(Finding("not_running", "it does not run"))
     if goal.ends and snapshot.paused and state.running and not state.paused:
         unmet.append(Finding("not_paused", "it is not paused, as it was before"))

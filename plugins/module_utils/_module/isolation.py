@@ -226,7 +226,7 @@ def _reported(
         ],
         "trace_id": events[0].trace_id if events else _trace_id(params),
     }
-    if params["container"] is not None and results[0].outcome:
+    if params["container"] is not None and results and results[0].outcome:
         found.update({name: value for name, value in shown[0].items() if name != "warnings"})
     if module._diff:
         found["diff"] = [

@@ -16,6 +16,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.r
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.breaches import Inspection, inspect
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import inert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import NO_NETWORK
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
@@ -72,16 +73,18 @@ def _cut_off(summary: dict[str, t.Any]) -> list[str]:
 
 def _shown(inspection: Inspection) -> dict[str, t.Any]:
     entry, state = inspection.entry, inspection.state
-    return {
-        "container": {"id": entry.snapshot.id, "name": entry.snapshot.name},
-        "since": entry.since,
-        "expires_at": entry.expires_at,
-        "phase": entry.phase,
-        "actions": list(entry.goal.actions()),
-        "for_sharers": list(entry.for_sharers),
-        **dataclasses.asdict(entry.cause),
-        "before": entry.snapshot.summary(),
-        "now": state.summary() if state else None,
-        "agree": not inspection.breaches,
-        "breaches": [breach._asdict() for breach in inspection.breaches],
-    }
+    return inert(
+        {
+            "container": {"id": entry.snapshot.id, "name": entry.snapshot.name},
+            "since": entry.since,
+            "expires_at": entry.expires_at,
+            "phase": entry.phase,
+            "actions": list(entry.goal.actions()),
+            "for_sharers": list(entry.for_sharers),
+            **dataclasses.asdict(entry.cause),
+            "before": entry.snapshot.summary(),
+            "now": state.summary() if state else None,
+            "agree": not inspection.breaches,
+            "breaches": [breach._asdict() for breach in inspection.breaches],
+        }
+    )

@@ -71,10 +71,10 @@ class ActionEvent:
             outcome=outcome.outcome,
             changed=outcome.changed,
             steps=tuple(found["steps"]),
-            before=outcome.before,
-            after=outcome.after,
-            error=outcome.error,
-            warnings=outcome.warnings,
+            before=found["before"],
+            after=found["after"],
+            error=found["error"],
+            warnings=tuple(found["warnings"]),
             timeline={**self.timeline, **{name: moment for name, moment in timeline.items() if moment}},
         )
 

@@ -48,12 +48,13 @@ class Protection:
     def reason(self, container: Container, actions: t.Iterable[Action]) -> str:
         """Why it must not be isolated by these actions, or empty. Raises EngineError.
 
-        To cut off a network is to cut off all that use it, so that these count, too.
+        To cut off a network is to cut off all that use it, and to end its owner leaves them without one (measured), so
+        that these count, too.
         """
         own = self._of(container)
         if own:
             return f"protected: {own}"
-        if any(action.type == "network_disconnect" for action in actions):
+        if any(action.type in ("network_disconnect", "stop", "kill") for action in actions):
             for peer in self._resolver.network_peers(container.id):
                 why = self._of(peer)
                 if why:

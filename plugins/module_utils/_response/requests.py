@@ -17,7 +17,7 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import ResolutionError, Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
@@ -120,7 +120,9 @@ class Selection:
             return Target(snapshot.name, self._resolver.by_id(snapshot.id), entry)
         except ResolutionError as error:
             if error.kind != "not_found":
-                raise
+                return Target(snapshot.name, entry=entry, error=error)
+        except EngineError as error:
+            return Target(snapshot.name, entry=entry, error=error)
         gone = ResolutionError(
             f"container {snapshot.name} ({snapshot.id[:12]}), isolated since {entry.since}, was removed meanwhile",
             kind="container_gone",
@@ -184,6 +186,8 @@ class Requests:
 
         def work(target: Target) -> Outcome:
             entry = t.cast(Entry, target.entry)
+            if self._journal.load(entry.snapshot.id) is None:
+                raise Refused(f"container {target.name} was released meanwhile", remedy="Nothing was touched")
             container = target.container or self._successor(entry, target)
             cut = [Action("network_disconnect", entry.goal.networks)] if entry.goal.networks else []
             # One that is isolated already was asked for, protected or not.
@@ -221,7 +225,8 @@ class Requests:
         self, targets: t.Sequence[Target], work: t.Callable[[Target], Outcome], also_gone: bool = False
     ) -> list[Result]:
         def one(target: Target) -> Result:
-            if target.error and not (also_gone and target.entry):
+            gone = target.error is not None and target.error.kind == "container_gone"
+            if target.error and not (also_gone and gone):
                 return Result(target, error=target.error)
             try:
                 return Result(target, work(target))
@@ -266,14 +271,21 @@ class Requests:
     ) -> Outcome:
         if not outcome.ok:
             return outcome
-        peers = [peer.name for peer in self._resolver.network_peers(container.id)]
-        return dataclasses.replace(outcome, warnings=(*outcome.warnings, *peer_warnings(peers, actions)))
+        try:
+            warnings = peer_warnings([peer.name for peer in self._resolver.network_peers(container.id)], actions)
+        except GuardError as error:  # what was done is done, and must be told
+            warnings = [f"which containers share its network is not known: {error.message}"]
+        return dataclasses.replace(outcome, warnings=(*outcome.warnings, *warnings))
 
 
 def only_expired(targets: t.Iterable[Target]) -> list[Target]:
-    """Those whose isolation was to end by now."""
+    """Those whose isolation was to end by now, and those of which that is not known."""
     moment = datetime.datetime.now(datetime.timezone.utc)
-    return [target for target in targets if target.entry and target.entry.expired(moment)]
+    return [
+        target
+        for target in targets
+        if (target.entry.expired(moment) if target.entry else isinstance(target.error, JournalError))
+    ]
 
 
 def _matches(container: Container, wanted: TargetFilter, exclude: TargetFilter) -> bool:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import typing as t
 
@@ -18,7 +19,11 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.r
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import REFUSED, Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import (
+    REFUSED,
+    UNKNOWN,
+    Outcome,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import Judgement, PolicyEngine
@@ -240,7 +245,8 @@ class Responder:
                 events[index] = dataclasses.replace(
                     self._event(verdicts[index]), outcome=leader.outcome, error=leader.error, repeat_of=leader.id
                 )
-        self._limiter.give_back(unused, self._check)
+        with contextlib.suppress(GuardError):  # a grant too many is forgotten in time; what was done must be told
+            self._limiter.give_back(unused, self._check)
         return [Response(verdict.decision, event) for verdict, event in zip(verdicts, events)]
 
     def _event(self, verdict: Verdict) -> ActionEvent:
@@ -288,7 +294,10 @@ class Responder:
         # Of a container that is isolated already there is evidence, and alerts repeat themselves.
         if self._gathering and decision.evidence and outcome.changed and not self._check:
             self._gathering.want(event, decision.evidence, cause, begun)
-        warnings = peer_warnings(self._judge.network_peers(container_id), event.actions)
+        try:
+            warnings = peer_warnings(self._judge.network_peers(container_id), event.actions)
+        except GuardError as error:  # what was done is done, and must be on record
+            warnings = [f"which containers share its network is not known: {error.message}"]
         return dataclasses.replace(event, warnings=(*event.warnings, *warnings))
 
     def _isolate(
@@ -310,7 +319,12 @@ class Responder:
             return isolate(actions), None
         first = isolate(holding) if holding else None
         begun = self._gathering.begin(container_id, decision.evidence, cause)
-        outcome = isolate(actions)
+        try:
+            outcome = isolate(actions)
+        except GuardError as error:
+            if first is None:
+                raise
+            outcome = dataclasses.replace(first, outcome=UNKNOWN, error=error.to_dict(), verified_at="", steps=())
         if first:
             outcome = dataclasses.replace(
                 outcome,
@@ -324,7 +338,8 @@ class Responder:
 
 def peer_warnings(names: t.Sequence[str], actions: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     """What to say of the other containers on the network of one that was isolated by these actions."""
-    cut = any(action["type"] == "network_disconnect" for action in actions)
+    # Ending the owner of a network leaves those that use it without one, until they are restarted (measured).
+    cut = any(action["type"] in ("network_disconnect", "stop", "kill") for action in actions)
     state = "cut off with it" if cut else "still connected"
     return [f"container {name} shares its network: {state}, and not paused or ended" for name in names]
 

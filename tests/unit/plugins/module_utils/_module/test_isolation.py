@@ -1,0 +1,234 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module isolation on the fake engine: what its options mean, and what it returns."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import types
+import typing as t
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common, isolation
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+
+PAUSE = [{"type": "pause"}]
+
+
+class Module:
+    """The module on a host with a fake engine."""
+
+    def __init__(self, engine: FakeEngine, directory: pathlib.Path) -> None:
+        self.engine = engine
+        self.log = directory / "state" / "actions.jsonl"
+        self.policy_set = directory / "set.json"
+        self._defaults = {
+            **{name: option.get("default") for name, option in isolation.argument_spec().items()},
+            "state_dir": str(directory / "state"),
+            "policy_set": str(self.policy_set),
+            "retry_backoff_base": 0,
+        }
+
+    def run(self, *, check: bool = False, diff: bool = False, **options: t.Any) -> dict[str, t.Any]:
+        """The result. Raises GuardError where it fails without one."""
+        assert options.keys() <= self._defaults.keys()
+        module: t.Any = types.SimpleNamespace(params={**self._defaults, **options}, check_mode=check, _diff=diff)
+        return isolation.isolate_or_release(module)
+
+    def outcomes(self, **options: t.Any) -> dict[str, str]:
+        """Outcome by name."""
+        return {result["container"]["name"]: result["outcome"] for result in self.run(**options)["results"]}
+
+    def records(self) -> list[dict[str, t.Any]]:
+        """The action log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@pytest.fixture
+def module(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Module:
+    engine = FakeEngine()
+    monkeypatch.setattr(common, "engine_of", lambda params, retry: engine)
+    return Module(engine, tmp_path)
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"container": "web", "retry_max_attempts": 11}, "retry_max_attempts is 11, but must be from 0 to 10"),
+            ({"container": "web", "retry_max_attempts": -1}, "retry_max_attempts is -1"),
+            ({"container": "web", "retry_backoff_base": 30_001}, "retry_backoff_base is 30001"),
+            ({"container": "web", "retry_backoff_base": -1}, "retry_backoff_base is -1"),
+            ({"container": "web", "max_concurrent_actions": 0}, "max_concurrent_actions is 0"),
+            ({"container": "web", "max_concurrent_actions": 101}, "max_concurrent_actions is 101"),
+            ({"container": "web", "release_after": -1}, "release_after is -1, but must be from 0 to 31536000"),
+            ({"container": "web", "release_after": 31_536_001}, "release_after is 31536001"),
+            ({"container": "web", "state_dir": "state"}, "state_dir is state"),
+            ({"container": "web", "actions": [{"type": "stop", "grace": 301}]}, "grace is 301"),
+            ({"container": "web", "actions": [{"type": "kill", "grace": 1}]}, "action kill has no grace"),
+            ({"container": "web", "restart": True}, "restart is given with state=isolated"),
+            ({"container": "web", "expired_only": True}, "expired_only is given with state=isolated"),
+            ({"container": "web", "state": "released", "actions": PAUSE}, "actions is given with state=released"),
+            (
+                {"container": "web", "state": "released", "release_after": 60},
+                "release_after is given with state=released",
+            ),
+            ({"recorded": True, "actions": PAUSE}, "actions is given with recorded"),
+            ({"recorded": False}, "recorded is false"),
+            ({"selector": {}}, "selector has neither"),
+            ({"selector": {"container_names": [], "exclude": {"labels": ["x"]}}}, "selector has neither"),
+        ],
+    )
+    def test_what_cannot_be_meant_is_named_and_nothing_is_touched(
+        self, module: Module, options: dict[str, t.Any], message: str
+    ) -> None:
+        module.engine.add_container("web")
+        with pytest.raises(GuardError, match=message) as caught:
+            module.run(**options)
+        assert caught.value.kind == "invalid_option"
+        assert module.engine.changes == []
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"retry_max_attempts": 0, "retry_backoff_base": 0, "max_concurrent_actions": 1, "release_after": 0},
+            {"retry_max_attempts": 10, "retry_backoff_base": 30_000, "max_concurrent_actions": 100},
+            {"release_after": 31_536_000},
+        ],
+    )
+    def test_the_ends_of_the_ranges_are_within(self, module: Module, options: dict[str, t.Any]) -> None:
+        module.engine.add_container("web")
+        assert module.run(container="web", **options)["outcome"] == "isolated"
+
+    @pytest.mark.parametrize("types", [("pause", "stop"), ("stop", "kill"), ("pause", "pause"), ()])
+    def test_actions_that_exclude_each_other(self, module: Module, types: tuple[str, ...]) -> None:
+        module.engine.add_container("web")
+        with pytest.raises(PolicyError):
+            module.run(container="web", actions=[{"type": name} for name in types])
+        assert module.engine.changes == []
+
+
+class TestSelector:
+    @pytest.fixture(autouse=True)
+    def containers(self, module: Module) -> None:
+        module.engine.add_container("web-1", image="nginx:1.27", labels={"env": "prod"})
+        module.engine.add_container("web-2", image="nginx:1.28")
+        module.engine.add_container("db-1", image="postgres:16")
+
+    def test_isolates_all_that_match(self, module: Module) -> None:
+        selector = {"image_patterns": ["nginx:*"], "exclude": {"labels": ["env=prod"]}}
+        assert module.outcomes(selector=selector) == {"web-2": "isolated"}
+        assert module.outcomes(selector={"container_names": ["web-*"]}) == {"web-1": "isolated", "web-2": "isolated"}
+
+    def test_releases_only_what_is_isolated(self, module: Module) -> None:
+        everything = {"container_names": ["*"]}
+        module.run(container="web-1")
+        assert module.outcomes(selector=everything, state="released") == {"web-1": "released"}
+        result = module.run(selector=everything, state="released")
+        assert (result["results"], result["changed"]) == ([], False)
+        assert result["warnings"] == ["no container is meant by that"]
+
+    def test_releases_only_what_matches(self, module: Module) -> None:
+        module.run(containers=["web-1", "db-1"])
+        assert module.outcomes(selector={"container_names": ["db-*"]}, state="released") == {"db-1": "released"}
+
+    def test_that_matches_nothing_says_so(self, module: Module) -> None:
+        result = module.run(selector={"container_names": ["nobody"]})
+        assert (result["changed"], result["results"], result["summary"]) == (False, [], {})
+        assert result["warnings"] == ["no container is meant by that"]
+
+
+class TestResult:
+    def test_one_container_has_its_result_also_at_the_top(self, module: Module) -> None:
+        module.engine.add_container("web")
+        result = module.run(container="web", diff=True)
+        (one,) = result["results"]
+        assert {name: result[name] for name in one if name != "warnings"} == {
+            name: value for name, value in one.items() if name != "warnings"
+        }
+        assert (result["summary"], result["error"]) == ({"isolated": 1}, None)
+        assert [(diff["before_header"], diff["after"]["paused"]) for diff in result["diff"]] == [("web", True)]
+
+    def test_of_several_each_has_its_own_and_one_failure_fails_the_run(self, module: Module) -> None:
+        module.engine.add_container("web")
+        module.engine.add_container("host", network_mode="host")
+        result = module.run(containers=["web", "host", "nobody"], actions=[{"type": "network_disconnect"}])
+        assert result["summary"] == {"isolated": 1, "refused": 1, "failed": 1}
+        assert (result["failed"], result["changed"]) == (True, True)
+        assert result["msg"].startswith("host: refused: container host cannot be isolated in this way: ")
+        assert "; nobody: failed: no container on this host has the id or name nobody" in result["msg"]
+        assert result["error"]["kind"] == "refused"
+        assert "outcome" not in result
+        assert [one["error"] and one["error"]["kind"] for one in result["results"]] == [None, "refused", "not_found"]
+
+    def test_the_run_need_not_fail(self, module: Module) -> None:
+        result = module.run(containers=["nobody"], fail_on_error=False)
+        assert (result["failed"], result["error"]["kind"]) == (False, "not_found")
+
+    def test_warnings_say_of_which_container(self, module: Module) -> None:
+        owner = module.engine.add_container("owner")
+        module.engine.add_container("sidecar", network_mode=f"container:{owner}")
+        warning = "container sidecar shares its network: still connected, and not paused or ended"
+        assert module.run(containers=["owner"], actions=PAUSE)["warnings"] == [f"owner: {warning}"]
+        assert module.run(container="owner", actions=PAUSE)["warnings"] == [warning]
+
+    def test_all_containers_of_a_run_share_a_trace_id(self, module: Module) -> None:
+        module.engine.add_container("web-1")
+        module.engine.add_container("web-2")
+        result = module.run(containers=["web-1", "web-2"], reason="INC-1")
+        records = module.records()
+        assert {record["trace_id"] for record in records} == {result["trace_id"]}
+        assert [record["container"]["name"] for record in records] == ["web-1", "web-2"]
+        assert [one["event_id"] for one in result["results"]] == [record["id"] for record in records]
+        assert all(record["reasons"] == ["INC-1"] for record in records)
+
+    def test_only_what_was_done_or_failed_is_recorded(self, module: Module) -> None:
+        module.engine.add_container("web")
+        module.run(container="web")
+        module.run(container="web")
+        assert module.run(container="web")["event_id"] == ""
+        assert len(module.records()) == 1
+        module.run(containers=["web", "nobody"])
+        assert [record["outcome"] for record in module.records()] == ["isolated", "failed"]
+
+    def test_check_mode_touches_and_records_nothing(self, module: Module) -> None:
+        module.engine.add_container("web-1")
+        module.engine.add_container("web-2")
+        result = module.run(containers=["web-1", "web-2"], check=True, diff=True)
+        assert (result["changed"], result["summary"]) == (True, {"isolated": 2})
+        assert [diff["after_header"] for diff in result["diff"]] == ["web-1", "web-2"]
+        assert module.engine.changes == []
+        assert not module.log.parent.exists()
+
+
+class TestPolicySet:
+    @pytest.fixture(autouse=True)
+    def deployed(self, module: Module) -> None:
+        module.policy_set.write_text(PolicySet.of([], TargetFilter(labels=("safe",))).to_json())
+        module.engine.add_container("db", labels={"safe": ""})
+
+    def test_protects(self, module: Module) -> None:
+        result = module.run(container="db")
+        assert (result["outcome"], result["error"]["kind"], result["changed"]) == ("refused", "protected", False)
+        assert module.records()[0]["outcome"] == "refused"
+
+    def test_is_overruled_by_force_which_is_on_record(self, module: Module) -> None:
+        assert module.run(container="db", force=True, reason="INC-1")["outcome"] == "isolated"
+        assert module.records()[0]["reasons"] == ["INC-1", "forced"]
+
+    def test_that_is_damaged_is_no_protection_and_stops_the_run(self, module: Module) -> None:
+        module.policy_set.write_text("{}")
+        with pytest.raises(PolicyError) as caught:
+            module.run(container="db")
+        assert caught.value.kind == "policy_set_damaged"
+        assert module.engine.changes == []
+        assert module.run(container="db", force=True)["outcome"] == "isolated"
+        assert module.run(container="db", state="released")["outcome"] == "released", "that needs no policies"
