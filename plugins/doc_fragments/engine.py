@@ -31,8 +31,8 @@ notes:
   - The user must be allowed to use the socket of the Docker engine, commonly with
     C(become).
   - "Calls to the engine that a socket proxy must let through: C(GET) C(/version), C(/containers/json),
-    C(/containers/{id}/json) and C(/networks/{id}); C(POST) C(/containers/{id}/pause), C(unpause), C(update), C(stop)
-    and C(start), C(/networks/{id}/connect) and C(disconnect)."
+    C(/containers/{id}/json) and C(/networks/{id}); C(POST) C(/containers/{id}/pause), C(unpause), C(update), C(stop),
+    C(kill) and C(start), C(/networks/{id}/connect) and C(disconnect)."
   - "To collect evidence also, as far as it is wanted: C(GET) C(/containers/{id}/top), C(stats), C(changes), C(logs),
     C(archive) and C(export)."
 """

@@ -95,13 +95,14 @@ class Isolator(Releaser):
         check: bool = False,
         *,
         force: bool = False,
-        release_after: int = 0,
+        release_after: int | None = 0,
         for_sharer: str = "",
     ) -> Outcome:
         """As isolate, by a goal.
 
         Args:
-            container_id, cause, check, force, release_after: as for isolate.
+            container_id, cause, check, force: as for isolate.
+            release_after: as for isolate; None to leave it as it is.
             wanted: the goal.
             for_sharer: the container that uses its network and for the sake of which it is done, or empty.
         """
@@ -239,7 +240,7 @@ def _warnings_of_others(state: ContainerState, goal: Goal) -> list[str]:
 
 
 def _entry_for(
-    entry: Entry | None, state: ContainerState, goal: Goal, cause: Cause, release_after: int, for_sharer: str
+    entry: Entry | None, state: ContainerState, goal: Goal, cause: Cause, release_after: int | None, for_sharer: str
 ) -> Entry:
     """The entry of the journal that the isolation needs before it goes on."""
     if entry is None:
@@ -268,11 +269,13 @@ def _with_sharer(entry: Entry, sharer: str) -> Entry:
     return dataclasses.replace(entry, for_sharers=(*entry.for_sharers, sharer))
 
 
-def _expiring(entry: Entry, release_after: int, first: bool) -> Entry:
+def _expiring(entry: Entry, release_after: int | None, first: bool) -> Entry:
     """The entry with the time at which it ends: of all that were asked for, the last one, and never is later than any.
 
     What was asked for already does not count again, so that a second run changes nothing.
     """
+    if release_after is None:
+        return entry
     known = parse_timestamp(entry.expires_at)
     moment = datetime.datetime.now(datetime.timezone.utc)
     if known is not None and known <= moment:

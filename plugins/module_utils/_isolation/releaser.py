@@ -78,6 +78,16 @@ class Releaser(Reconciler):
                 return attempt.outcome(REFUSED, error=self._needed_by_others(entry))
             return self._release(entry, check, restart)
 
+    def forget(self, entry: Entry) -> None:
+        """Drop the isolation of a container that is gone, and give back the network that another left for its sake.
+
+        Raises StepFailed, JournalError.
+        """
+        with self._lock(entry.snapshot.id, check=False):
+            if self._holds_owner(entry):
+                self._release_owner_step(entry, check=False).run(self._engine)
+            self._journal.remove(entry.snapshot.id)
+
     def _release(self, entry: Entry, check: bool, restart: bool) -> Outcome:
         """Release what the entry holds, under the lock of its container."""
         attempt = Attempt(self.read(entry.snapshot.id))
@@ -182,7 +192,11 @@ class Releaser(Reconciler):
                 held = self._owner_entry(entry)
                 if held is None:
                     return
-                others = tuple(sharer for sharer in held.for_sharers if sharer != entry.snapshot.id)
+                others = tuple(
+                    sharer
+                    for sharer in held.for_sharers
+                    if sharer != entry.snapshot.id and self._journal.load(sharer)  # not one that was forgotten
+                )
                 held = dataclasses.replace(held, for_sharers=others)
                 if held.own or others:
                     self._journal.store(held)

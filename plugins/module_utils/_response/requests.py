@@ -80,7 +80,8 @@ class Selection:
         found: dict[str, Target] = {}
         for reference in references:
             target = self._named(reference)
-            found.setdefault(target.container.id if target.container else f"? {reference}", target)
+            known = target.container.id if target.container else target.entry.snapshot.id if target.entry else ""
+            found.setdefault(known or f"? {reference}", target)
         return list(found.values())
 
     def matching(self, wanted: TargetFilter, exclude: TargetFilter) -> list[Target]:
@@ -195,7 +196,13 @@ class Requests:
             if why:
                 return _refused(container, why)
             outcome = self._isolator.hold(
-                container.id, entry.goal, entry.cause, self._check, release_after=entry.release_after
+                container.id,
+                entry.goal,
+                entry.cause,
+                self._check,
+                force=force,
+                # What is mended ends when it was to end.
+                release_after=None if target.container else entry.release_after,
             )
             if target.container is None and outcome.ok:
                 warning = f"it took the name of container {entry.snapshot.id[:12]}, which was isolated and is gone"
@@ -263,8 +270,7 @@ class Requests:
 
     def _forget(self, entry: Entry) -> None:
         if not self._check:
-            with self._journal.lock(entry.snapshot.id):
-                self._journal.remove(entry.snapshot.id)
+            self._isolator.forget(entry)
 
     def _with_peers(
         self, outcome: Outcome, container: Container, actions: t.Sequence[t.Mapping[str, t.Any]]

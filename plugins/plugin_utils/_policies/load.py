@@ -33,9 +33,9 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies
     shown,
 )
 
-# What decisions carry, and nothing in this version acts by.
+# What takes effect only by something else that has to be set up.
 _RECORDED_ONLY = {
-    "release_after": "release_after is recorded in decisions; nothing releases by it in this version",
+    "release_after": "nothing releases by release_after unless the playbook release_expired is run again and again",
 }
 
 

@@ -103,6 +103,11 @@ class TestPeers:
         assert reason(engine, name, Action("pause"), protect=protect) == ""
         assert reason(engine, "other", protect=protect) == ""
 
+    @pytest.mark.parametrize("action", ["stop", "kill"])
+    def test_nor_is_its_owner_ended(self, engine: FakeEngine, action: str) -> None:
+        why = "container agent shares its network and is protected: labels [safe] matches [safe=]"
+        assert reason(engine, "owner", Action(action), protect=TargetFilter(labels=("safe",))) == why
+
     def test_nor_that_of_the_proxy(self, engine: FakeEngine) -> None:
         assert "container owner shares its network and is protected: it publishes port 2375" in reason(
             engine, "web", docker_host=PROXY

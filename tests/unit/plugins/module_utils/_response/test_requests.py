@@ -269,6 +269,20 @@ class TestMany:
             "container sidecar shares its network: cut off with it, and not paused or ended",
         )
 
+    def test_one_that_is_isolated_is_said_to_be_although_its_peers_cannot_be_read(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        host.add("web")
+
+        def unknown(resolver: Resolver, container_id: str) -> t.NoReturn:
+            raise EngineError("no answer")
+
+        monkeypatch.setattr(Resolver, "network_peers", unknown)
+        (result,) = host.isolate("web", actions=[PAUSE])
+        assert result.outcome is not None
+        assert (result.outcome.outcome, result.outcome.changed) == ("isolated", True)
+        assert result.outcome.warnings == ("which containers share its network is not known: no answer",)
+
     def test_check_mode_changes_nothing(self, host: Host, tmp_path: pathlib.Path) -> None:
         host.add("web-1")
         host.add("web-2")
@@ -411,6 +425,14 @@ class TestRepair:
         assert outcomes(host.repair()) == {"sidecar": "isolated"}
         assert host.networks(owner) == []
 
+    def test_one_that_is_released_meanwhile_is_not_isolated_again(self, host: Host) -> None:
+        container = host.add("web")
+        host.isolate("web")
+        targets = host.selection.recorded()
+        host.release()
+        assert outcomes(host.requests().repair(targets)) == {"web": "refused"}
+        assert host.engine.state_of(container) == "running"
+
     def test_check_mode_changes_nothing(self, host: Host) -> None:
         first = host.add("web-1")
         gone = host.add("web-2")
@@ -514,6 +536,14 @@ class TestExpired:
         host.isolate("web", release_after=3600)
         assert only_expired(host.selection.named(["web", "free", "nobody"])) == []
 
+    def test_an_entry_that_cannot_be_read_is_told_as_it_may_be_over(self, host: Host, tmp_path: pathlib.Path) -> None:
+        container = host.add("web")
+        host.isolate("web", release_after=3600)
+        (tmp_path / "state" / "isolations" / f"{container}.json").write_text("{}")
+        (target,) = only_expired(host.selection.recorded())
+        assert target.error is not None
+        assert target.error.kind == "journal_damaged"
+
     def test_the_end_is_as_far_away_as_was_asked(self, host: Host) -> None:
         container = host.add("web")
         (result,) = host.isolate("web", release_after=3600)
@@ -524,3 +554,31 @@ class TestExpired:
         assert ends is not None
         assert since is not None
         assert 3599 < (ends - since).total_seconds() < 3660
+
+
+class TestWhatIsGone:
+    def test_repair_does_not_put_off_the_end_of_an_isolation_that_is_over(self, host: Host) -> None:
+        container = host.add("web")
+        host.isolate("web", release_after=3600)
+        host.journal.store(dataclasses.replace(host.entry(container), expires_at=LONG_AGO))
+        host.repair()
+        assert names(only_expired(host.selection.recorded())) == ["web"]
+
+    @pytest.mark.parametrize("how", ["forgotten", "recreated"])
+    def test_an_owner_comes_back_when_the_sidecar_for_which_it_left_is_gone(self, host: Host, how: str) -> None:
+        owner = host.add("owner")
+        sidecar = host.add("sidecar", network_mode=f"container:{owner}")
+        host.isolate("sidecar")
+        host.engine.remove_container(sidecar)
+        if how == "recreated":
+            host.add("sidecar", network_mode=f"container:{owner}")
+            assert outcomes(host.repair()) == {"sidecar": "isolated"}
+        assert outcomes(host.release(force=True)) == {"sidecar": "released"}
+        assert (host.isolated, host.networks(owner)) == ([], ["front"])
+
+    def test_one_that_is_gone_and_named_twice_is_forgotten_once(self, host: Host) -> None:
+        container = host.add("web")
+        host.isolate("web")
+        host.engine.remove_container(container)
+        (result,) = host.release("web", container, force=True)
+        assert result.ok

@@ -611,7 +611,7 @@ DOUBTS = {
     ),
     "release_after": (
         "id: p\nrelease_after: 5\n" + PAUSE,
-        "2:1: policy p: release_after is recorded in decisions; nothing releases by it in this version",
+        "2:1: policy p: nothing releases by release_after unless the playbook release_expired is run again and again",
     ),
     "a policy that never answers": (
         (
