@@ -145,8 +145,16 @@ def _taken_ports(engine: Engine, snapshot: ContainerState) -> list[str]:
         if entry["Id"] != snapshot.id
         for taken in {_published(binding) for binding in entry.get("Ports") or ()}
         for wanted in snapshot.fixed_ports
-        if taken.port == wanted.port and _overlap(taken.address, wanted.address)
+        if taken.port == wanted.port and _overlap(taken.address, wanted.address) and _still_runs(engine, entry["Id"])
     ]
+
+
+def _still_runs(engine: Engine, container_id: str) -> bool:
+    # The list lags behind a stop by some milliseconds, for which inspect waits (measured).
+    try:
+        return bool(engine.inspect_container(container_id)["State"]["Running"])
+    except NotFound:
+        return False
 
 
 def _published(binding: t.Mapping[str, t.Any]) -> HostPort:
