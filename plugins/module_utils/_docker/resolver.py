@@ -74,12 +74,21 @@ class Resolver:
             )
         return container
 
-    def all(self) -> list[Container]:
-        """All containers of the host that can still be inspected. Raises EngineError."""
+    def all(self, unreadable: dict[str, EngineError] | None = None) -> list[Container]:
+        """All containers of the host that can still be inspected. Raises EngineError.
+
+        Args:
+            unreadable: takes the names of those that the engine does not tell of, with its answers, instead of raising.
+        """
         found = []
         for entry in self._list().all():
-            with contextlib.suppress(ResolutionError):
-                found.append(self._one("id", entry["Id"], [entry]))
+            try:
+                with contextlib.suppress(ResolutionError):
+                    found.append(self._one("id", entry["Id"], [entry]))
+            except EngineError as error:
+                if unreadable is None:
+                    raise
+                unreadable[name_of(entry)] = error
         return found
 
     def network_peers(self, container_id: str) -> list[Container]:

@@ -29,6 +29,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Outcome,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import peer_warnings
@@ -86,11 +87,19 @@ class Selection:
 
     def matching(self, wanted: TargetFilter, exclude: TargetFilter) -> list[Target]:
         """The containers that a filter matches, by name. Raises EngineError."""
-        return [
+        unreadable: dict[str, EngineError] = {}
+        found = [
             Target(container.name, container)
-            for container in sorted(self._resolver.all(), key=lambda container: container.name)
+            for container in self._resolver.all(unreadable)
             if _matches(container, wanted, exclude)
         ]
+        # One that hangs may be meant, unless its name says that it is not, and keeps the others from nothing.
+        found += [
+            Target(name, error=error)
+            for name, error in unreadable.items()
+            if not wanted.container_names or any(compiled(glob).matches(name) for glob in wanted.container_names)
+        ]
+        return sorted(found, key=lambda target: target.name)
 
     def recorded(self) -> list[Target]:
         """The containers that the journal has an isolation of for their own sake. Raises EngineError, JournalError."""

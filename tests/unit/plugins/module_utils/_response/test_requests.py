@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, EngineTimeout
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import NO_RETRY
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
@@ -582,3 +582,14 @@ class TestWhatIsGone:
         host.engine.remove_container(container)
         (result,) = host.release("web", container, force=True)
         assert result.ok
+
+    @pytest.mark.parametrize(("glob", "expected"), [("web-*", {"web-1": "isolated"}), ("*", None)])
+    def test_one_that_hangs_does_not_keep_the_others(
+        self, host: Host, glob: str, expected: dict[str, str] | None
+    ) -> None:
+        host.add("web-1")
+        host.add("stuck")  # listed first, as it is newer
+        host.engine.fail_next("inspect_container", EngineTimeout("no answer"))
+        targets = host.selection.matching(TargetFilter(container_names=(glob,)), NO_FILTER)
+        results = host.requests().isolate(targets, BOTH, Cause())
+        assert outcomes(results) == (expected or {"web-1": "isolated", "stuck": "engine_timeout"})
