@@ -1,0 +1,138 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the guard knows of engines beyond the calls that it makes: what others may do to a container, and see of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+import typing as t
+
+import docker.errors
+import pytest
+
+from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN, only, refused
+from ansible_collections.ironpost.container_guard.tests.integration.docker_world import IMAGE, SLEEP, HostWorld
+
+SECOND = 10**9  # in nanoseconds, as the API takes durations
+
+
+def answers(status: int, text: str) -> pytest.RaisesExc[docker.errors.APIError]:
+    """Expect an error of the engine, from the SDK itself."""
+    return pytest.RaisesExc(docker.errors.APIError, match=text, check=lambda error: error.status_code == status)
+
+
+@pytest.mark.fact("C.pause.2", "C.pause.4")
+def test_what_else_a_paused_or_stopped_container_refuses(docker_world: HostWorld) -> None:
+    container = docker_world.make_container("c", state="paused")
+    with answers(409, "is paused"):
+        docker_world.exec(container, "true")
+    with answers(409, "Unpause and then stop the container|[Cc]annot remove a paused container|container is paused"):
+        docker_world.api.remove_container(container)
+    docker_world.engine.kill(container)
+    with answers(409, "is not running"):
+        docker_world.exec(container, "true")
+
+
+@pytest.mark.fact("C.pause.6")
+def test_the_kernel_answers_for_a_paused_container(docker_world: HostWorld) -> None:
+    network = docker_world.make_network("n")
+    container = docker_world.make_container("c", {network: PLAIN}, command=("nc", "-l", "-p", "7"))
+    peer = docker_world.make_container("peer", {network: PLAIN})
+    address = docker_world.key(container, network)["IPAddress"]
+    docker_world.until(lambda: ":7 " in docker_world.exec(container, "netstat", "-tln")[1], "it listens")
+    docker_world.engine.pause(container)
+    assert docker_world.exec(peer, "ping", "-c", "1", "-W", "2", address)[0] == 0
+    # It is connected, and waits for an answer until it is ended.
+    command = f"sleep 5 | timeout 1 nc -w 1 {address} 7 & sleep 0.5; netstat -tn"
+    assert f"{address}:7" in docker_world.exec(peer, "sh", "-c", command)[1]
+
+
+@pytest.mark.fact("A6")
+def test_a_paused_container_turns_unhealthy(docker_world: HostWorld) -> None:
+    check: t.Any = {"test": ["CMD", "true"], "interval": SECOND, "timeout": SECOND, "retries": 1}
+    made = docker_world.api.create_container(IMAGE, list(SLEEP), labels=docker_world.labels, healthcheck=check)
+    container = str(made["Id"])
+    docker_world.engine.start(container)
+
+    def health() -> str:
+        return str(docker_world.engine.inspect_container(container)["State"]["Health"]["Status"])
+
+    # Just after a check: see C.pause.9.
+    docker_world.until(lambda: health() == "healthy", "it is healthy")
+    docker_world.engine.pause(container)
+    docker_world.until(lambda: health() == "unhealthy", "it is unhealthy")
+    assert docker_world.state(container) == "paused"
+
+
+@pytest.mark.fact("C.mode.2")
+def test_a_container_of_the_network_of_the_host_cannot_move_to_another(docker_world: HostWorld) -> None:
+    network = docker_world.make_network("n")
+    container = docker_world.make_container("c", network_mode="host")
+    host = only(docker_world.keys(container))["NetworkID"]
+    docker_world.engine.stop(container, 0)
+    docker_world.engine.disconnect(host, container)
+    docker_world.engine.connect(network, container, PLAIN)
+    with refused(500, "interface|network"):
+        docker_world.engine.start(container)
+
+
+# --- look-up ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fact("C.lookup.2")
+def test_an_ambiguous_id(docker_world: HostWorld) -> None:
+    first_by_digit: dict[str, str] = {}
+    for number in itertools.count():  # at most 17: there are 16 digits
+        container = docker_world.make_container(f"c{number}", state="created")
+        if first_by_digit.setdefault(container[0], container) != container:
+            break
+    with refused(400 if docker_world.engine_from(26) else 500, "[Mm]ultiple IDs found"):
+        docker_world.engine.inspect_container(container[0])
+
+
+@pytest.mark.fact("C.lookup.3")
+def test_paused_ones_are_not_among_the_running(docker_world: HostWorld) -> None:
+    docker_world.make_container("paused", state="paused")
+    container = docker_world.make_container("running")
+    label = next(f"{name}={value}" for name, value in docker_world.labels.items())
+    found = docker_world.api.containers(filters={"status": "running", "label": label})
+    assert [entry["Id"] for entry in found] == [container]
+
+
+@pytest.mark.fact("C.lookup.4")
+def test_names_are_filtered_by_any_part_of_them(docker_world: HostWorld) -> None:
+    one, other = (docker_world.make_container(name, state="created") for name in ("web", "web2"))
+    name = docker_world.name("web")
+    assert {entry["Id"] for entry in docker_world.api.containers(all=True, filters={"name": name})} == {one, other}
+    anchored = docker_world.api.containers(all=True, filters={"name": f"^/{name}$"})
+    assert [entry["Id"] for entry in anchored] == [one]
+
+
+@pytest.mark.fact("C.lookup.5")
+def test_a_tag_that_moved(docker_world: HostWorld) -> None:
+    repository = docker_world.prefix
+    docker_world.api.tag(IMAGE, repository, "latest")
+    try:
+        container = docker_world.make_container("c", image=f"{repository}:latest")
+        docker_world.api.commit(container, repository, "latest")
+        (entry,) = docker_world.engine.list_containers(container)
+        assert entry["Image"].startswith("sha256:")
+        assert docker_world.engine.inspect_container(container)["Config"]["Image"] == f"{repository}:latest"
+    finally:
+        docker_world.api.remove_image(f"{repository}:latest")
+
+
+@pytest.mark.fact("C.events.5")
+def test_a_filter_that_no_engine_knows(docker_world: HostWorld) -> None:
+    container = docker_world.make_container("c")
+    asked = docker_world.api.get(
+        f"{docker_world.api.base_url}/v{docker_world.api.api_version}/events",
+        params={"filters": json.dumps({"typo": ["x"]}), "since": "0", "until": f"{time.time():.9f}"},
+        timeout=30,
+    )
+    assert asked.status_code == 200
+    assert container in asked.text, "it is no filter at all"
