@@ -143,6 +143,7 @@ class EngineContract:
 
     # --- pause --------------------------------------------------------------------------------------------------------
 
+    @pytest.mark.fact("C.pause.1")
     def test_c_pause_and_unpause_of_a_running_container(self, world: World) -> None:
         """C: paused counts as running and is listed as paused."""
         container = world.make_container("c")
@@ -153,6 +154,7 @@ class EngineContract:
         world.engine.unpause(container)
         assert world.state(container) == "running"
 
+    @pytest.mark.fact("C.pause.7", "C.restart-policy.4")
     @pytest.mark.parametrize("state", ["running", "paused", "restarting"])
     def test_c_kill_ends_a_container_in_any_state_that_counts_as_running(self, world: World, state: str) -> None:
         """C: kill ends a paused one, too, and what was pending is cancelled; it is neither paused nor running then."""
@@ -162,6 +164,7 @@ class EngineContract:
         found = world.engine.inspect_container(container)["State"]
         assert (found["Status"], found["Running"], found["Paused"]) == ("exited", False, False)
 
+    @pytest.mark.fact("C.pause.4")
     @pytest.mark.parametrize("state", ["created", "exited"])
     def test_c_kill_of_one_that_does_not_run(self, world: World, state: str) -> None:
         """C: Stopped: kill 409."""
@@ -169,6 +172,7 @@ class EngineContract:
         with refused(409, "not running"):
             world.engine.kill(container)
 
+    @pytest.mark.fact("C.pause.2")
     def test_c_paused_refuses_pause_and_start(self, world: World) -> None:
         """C: Paused: pause 409, start 409."""
         container = world.make_container("c", state="paused")
@@ -178,6 +182,7 @@ class EngineContract:
             world.engine.start(container)
         assert world.state(container) == "paused"
 
+    @pytest.mark.fact("C.pause.4", "C.pause.5")
     @pytest.mark.parametrize("state", ["created", "exited"])
     def test_c_stopped_refuses_pause(self, world: World, state: str) -> None:
         """C: Stopped: pause 409. Unpause when not paused: 500. Stop when stopped: no error."""
@@ -189,6 +194,7 @@ class EngineContract:
         world.engine.stop(container, 0)
         assert world.state(container) == state
 
+    @pytest.mark.fact("C.pause.5")
     def test_c_running_refuses_unpause_and_takes_start(self, world: World) -> None:
         """C: Unpause when not paused: 500. Start when running: 304, no error."""
         container = world.make_container("c")
@@ -196,6 +202,7 @@ class EngineContract:
             world.engine.unpause(container)
         world.engine.start(container)
 
+    @pytest.mark.fact("A5")
     def test_a5_stop_ends_a_paused_container(self, world: World) -> None:
         """A5: a stop thaws and ends it."""
         container = world.make_container("c", state="paused")
@@ -205,6 +212,7 @@ class EngineContract:
 
     # --- restarting ---------------------------------------------------------------------------------------------------
 
+    @pytest.mark.fact("A4")
     def test_a4_restarting_refuses_pause_and_disconnect(self, world: World) -> None:
         """A4: pause 409, disconnect 500; it counts as running and keeps its keys.
 
@@ -227,6 +235,7 @@ class EngineContract:
         assert world.key(container, network)["EndpointID"] == ""
         assert not world.is_member(container, network)
 
+    @pytest.mark.fact("A4", "C.restart-policy.4")
     def test_a4_policy_no_does_not_cancel_a_pending_restart(self, world: World) -> None:
         """A4: with the restart policy set to no it comes back once more, with its networks."""
         network = world.make_network("n")
@@ -237,6 +246,7 @@ class EngineContract:
         assert world.is_member(container, network)
         assert world.interfaces(container) == {"lo", "eth0"}
 
+    @pytest.mark.fact("A4", "C.restart-policy.4")
     def test_a4_stop_cancels_a_pending_restart(self, world: World) -> None:
         """A4: stopped while it is restarting it is exited, and then disconnect answers 200."""
         network = world.make_network("n")
@@ -248,6 +258,7 @@ class EngineContract:
 
     # --- disconnect ---------------------------------------------------------------------------------------------------
 
+    @pytest.mark.fact("C.disconnect.1", "C.disconnect.2", "C.pause.3")
     @pytest.mark.parametrize("state", ["running", "paused"])
     def test_c_disconnect_of_a_running_container(self, world: World, state: str) -> None:
         """C: disconnect answers, running or paused -> 200: no key, no member, only lo left."""
@@ -261,6 +272,7 @@ class EngineContract:
         with refused(500, "is not connected to network"):
             world.engine.disconnect(network, container)
 
+    @pytest.mark.fact("C.disconnect.2", "C.disconnect.3")
     def test_c_disconnect_of_a_stopped_container(self, world: World) -> None:
         """C: disconnect answers, stopped -> 200; its key has no endpoint and the network does not list it."""
         network = world.make_network("n")
@@ -273,6 +285,7 @@ class EngineContract:
         with refused(500, "is not connected to the network"):
             world.engine.disconnect(network, container)
 
+    @pytest.mark.fact("C.disconnect.4")
     def test_c_disconnect_of_a_container_that_never_started(self, world: World) -> None:
         """C: disconnect answers, created -> 200; until the first start the key does not know the network's id."""
         network = world.make_network("n")
@@ -283,6 +296,7 @@ class EngineContract:
         world.engine.disconnect(network, container)
         assert world.keys(container) == {}
 
+    @pytest.mark.fact("A7", "C.disconnect.5")
     def test_c_disconnect_survives_a_restart(self, world: World) -> None:
         """A7: a disconnect survives stop and start; a container without keys starts with lo alone."""
         network = world.make_network("n")
@@ -293,6 +307,7 @@ class EngineContract:
         assert world.keys(container) == {}
         assert world.interfaces(container) == {"lo"}
 
+    @pytest.mark.fact("C.disconnect.6")
     def test_c_unknown_container_and_network(self, world: World) -> None:
         """C: disconnect answers, unknown container / network -> 404."""
         container = world.make_container("c")
@@ -314,6 +329,7 @@ class EngineContract:
                 call()
             assert caught.value.status == 404
 
+    @pytest.mark.fact("C.disconnect.7")
     def test_c_deleted_network_of_a_running_container(self, world: World) -> None:
         """C: a deleted network -> 404, for connect and disconnect."""
         network = world.make_network("n")
@@ -327,6 +343,7 @@ class EngineContract:
         with refused(404, "not found"):
             world.engine.disconnect(network, container)
 
+    @pytest.mark.fact("C.disconnect.7")
     def test_c_deleted_network_of_a_stopped_container(self, world: World) -> None:
         """C: a deleted network: the key stays, the id is 500, start is 404, the name can be disconnected."""
         network = world.make_network("n")
@@ -340,6 +357,7 @@ class EngineContract:
         world.engine.disconnect(world.name("n"), container)
         assert world.keys(container) == {}
 
+    @pytest.mark.fact("C.disconnect.8")
     def test_c_duplicate_network_name(self, world: World) -> None:
         """C: use NetworkID: a duplicate name is 400 "is ambiguous"; newer engines refuse to make one."""
         network = world.make_network("n")
@@ -356,6 +374,7 @@ class EngineContract:
 
     # --- connect ------------------------------------------------------------------------------------------------------
 
+    @pytest.mark.fact("C.connect.1")
     def test_c_round_trip_of_static_settings(self, world: World) -> None:
         """C: restored with {IPAMConfig, Aliases, DriverOpts}, inspect differs in EndpointID, on 28 in MacAddress."""
         network = world.make_network("n")
@@ -368,6 +387,7 @@ class EngineContract:
         assert world.restorable(after) == world.restorable(before)
         assert only(after)["EndpointID"] != only(before)["EndpointID"]
 
+    @pytest.mark.fact("C.connect.1")
     def test_c_round_trip_of_driver_options(self, world: World) -> None:
         """C: driver options come back, and none of them leaves null."""
         network = world.make_network("n")
@@ -381,6 +401,7 @@ class EngineContract:
         world.engine.connect(network, container, settings_in(only(before)))
         assert world.restorable(world.keys(container)) == world.restorable(before)
 
+    @pytest.mark.fact("C.connect.1")
     def test_c_round_trip_of_a_legacy_link_on_a_user_network(self, world: World) -> None:
         """C: links come back as container:alias."""
         network = world.make_network("n")
@@ -393,6 +414,7 @@ class EngineContract:
         world.engine.connect(network, container, settings_in(only(before)))
         assert world.restorable(world.keys(container)) == world.restorable(before)
 
+    @pytest.mark.fact("C.connect.1")
     def test_c_round_trip_with_ipv6(self, world: World) -> None:
         """C: `::1` goes with a v6 endpoint, and both addresses come back."""
         network = world.make_network("n", ipv6=True)
@@ -403,6 +425,7 @@ class EngineContract:
         world.engine.connect(network, container, settings_in(only(before)))
         assert world.restorable(world.keys(container)) == world.restorable(before)
 
+    @pytest.mark.fact("C.connect.1", "C.mode.8")
     def test_c_round_trip_on_the_default_bridge(self, world: World) -> None:
         """C: the default bridge shows neither aliases nor IPAMConfig; its address is dynamic."""
         container = world.make_container("c")
@@ -421,6 +444,7 @@ class EngineContract:
         }  # others use the default bridge at the same time
         assert {**only(world.keys(container)), **dynamic} == {**only(before), **dynamic}
 
+    @pytest.mark.fact("C.connect.1", "C.connect.14")
     def test_c_round_trip_of_several_networks(self, world: World) -> None:
         """C: either reconnect order; each network keeps its own settings. Interfaces get new names before 28."""
         first, second = world.make_network("n1"), world.make_network("n2", internal=True)
@@ -436,6 +460,7 @@ class EngineContract:
         names = {"eth0", "eth1"} if world.engine_from(28) else {"eth2", "eth3"}
         assert world.interfaces(container) == {"lo", *names}
 
+    @pytest.mark.fact("C.connect.2")
     def test_c_naive_connect_loses_the_settings(self, world: World) -> None:
         """C: a naive connect loses static IP and aliases."""
         network = world.make_network("n")
@@ -448,6 +473,7 @@ class EngineContract:
         assert key["IPAddress"] == world.address(network, 2)
         assert "web" not in (key["Aliases"] or ())
 
+    @pytest.mark.fact("C.connect.3")
     def test_c_aliases_gain_the_short_id(self, world: World) -> None:
         """C: on user networks the short id is among the aliases, last when the engine adds it, and never twice.
 
@@ -465,6 +491,7 @@ class EngineContract:
         world.engine.connect(network, container, EndpointSettings(aliases=(short, "a", "b")))
         assert world.key(container, network)["Aliases"] == [short, "a", "b"]
 
+    @pytest.mark.fact("C.connect.4")
     def test_c_aliases_gain_the_host_name(self, world: World) -> None:
         """C: a host name of one's own is added likewise, and an aliases list from inspect comes back unchanged."""
         network = world.make_network("n")
@@ -479,6 +506,7 @@ class EngineContract:
         world.engine.connect(network, container, settings_in(only(before)))
         assert world.restorable(world.keys(container)) == world.restorable(before)
 
+    @pytest.mark.fact("C.connect.5")
     @pytest.mark.parametrize("state", ["running", "exited"])
     def test_c_connect_ignores_a_mac_address(self, world: World, state: str) -> None:
         """C: connect answers 200 to a MAC address, and the endpoint gets another: only creation can ask for one."""
@@ -489,6 +517,7 @@ class EngineContract:
         world.engine.start(container)
         assert world.key(container, network)["MacAddress"] not in ("", asked)
 
+    @pytest.mark.fact("C.connect.6")
     def test_c_gateway_priority(self, world: World) -> None:
         """C: connect takes it on 28.5; older engines ignore it, and do not show it."""
         network = world.make_network("n")
@@ -498,6 +527,7 @@ class EngineContract:
         other = world.make_container("other", {network: PLAIN})
         assert world.key(other, network).get("GwPriority") == (0 if world.engine_from(28) else None)
 
+    @pytest.mark.fact("C.connect.7")
     def test_c_dynamic_addresses_are_the_lowest_free_ones(self, world: World) -> None:
         """C: a container that comes back gets its own address unless a newcomer took it."""
         network = world.make_network("n")
@@ -517,6 +547,7 @@ class EngineContract:
         world.engine.connect(network, second, PLAIN)
         assert [host(c) for c in (newcomer, second)] == [2, 5]
 
+    @pytest.mark.fact("A10", "C.connect.8")
     def test_c_connect_twice(self, world: World) -> None:
         """C and A10: connect twice -> 403 "already exists"."""
         network = world.make_network("n")
@@ -525,6 +556,7 @@ class EngineContract:
             world.engine.connect(network, container, PLAIN)
         assert world.interfaces(container) == {"lo", "eth0"}
 
+    @pytest.mark.fact("A3")
     def test_a3_address_taken(self, world: World) -> None:
         """A3: connect to a taken address -> 403, a key without address, id or interface, that disconnect denies."""
         network = world.make_network("n")
@@ -547,6 +579,7 @@ class EngineContract:
         world.engine.connect(network, container, taken)
         assert world.key(container, network)["IPAddress"] == taken.ipv4_address
 
+    @pytest.mark.fact("C.connect.9")
     def test_c_address_outside_the_subnet(self, world: World) -> None:
         """C: IP outside subnet 500, and a key without id; newer engines 400, and no key."""
         network = world.make_network("n")
@@ -559,6 +592,7 @@ class EngineContract:
         with answer:
             world.engine.connect(network, container, EndpointSettings(ipv4_address="203.0.113.1"))
 
+    @pytest.mark.fact("C.connect.8", "C.connect.10")
     def test_c_stopped_container_to_a_taken_address(self, world: World) -> None:
         """C: stopped container to a taken IP 200, then start 403; a second connect keeps the first settings."""
         network = world.make_network("n")
@@ -573,6 +607,7 @@ class EngineContract:
             world.engine.start(container)
         assert world.state(container) == "exited"
 
+    @pytest.mark.fact("C.connect.11")
     def test_c_static_address_on_an_automatic_subnet(self, world: World) -> None:
         """C: pinning an IP is refused (400) on auto-subnets, and leaves no key."""
         network = world.make_network("n", user_configured=False)
@@ -581,6 +616,7 @@ class EngineContract:
             world.engine.connect(network, container, EndpointSettings(ipv4_address=world.address(network, 77)))
         assert list(world.keys(container)) == ["bridge"]
 
+    @pytest.mark.fact("C.connect.12")
     @pytest.mark.parametrize("state", ["running", "exited"])
     def test_c_default_bridge_refuses_addresses_and_aliases(self, world: World, state: str) -> None:
         """C: static addresses and aliases are refused (400) on the default bridge."""
@@ -592,6 +628,7 @@ class EngineContract:
             world.engine.connect("bridge", container, EndpointSettings(aliases=("web",)))
         assert world.keys(container) == {}
 
+    @pytest.mark.fact("A1")
     def test_a1_failed_connect_leaves_a_live_interface(self, world: World) -> None:
         """A1: connect 500 "port is already allocated": interface alive, disconnect 500, no member, inspect lists it."""
         network, port = world.make_network("n"), world.free_host_port()
@@ -619,6 +656,7 @@ class EngineContract:
 
     # --- network modes ------------------------------------------------------------------------------------------------
 
+    @pytest.mark.fact("C.mode.1")
     def test_c_host_mode(self, world: World) -> None:
         """C: running in host network mode -> disconnect 400, paused too, and connect 400."""
         network = world.make_network("n")
@@ -636,6 +674,7 @@ class EngineContract:
             world.engine.disconnect(network, container)
         assert world.interfaces(container) > {"lo"}
 
+    @pytest.mark.fact("C.mode.2")
     def test_c_host_mode_disconnected_while_stopped_is_not_isolated(self, world: World) -> None:
         """C: allowed once stopped; started again it has no key and is on the host's network all the same."""
         container = world.make_container("c", network_mode="host")
@@ -646,6 +685,7 @@ class EngineContract:
         assert world.keys(container) == {}
         assert world.interfaces(container) > {"lo"}
 
+    @pytest.mark.fact("C.mode.3")
     def test_c_none_mode(self, world: World) -> None:
         """C: network mode none -> disconnect 200 (connecting another first: 400)."""
         network = world.make_network("n")
@@ -662,6 +702,7 @@ class EngineContract:
         world.engine.connect(none, container, PLAIN)
         assert list(world.keys(container)) == ["none"]
 
+    @pytest.mark.fact("C.mode.4")
     def test_c_container_mode(self, world: World) -> None:
         """C: network mode container:<id> -> Networks {}, disconnect 500, connect 400; the owner's interfaces."""
         network, other = world.make_network("n"), world.make_network("other")
@@ -678,6 +719,7 @@ class EngineContract:
         world.engine.disconnect(network, owner)
         assert world.interfaces(sidecar) == {"lo"}
 
+    @pytest.mark.fact("C.mode.5")
     def test_c_restarting_the_owner_strands_the_sidecar(self, world: World) -> None:
         """C: restarting the owner strands the sidecar in a namespace of its own."""
         network = world.make_network("n")
@@ -692,6 +734,7 @@ class EngineContract:
         world.engine.start(sidecar)
         assert world.interfaces(sidecar) == {"lo", "eth0"}
 
+    @pytest.mark.fact("C.mode.6")
     def test_c_sidecar_needs_a_running_owner(self, world: World) -> None:
         """C: a sidecar of a stopped owner cannot start: 409. While stopped it takes a connect: 200."""
         network = world.make_network("n")
@@ -704,6 +747,7 @@ class EngineContract:
 
     # --- restart policy, auto-remove, look-up -------------------------------------------------------------------------
 
+    @pytest.mark.fact("C.pause.3", "C.restart-policy.1")
     @pytest.mark.parametrize("state", ["created", "running", "paused", "exited"])
     def test_c_restart_policy_in_any_state(self, world: World, state: str) -> None:
         """C: update RestartPolicy: any state, the exact pair comes back, and an empty name is ignored."""
@@ -721,6 +765,7 @@ class EngineContract:
         assert policy() == {"Name": "on-failure", "MaximumRetryCount": 7}
         assert world.state(container) == state
 
+    @pytest.mark.fact("C.restart-policy.2")
     def test_c_restart_policy_refusals(self, world: World) -> None:
         """C: an unknown name, and a count with any policy but on-failure, are 400."""
         container = world.make_container("c", restart_policy=("always", 0))
@@ -730,6 +775,7 @@ class EngineContract:
             with refused(400, "maximum retry count (cannot be used with|can only be used with 'on-failure')"):
                 world.engine.set_restart_policy(container, name, 3)
 
+    @pytest.mark.fact("C.stop.1")
     def test_c_auto_remove(self, world: World) -> None:
         """C: auto-remove: stop deletes it; of the restart policies only "no" is accepted."""
         container = world.make_container("c", auto_remove=True)
@@ -741,6 +787,7 @@ class EngineContract:
         world.engine.stop(container, 0)
         world.wait_gone(container)
 
+    @pytest.mark.fact("A11")
     def test_a11_a_name_like_an_id_wins(self, world: World) -> None:
         """A11: a container NAMED with another's 12-hex id wins the look-up; the full id still means the other."""
         victim = world.make_container("victim")
@@ -749,6 +796,7 @@ class EngineContract:
         assert world.engine.inspect_container(victim[:13])["Id"] == victim
         assert world.engine.inspect_container(victim)["Id"] == victim
 
+    @pytest.mark.fact("C.lookup.1")
     def test_c_look_up(self, world: World) -> None:
         """C: names carry a leading slash; inspect takes a name with or without it."""
         container = world.make_container("c")
@@ -757,6 +805,7 @@ class EngineContract:
         for name in (found["Name"], world.name("c"), container[:12]):
             assert world.engine.inspect_container(name.removeprefix("/"))["Id"] == container
 
+    @pytest.mark.fact("C.lookup.6")
     @pytest.mark.parametrize("state", ["created", "running", "paused", "exited"])
     def test_c_list(self, world: World, state: str) -> None:
         """C: the list holds every state; it shows networks but never their aliases.
@@ -776,6 +825,7 @@ class EngineContract:
         assert only(entry["NetworkSettings"]["Networks"])["Aliases"] is None
         assert only(found["NetworkSettings"]["Networks"])["Aliases"]
 
+    @pytest.mark.fact("C.mode.7")
     def test_c_internal_network(self, world: World) -> None:
         """C: an internal network gives address and interface, and before 26 even a gateway."""
         network = world.make_network("n", internal=True)
@@ -785,6 +835,7 @@ class EngineContract:
         assert world.key(container, network)["Gateway"] == ("" if world.engine_from(26) else world.address(network, 1))
         assert world.interfaces(container) == {"lo", "eth0"}
 
+    @pytest.mark.fact("C.disconnect.9")
     def test_c_published_ports_vanish_and_ephemeral_ones_change(self, world: World) -> None:
         """C: published ports vanish with the network while PortBindings stay; ephemeral host ports change."""
         network, fixed = world.make_network("n"), world.free_host_port()
@@ -805,6 +856,7 @@ class EngineContract:
 
     # --- evidence -----------------------------------------------------------------------------------------------------
 
+    @pytest.mark.fact("C.evidence.1", "C.pause.3")
     @pytest.mark.parametrize("state", ["running", "paused"])
     def test_c_top_and_stats_of_a_container_with_processes(self, world: World, state: str) -> None:
         """C: top and stats work while it is paused."""
@@ -817,6 +869,7 @@ class EngineContract:
         assert found["pids_stats"]["current"] == 1
         assert not found["read"].startswith("0001")
 
+    @pytest.mark.fact("C.evidence.2", "C.pause.4")
     @pytest.mark.parametrize("state", ["created", "restarting", "exited"])
     def test_c_top_and_stats_of_a_container_without_processes(self, world: World, state: str) -> None:
         """C: top 409. Stats are 200 and zeros, which must not be taken for a container that does nothing."""
@@ -829,6 +882,7 @@ class EngineContract:
         assert found["read"].startswith("0001")
         assert not found["pids_stats"]
 
+    @pytest.mark.fact("C.evidence.3", "C.pause.3")
     @pytest.mark.parametrize("state", ["created", "running", "paused", "exited"])
     def test_c_the_rest_needs_no_process(self, world: World, state: str) -> None:
         """C: changes, logs, archive and export work in any state. An archive ends with 1,024 zeros."""
@@ -841,6 +895,7 @@ class EngineContract:
             with tarfile.open(fileobj=io.BytesIO(content)) as archive:
                 assert isinstance(archive.getnames(), list)
 
+    @pytest.mark.fact("C.evidence.7")
     def test_c_archive_of_no_path(self, world: World) -> None:
         """C: a path that is not there is 404, as an unknown container is, and says which of both."""
         container = world.make_container("c")
@@ -848,6 +903,7 @@ class EngineContract:
             b"".join(world.engine.archive(container, "/no/such/path"))
         assert "No such container" not in caught.value.message
 
+    @pytest.mark.fact("C.evidence.7")
     @pytest.mark.parametrize("call", ["top", "stats", "changed_files", "logs", "archive", "export"])
     def test_c_no_evidence_of_an_unknown_container(self, world: World, call: str) -> None:
         """C: 404."""
@@ -857,6 +913,7 @@ class EngineContract:
 
     # --- events -------------------------------------------------------------------------------------------------------
 
+    @pytest.mark.fact("C.lookup.8")
     def test_c_list_of_one(self, world: World) -> None:
         """C: the list of one container, by its full id; of one that is not there it is empty."""
         container = world.make_container("c")
@@ -864,6 +921,7 @@ class EngineContract:
         assert [entry["Id"] for entry in world.engine.list_containers(container)] == [container]
         assert world.engine.list_containers(UNKNOWN_ID) == []
 
+    @pytest.mark.fact("C.events.2")
     def test_c_events_of_a_life(self, world: World) -> None:
         """C: every change of a state is told; a kill may be told twice."""
         with contextlib.closing(world.engine.events()) as stream:
@@ -875,6 +933,7 @@ class EngineContract:
             actions = [event["Action"] for event in until(stream, "container", "destroy", container)]
         assert actions == ["create", "start", "pause", "update", "unpause", "kill", "die", "destroy"]
 
+    @pytest.mark.fact("C.lookup.7")
     @pytest.mark.parametrize(
         ("call", "told", "state"), [("pause", "pause", "paused"), ("kill", "die", "exited")], ids=["pause", "kill"]
     )
@@ -892,6 +951,7 @@ class EngineContract:
             thread.join()
             assert found == entry["State"] == state
 
+    @pytest.mark.fact("C.events.1")
     def test_c_events_of_networks(self, world: World) -> None:
         """C: disconnect of a running container comes twice (20.10 and 26.1) or once (28.5); connect comes once.
 
@@ -913,6 +973,7 @@ class EngineContract:
             rest = until(stream, "container", "update", container, kinds=("network", "container"))
             assert "connect" not in [event["Action"] for event in rest]
 
+    @pytest.mark.fact("C.events.6")
     def test_c_killing_a_restarting_container_is_not_told(self, world: World) -> None:
         """C: it is exited then, without an event; a stop is told."""
         container = world.make_container("c", state="restarting", restart_policy=("always", 0))
@@ -921,6 +982,7 @@ class EngineContract:
             world.engine.set_restart_policy(container, "no", 0)
             assert [event["Action"] for event in until(stream, "container", "update", container)] == ["update"]
 
+    @pytest.mark.fact("C.events.3")
     def test_c_since_is_inclusive(self, world: World) -> None:
         """C: a replay begins with the event of that very moment."""
         container = world.make_container("c")
@@ -935,6 +997,7 @@ class EngineContract:
         with contextlib.closing(world.engine.events(since=pause["timeNano"] + 1)) as stream:
             assert until(stream, "container", "update", container) == [second]
 
+    @pytest.mark.fact("C.events.7")
     def test_c_a_stream_ends_after_a_silence(self, world: World) -> None:
         """C: nothing is sent while nothing happens, not even a sign of life."""
         container = world.make_container("c")

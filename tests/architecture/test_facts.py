@@ -2,25 +2,48 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every finding about engines that shaped the guard (A1 to A11) is checked by a test on real engines that names it."""
+"""Every fact about engines that is documented has a test that names it, and every test names facts that there are."""
 
 from __future__ import annotations
 
+import ast
+import collections
 import pathlib
 import re
 
-import pytest
-
-TESTS = pathlib.Path(__file__).absolute().parents[1]
-ON_ENGINES = [TESTS / "engine_contract.py", *sorted((TESTS / "integration").glob("test_*.py"))]
-# In the marker `fact`, or at the beginning of the docstring.
-NAMED = re.compile(r'fact\([^)]*"(A\d+)"|"""(?:C and )?(A\d+):')
+REPOSITORY = next(path for path in pathlib.Path(__file__).absolute().parents if (path / "galaxy.yml").is_file())
+ROW = re.compile(r"^\| (A\d+|C\.[a-z-]+\.\d+) \|", re.MULTILINE)
 
 
-def named() -> set[str]:
-    return {name for path in ON_ENGINES for match in NAMED.findall(path.read_text()) for name in match if name}
+def documented() -> list[str]:
+    """The ids of the rows, in their order."""
+    return ROW.findall((REPOSITORY / "docs/engine-behaviour.md").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("number", range(1, 12))
-def test_a_finding_has_a_test(number: int) -> None:
-    assert f"A{number}" in named()
+def named() -> dict[str, list[str]]:
+    """The tests that name each row."""
+    tests = collections.defaultdict(list)
+    for path in sorted((REPOSITORY / "tests").rglob("*.py")):
+        for test in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(test, ast.FunctionDef) or not test.name.startswith("test_"):
+                continue
+            for mark in test.decorator_list:
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.fact":
+                    for row in mark.args:
+                        tests[ast.literal_eval(row)].append(f"{path.name}::{test.name}")
+    return tests
+
+
+def test_every_row_has_a_test() -> None:
+    assert sorted(set(documented()) - named().keys()) == []
+
+
+def test_every_mark_names_a_row() -> None:
+    rows = set(documented())
+    assert {row: tests for row, tests in named().items() if row not in rows} == {}
+
+
+def test_every_row_has_an_id_of_its_own() -> None:
+    lines = (REPOSITORY / "docs/engine-behaviour.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| ") and not line.startswith("| id |")]
+    assert len(rows) == len(set(documented())) == len(documented())

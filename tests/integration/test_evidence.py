@@ -81,6 +81,7 @@ def members(path: pathlib.Path) -> dict[str, bytes]:
         return {name: content.read() for name, content in contents.items() if content}
 
 
+@pytest.mark.fact("C.evidence.3", "C.evidence.5", "C.evidence.7")
 @pytest.mark.usefixtures("volume")
 @pytest.mark.parametrize("state", ["running", "paused", "exited"])
 def test_what_somebody_left(docker_world: DockerWorld, collector: Collector, state: str) -> None:
@@ -120,6 +121,7 @@ def test_what_somebody_left(docker_world: DockerWorld, collector: Collector, sta
     assert docker_world.state(container) == state
 
 
+@pytest.mark.fact("C.evidence.4")
 def test_a_container_that_never_ran(docker_world: DockerWorld, collector: Collector) -> None:
     case = collector.collect(docker_world.make_container("target", state="created"), KINDS)
     assert {one.kind for one in case.manifest.items if one.status != "collected"} == set(VOLATILE)
@@ -127,6 +129,7 @@ def test_a_container_that_never_ran(docker_world: DockerWorld, collector: Collec
     assert json.loads(text(case, "changes")) is None
 
 
+@pytest.mark.fact("C.evidence.8")
 def test_logs_of_a_terminal(docker_world: DockerWorld, collector: Collector) -> None:
     """They have no frames, and would lose bytes to the search for some."""
     command = ["sh", "-c", "echo to stdout; echo to stderr >&2; exec sleep 3600"]
@@ -137,6 +140,7 @@ def test_logs_of_a_terminal(docker_world: DockerWorld, collector: Collector) -> 
     assert [line.partition(" ")[2] for line in lines if line] == ["to stdout", "to stderr"]
 
 
+@pytest.mark.fact("C.evidence.6")
 def test_a_logging_driver_without_logs(docker_world: DockerWorld, collector: Collector) -> None:
     silent = docker_world.make_container("silent", log_config={"type": "none"})
     case = collector.collect(silent, ["logs", "inspect"])

@@ -129,6 +129,7 @@ def watched(docker_world: DockerWorld) -> t.Iterator[tuple[Inventory, Watcher]]:
         assert watcher.state.reconnects == 0
 
 
+@pytest.mark.fact("C.lookup.4")
 def test_partial_ids_and_names(docker_world: DockerWorld) -> None:
     inventory = Inventory(docker_world.engine)
     container, other = (docker_world.make_container(suffix) for suffix in ("c", "c2"))
@@ -190,6 +191,7 @@ def test_commands_in_containers_are_not_followed(docker_world: DockerWorld) -> N
     assert not [event for event in told if event["Action"].startswith("exec")]
 
 
+@pytest.mark.fact("C.events.4")
 def test_more_happens_during_a_break_than_the_engine_remembers(docker_world: DockerWorld) -> None:
     world = docker_world
     paused, gone, renamed = (world.make_container(suffix) for suffix in ("paused", "gone", "renamed"))
@@ -244,6 +246,7 @@ def test_an_engine_that_is_restarted(docker_world: DockerWorld, faulty_host: Hos
         docker_world.until(lambda: inventory.by_id(ends)[0]["State"] == "running", "it is seen to start")
 
 
+@pytest.mark.fact("C.events.7")
 def test_an_engine_that_is_frozen(docker_world: DockerWorld, faulty_host: Host) -> None:
     """A silent stream is all there is to see of it, as on a host where nothing happens."""
     engine = DockerEngine(faulty_host.docker_host, timeout=2)

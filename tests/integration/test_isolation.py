@@ -299,6 +299,8 @@ def test_disconnected_before(docker_world: HostWorld, guarded: Guarded) -> None:
     docker_world.engine.disconnect(network, container)
     with refused(500, "is not connected"):
         docker_world.engine.disconnect(network, container)
+    with pytest.raises(docker.errors.APIError, match="is not connected"):
+        docker_world.api.disconnect_container_from_network(container, network, force=True)
     isolated, _released = guarded.there_and_back(container)
     assert steps(isolated) == ["pause"]
     assert docker_world.keys(container) == {}

@@ -93,6 +93,7 @@ def test_ansible_runs_modules_on_the_host_with_its_own_python(docker_world: Host
     assert docker_world.interfaces(container) > {"lo"}
 
 
+@pytest.mark.fact("C.faults.1", "C.faults.4", "C.faults.5")
 def test_a_killed_engine_takes_its_containers_along_when_it_comes_back(
     faulty_host: Host, docker_world: HostWorld
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_killed_engine_takes_its_containers_along_when_it_comes_back(
     assert not is_alive(pid)
 
 
+@pytest.mark.fact("A7", "C.faults.5")
 def test_with_live_restore_containers_outlive_a_killed_engine(faulty_host: Host, docker_world: HostWorld) -> None:
     faulty_host.restart_engine(live_restore=True)
     container = docker_world.make_container("c", {docker_world.make_network("n"): PLAIN}, state="paused")
@@ -119,6 +121,7 @@ def test_with_live_restore_containers_outlive_a_killed_engine(faulty_host: Host,
     assert (docker_world.state(container), pid_of(docker_world, container)) == ("paused", pid)
 
 
+@pytest.mark.fact("C.faults.1", "C.faults.2")
 def test_a_frozen_engine_takes_connections_and_answers_none(faulty_host: Host, docker_world: HostWorld) -> None:
     container = docker_world.make_container("c")
     faulty_host.freeze_engine()

@@ -155,6 +155,7 @@ def as_nobody() -> t.Iterator[None]:
         os.seteuid(0)
 
 
+@pytest.mark.fact("C.faults.1")
 def test_missing_socket(directory: pathlib.Path) -> None:
     with pytest.raises(EngineUnreachable) as caught:
         DockerEngine(f"unix://{directory}/docker.sock")
@@ -164,6 +165,7 @@ def test_missing_socket(directory: pathlib.Path) -> None:
     assert caught.value.kind == "engine_unreachable"
 
 
+@pytest.mark.fact("C.faults.1")
 def test_refused_socket(directory: pathlib.Path) -> None:
     path = directory / "docker.sock"
     with socket.socket(socket.AF_UNIX) as left_behind:
@@ -172,6 +174,7 @@ def test_refused_socket(directory: pathlib.Path) -> None:
         DockerEngine(f"unix://{path}")
 
 
+@pytest.mark.fact("C.faults.1")
 def test_socket_of_another_user(serve: t.Callable[[Respond], Server], directory: pathlib.Path) -> None:
     server = serve(lambda _: answer("200 OK", VERSION))
     DockerEngine(server.url).close()  # it works, and all is imported before the privileges are gone
@@ -183,11 +186,13 @@ def test_socket_of_another_user(serve: t.Callable[[Respond], Server], directory:
     assert caught.value.kind == "engine_forbidden"
 
 
+@pytest.mark.fact("C.faults.1")
 def test_silence_while_connecting(serve: t.Callable[[Respond], Server]) -> None:
     with pytest.raises(EngineTimeout, match="did not answer within 1 s"):
         DockerEngine(serve(lambda _: None).url, timeout=1)
 
 
+@pytest.mark.fact("A9", "C.faults.2")
 def test_silence_in_a_call(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
     """A9: the call may be carried out later, and the remedy says so."""
     engine = engine_that(lambda _: None)
@@ -198,6 +203,7 @@ def test_silence_in_a_call(engine_that: t.Callable[[Respond], DockerEngine]) -> 
     assert caught.value.status is None
 
 
+@pytest.mark.fact("C.faults.3")
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
