@@ -47,9 +47,16 @@ def test_the_kernel_answers_for_a_paused_container(docker_world: HostWorld) -> N
     docker_world.until(lambda: ":7 " in docker_world.exec(container, "netstat", "-tln")[1], "it listens")
     docker_world.engine.pause(container)
     assert docker_world.exec(peer, "ping", "-c", "1", "-W", "2", address)[0] == 0
-    # It is connected, and waits for an answer until it is ended.
-    command = f"sleep 5 | timeout 1 nc -w 1 {address} 7 & sleep 0.5; netstat -tn"
-    assert f"{address}:7" in docker_world.exec(peer, "sh", "-c", command)[1]
+    # It is connected, and waits for an answer.
+    talk = docker_world.api.exec_create(peer, ["nc", address, "7"])["Id"]
+    docker_world.api.exec_start(talk, detach=True)
+
+    def is_connected() -> bool:
+        lines = docker_world.exec(peer, "netstat", "-tn")[1].splitlines()
+        return any(f"{address}:7" in line and "SYN_SENT" not in line for line in lines)
+
+    docker_world.until(is_connected, "it is connected")
+    assert docker_world.state(container) == "paused"
 
 
 @pytest.mark.fact("A6")
