@@ -23,11 +23,6 @@ class EngineVersion:
     engine: str
     api: str
 
-    def api_at_least(self, major: int, minor: int) -> bool:
-        """Whether the API in use is of that version or newer."""
-        parts = self.api.split(".")
-        return (int(parts[0]), int(parts[1])) >= (major, minor)
-
 
 @dataclasses.dataclass(frozen=True)
 class EndpointSettings:

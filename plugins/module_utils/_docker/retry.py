@@ -27,6 +27,17 @@ def is_transient(error: EngineError) -> bool:
     return isinstance(error, (EngineTimeout, EngineUnreachable)) or (error.status or 0) >= 500
 
 
+def backoff(base: float, attempt: int) -> float:
+    """Seconds to wait before a further attempt: twice as long each time, up to MAX_DELAY, less up to a half by chance.
+
+    Args:
+        base: seconds before the first one.
+        attempt: how many there were, from 0.
+    """
+    # Hosts that lost the same engine must not all come back at the same moment.
+    return min(base * 2.0 ** min(attempt, 16), MAX_DELAY) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+
+
 @dataclasses.dataclass(frozen=True)
 class Retry:
     """How often to try again, and how long to wait before.
@@ -44,8 +55,7 @@ class Retry:
     def delays(self) -> t.Iterator[float]:
         """Seconds to wait before each further attempt."""
         for attempt in range(self.max_attempts):
-            # Hosts that lost the same engine must not all come back at the same moment.
-            yield min(self.backoff_base * 2**attempt, MAX_DELAY) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+            yield backoff(self.backoff_base, attempt)
 
     def call(self, function: t.Callable[[], T]) -> T:
         """What the function returns at last. It must be safe to repeat. Raises what its last attempt raised."""

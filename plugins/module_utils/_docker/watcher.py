@@ -13,7 +13,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import random
 import threading
 import time
 import typing as t
@@ -22,10 +21,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine, EventStream
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.inventory import Inventory
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import MAX_DELAY, backoff
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 
 SHORTEST_DELAY = 0.5
-LONGEST_DELAY = 30.0
 """Seconds from a break to the next attempt: half of it at least, and twice as long after each failure."""
 OVERLAP = 2 * 10**9
 """Nanoseconds before the last event from which on events are asked for again.
@@ -143,10 +142,8 @@ class Watcher:
                 if not self._stopping.is_set():
                     self._lost(error)
             # A peer that takes every connection and breaks it off must not be asked without a pause.
-            failures = 1 if self._clock() - begun > LONGEST_DELAY else failures + 1
-            delay = min(self._shortest_delay * 2 ** min(failures - 1, 16), LONGEST_DELAY)
-            # Hosts that lost the same engine must not all come back at the same moment.
-            self._stopping.wait(delay * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            failures = 1 if self._clock() - begun > MAX_DELAY else failures + 1
+            self._stopping.wait(backoff(self._shortest_delay, failures - 1))
         self._out_of_step()
 
     def _watch(self) -> None:

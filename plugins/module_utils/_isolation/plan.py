@@ -188,7 +188,7 @@ def release_steps(state: ContainerState, snapshot: ContainerState, goal: Goal) -
     ]
     if state.restart_policy != snapshot.restart_policy:
         steps.append(_set_restart_policy(state, snapshot.restart_policy))
-    starts = (goal.ends or snapshot.restarting) and snapshot.running and not state.running
+    starts = must_start(state, snapshot, goal)
     if starts:
         steps.append(Step("start", lambda engine: engine.start(state.id)))
     if goal.ends and snapshot.paused and (starts or (state.running and not state.paused)):
@@ -196,6 +196,11 @@ def release_steps(state: ContainerState, snapshot: ContainerState, goal: Goal) -
     if goal.pause and state.paused and not snapshot.paused:
         steps.append(Step("unpause", lambda engine: engine.unpause(state.id)))
     return steps
+
+
+def must_start(state: ContainerState, snapshot: ContainerState, goal: Goal) -> bool:
+    """Whether it was running and the guard ended it, so that a release starts it."""
+    return (goal.ends or snapshot.restarting) and snapshot.running and not state.running
 
 
 def predict(state: ContainerState, steps: t.Iterable[Step]) -> dict[str, t.Any]:

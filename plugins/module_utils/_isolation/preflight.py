@@ -17,7 +17,7 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings, Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal, must_start
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
     ContainerState,
     Endpoint,
@@ -77,8 +77,7 @@ def check_release(engine: Engine, state: ContainerState, snapshot: ContainerStat
                     recreated.append({"what": what, "before": endpoint.network_id, "after": network["Id"]})
                     endpoint = dataclasses.replace(endpoint, network_id=network["Id"])
         endpoints.append(endpoint)
-    starts = (goal.ends or snapshot.restarting) and snapshot.running and not state.running
-    if (reconnects and state.running) or starts:
+    if (reconnects and state.running) or must_start(state, snapshot, goal):
         problems += _taken_ports(engine, snapshot)
     return Preflight(
         dataclasses.replace(snapshot, endpoints=tuple(endpoints)), tuple(problems), tuple(recreated), tuple(conflicts)

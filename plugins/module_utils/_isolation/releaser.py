@@ -70,10 +70,8 @@ class Releaser(Reconciler):
             entry = self._journal.load(container_id)
             if entry is None:
                 return _not_recorded(Attempt(self.read(container_id)))
-            # One that was forgotten meanwhile, as its container was removed, must not keep the network off for ever.
-            needed = tuple(sharer for sharer in entry.for_sharers if self._journal.load(sharer))
-            entry = dataclasses.replace(entry, for_sharers=needed)
-            if needed:
+            entry = self._without_gone_sharers(entry)
+            if entry.for_sharers:
                 attempt = Attempt(self.read(container_id))
                 return attempt.outcome(REFUSED, error=self._needed_by_others(entry))
             return self._release(entry, check, restart)
@@ -158,6 +156,11 @@ class Releaser(Reconciler):
             remedy="Nothing was touched. Release {} first".format(", ".join(names)),
         )
 
+    def _without_gone_sharers(self, entry: Entry, leaving: str = "") -> Entry:
+        """The entry without one sharer, and without those that the journal forgot: they keep no network off."""
+        left = tuple(sharer for sharer in entry.for_sharers if sharer != leaving and self._journal.load(sharer))
+        return dataclasses.replace(entry, for_sharers=left)
+
     def _owner_entry(self, entry: Entry) -> Entry | None:
         """The isolation of the container whose network the one of the entry uses. Raises JournalError."""
         owner = entry.snapshot.network_owner
@@ -192,13 +195,8 @@ class Releaser(Reconciler):
                 held = self._owner_entry(entry)
                 if held is None:
                     return
-                others = tuple(
-                    sharer
-                    for sharer in held.for_sharers
-                    if sharer != entry.snapshot.id and self._journal.load(sharer)  # not one that was forgotten
-                )
-                held = dataclasses.replace(held, for_sharers=others)
-                if held.own or others:
+                held = self._without_gone_sharers(held, leaving=entry.snapshot.id)
+                if held.own or held.for_sharers:
                     self._journal.store(held)
                     return
                 try:

@@ -17,7 +17,7 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings, Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal, must_start
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
     NO_NETWORK,
     ContainerState,
@@ -118,7 +118,7 @@ def verify_released(engine: Engine, state: ContainerState, snapshot: ContainerSt
     unmet = []
     if goal.pause and state.paused and not snapshot.paused:
         unmet.append(Finding("still_paused", "it is still paused"))
-    if (goal.ends or snapshot.restarting) and snapshot.running and not state.running:
+    if must_start(state, snapshot, goal):
         unmet.append(Finding("not_running", "it does not run"))
     if goal.ends and snapshot.paused and state.running and not state.paused:
         unmet.append(Finding("not_paused", "it is not paused, as it was before"))

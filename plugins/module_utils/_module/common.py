@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import typing as t
+import uuid
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import (
     DEFAULT_DOCKER_HOST,
     DockerEngine,
@@ -65,6 +67,16 @@ def actions_spec() -> Spec:
             },
         }
     }
+
+
+def trace_id_of(params: t.Mapping[str, t.Any]) -> str:
+    """The trace id that was asked for, or a new one. Raises GuardError (C(invalid_option)) where it is none."""
+    trace_id = text.token(params["trace_id"])
+    if params["trace_id"] and not trace_id:
+        raise invalid_option(
+            "trace_id is not an identifier", "Use up to 128 letters, digits and any of . _ : -, such as a UUID"
+        )
+    return trace_id or str(uuid.uuid4())
 
 
 def in_range(params: t.Mapping[str, t.Any], name: str, low: int, high: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import typing as t
-import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -70,12 +69,7 @@ def collect_or_verify(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def _collected(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
-    trace_id = text.token(params["trace_id"])
-    if params["trace_id"] and not trace_id:
-        raise common.invalid_option(
-            "trace_id is not an identifier", "Use up to 128 letters, digits and any of . _ : -, such as a UUID"
-        )
-    trace_id = trace_id or str(uuid.uuid4())
+    trace_id = common.trace_id_of(params)
     limits = Limits(**{name: common.in_range(params, name, *bounds) for name, bounds in RANGES.items()})
     state_dir = common.state_dir_of(params)
     engine = common.engine_of(params)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import os
 import typing as t
-import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -89,7 +88,7 @@ def main() -> None:
 def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
     """What the module does. Raises GuardError before anything was touched."""
     params = module.params
-    trace_id = _trace_id(params)
+    trace_id = common.trace_id_of(params)
     actions = actions_of(params)
     release_after = common.in_range(params, "release_after", 0, MAX_RELEASE_AFTER) if params["release_after"] else 0
     retry, concurrency, state_dir = common.retry_of(params), common.concurrency_of(params), common.state_dir_of(params)
@@ -116,7 +115,7 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
         results = requests.isolate(targets, actions, cause, force, release_after)
     asked = tuple(action.to_dict() for action in actions) if isolates and not params["recorded"] else ()
     events = [_event(result, asked, trace_id, params) for result in results]
-    return _reported(module, results, events, state_dir)
+    return {**_reported(module, results, events, state_dir), "trace_id": trace_id}
 
 
 def actions_of(params: t.Mapping[str, t.Any]) -> list[Action]:
@@ -136,15 +135,6 @@ def actions_of(params: t.Mapping[str, t.Any]) -> list[Action]:
         actions.append(Action.from_dict(value))
     Goal.of(actions)  # says so where they exclude each other
     return actions
-
-
-def _trace_id(params: t.Mapping[str, t.Any]) -> str:
-    trace_id = text.token(params["trace_id"])
-    if params["trace_id"] and not trace_id:
-        raise common.invalid_option(
-            "trace_id is not an identifier", "Use up to 128 letters, digits and any of . _ : -, such as a UUID"
-        )
-    return trace_id or str(uuid.uuid4())
 
 
 def _policies(params: t.Mapping[str, t.Any]) -> PolicyEngine | None:
@@ -224,7 +214,6 @@ def _reported(
             for one in shown
             for warning in one["warnings"]
         ],
-        "trace_id": events[0].trace_id if events else _trace_id(params),
     }
     if params["container"] is not None and results and results[0].outcome:
         found.update({name: value for name, value in shown[0].items() if name != "warnings"})
