@@ -18,17 +18,20 @@ REPOSITORY = next(path for path in pathlib.Path(__file__).absolute().parents if 
 COLLECTION = "ansible_collections.ironpost.container_guard."
 MODULE_UTILS = "plugins.module_utils."
 
+# Below all packages of module_utils.
+BASE = {"_errors", "_files", "_outcomes"}
 # What each part of module_utils may import of the others.
 LAYERS = {
     "_errors": set[str](),
     "_files": set[str](),
+    "_outcomes": set[str](),
     "_alert": {"_errors"},
-    "_policy": {"_errors", "_alert"},
+    "_policy": {"_errors", "_outcomes", "_alert"},
     "_docker": {"_errors", "_alert"},
-    "_isolation": {"_errors", "_files", "_alert", "_policy", "_docker"},
-    "_evidence": {"_errors", "_files", "_alert", "_docker"},
-    "_response": {"_errors", "_files", "_alert", "_policy", "_docker", "_isolation", "_evidence"},
-    "_module": {"_errors", "_files", "_alert", "_policy", "_docker", "_isolation", "_evidence", "_response"},
+    "_isolation": {*BASE, "_alert", "_policy", "_docker"},
+    "_evidence": {*BASE, "_alert", "_docker"},
+    "_response": {*BASE, "_alert", "_policy", "_docker", "_isolation", "_evidence"},
+    "_module": {*BASE, "_alert", "_policy", "_docker", "_isolation", "_evidence", "_response"},
 }
 DYNAMIC = {"__import__", "import_module", "import_plugin", "run_path", "run_module", "exec", "eval"}
 SOURCES = sorted(path for top in ("plugins", "extensions") for path in (REPOSITORY / top).rglob("*.py"))

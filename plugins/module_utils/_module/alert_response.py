@@ -24,12 +24,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._module.r
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import (
-    Judge,
-    Responder,
-    Response,
-)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder, Response
 
 if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering

@@ -20,7 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._module i
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.alert_response import read_alerts
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import read_policy_set
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Judge
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 
 
 def argument_spec() -> common.Spec:

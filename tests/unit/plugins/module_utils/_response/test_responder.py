@@ -38,8 +38,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.errors import LimitsError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Judge, Responder
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 
 SHELLS: dict[str, t.Any] = {
