@@ -28,8 +28,12 @@ from ansible_collections.ironpost.container_guard.tests.testbed.recipe import CO
 
 LABEL = "container-guard.testbed"
 KEY_LABEL = "container-guard.testbed-key"
-# Each user of this machine has hosts of his own, as only he can use their sockets and keys.
-PREFIX = "container-guard-testbed-" + (f"u{os.geteuid()}-" if os.geteuid() else "")
+# Each user of this machine has hosts of his own, as only he can use their sockets and keys. So has each checkout that
+# asks for them, as two that differ in what a host is would take turns in making it anew.
+PREFIX = "container-guard-testbed-{}{}".format(
+    f"u{os.geteuid()}-" if os.geteuid() else "",
+    f"{os.environ['GUARD_TESTBED']}-" if "GUARD_TESTBED" in os.environ else "",
+)
 INIT = pathlib.Path(__file__).with_name("init.py")
 VICTIM = pathlib.Path(__file__).absolute().parents[2] / "tools/victim_image.py"
 RUN = pathlib.Path(tempfile.gettempdir() if os.geteuid() else "/run", PREFIX.rstrip("-"))
