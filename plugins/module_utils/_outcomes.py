@@ -19,8 +19,7 @@ NO_CONTAINER, GONE, SUPERSEDED, EXPIRED = "no_container", "gone", "superseded", 
 AMBIGUOUS, STALE, UNRESOLVED, UNKNOWN_HOST = "ambiguous", "stale", "unresolved", "unknown_host"
 LIMIT, TOO_MANY_MATCHES, AWAITING_APPROVAL = "limit", "too_many_matches", "awaiting_approval"
 COLLECTED = "collected"
-WOULD = "would_"
-"""Before the outcome that an attempt in check mode would have."""
+WOULD_ISOLATE, WOULD_RELEASE, WOULD_COLLECT = "would_isolate", "would_release", "would_collect"
 
 NEVER, CRITICAL_ONLY, UNTIL_DEADLINE = "no", "critical only", "until answer_deadline"
 NOT_TOLD, AT_ONCE, AS_UNANSWERED = "no", "at once", "as unanswered"
@@ -74,9 +73,12 @@ OUTCOMES: t.Mapping[str, Meaning] = {
     FAILED: Meaning("it is not so", False, False, again=UNTIL_DEADLINE, told=AS_UNANSWERED),
     UNKNOWN: Meaning("whether it is so is not known", False, False, again=UNTIL_DEADLINE, told=AS_UNANSWERED),
     AWAITING_APPROVAL: Meaning("it is held reversibly until somebody decides", True, True, counts=True, told=AT_ONCE),
+    WOULD_ISOLATE: Meaning("check mode: it would be isolated", True, False),
+    WOULD_RELEASE: Meaning("check mode: it would be released", True, False),
+    WOULD_COLLECT: Meaning("check mode: evidence would be collected", True, False),
 }
 
 
 def is_green(outcome: str) -> bool:
-    """Whether an outcome is no failure. What check mode predicts is as green as what it predicts."""
-    return OUTCOMES[outcome.replace(WOULD, "", 1) if outcome.startswith(WOULD) else outcome].green
+    """Whether an outcome is no failure."""
+    return OUTCOMES[outcome].green
