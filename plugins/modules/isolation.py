@@ -35,7 +35,8 @@ options:
     description:
       - Full id, at least the first 12 digits of it, or exact name of the container.
       - Where one container has the id and another the name, the module refuses to choose.
-      - Exactly one of O(container), O(containers), O(selector) and O(recorded) says which containers are meant.
+      - Exactly one of O(container), O(containers), O(selector) and O(recorded) says which containers are meant. With
+        O(state=released), one of O(policy), O(trace) and O(since) is enough.
     type: str
   containers:
     description: Ids or names of several containers, each as for O(container).
@@ -77,9 +78,10 @@ options:
             elements: str
   recorded:
     description:
-      - Every container that the journal says is isolated for its own sake.
+      - Every container that the journal says is isolated.
       - With O(state=isolated), what somebody undid is done again, and a container that took the name of an isolated one
-        is isolated in its place. With O(state=released), all are given back.
+        is isolated in its place; a release that was interrupted is brought to its end. With O(state=released), all are
+        given back that are isolated for their own sake.
     type: bool
   state:
     description:
@@ -89,6 +91,9 @@ options:
         are found out before anything is touched. What somebody else changed on it meanwhile is left so, and told in
         RV(conflicts). A container that the guard did not isolate is left as it is; where it is cut off nevertheless,
         the release is refused.
+      - A release takes what people and policies asked for. Where another isolated container needs its network off, that
+        stays so, and the module fails and says for which one. Where giving back fails halfway, it is cut off again.
+      - A release is remembered for a week. An alert that was received before it does not isolate the container again.
     type: str
     choices: [isolated, released]
     default: isolated
@@ -124,8 +129,9 @@ options:
         type: int
   release_after:
     description:
-      - Seconds after which a run with O(expired_only) releases it, up to a year. V(0), or nothing, for never.
-      - Of several for one container the one that ends last holds.
+      - Seconds after which a run with O(expired_only) ends what was asked for, up to a year. V(0), or nothing, for
+        never.
+      - Of several requests of a person, or of one policy, the one that ends last holds. What others hold up stays.
       - Not with O(state=released).
     type: int
   restart:
@@ -135,12 +141,25 @@ options:
       - Only with O(state=released). Refused for containers that the engine removes when they end.
     type: bool
   expired_only:
-    description: Of the containers that are meant, release only those whose O(release_after) is over.
+    description: End only what was to end by now, by its O(release_after).
     type: bool
+  policy:
+    description:
+      - With O(state=released), end only what the policy with this id asked for, on the containers that are meant; by
+        itself, on all containers that it isolated. What others hold up stays.
+      - Try it in check mode first.
+    type: str
+  trace:
+    description: As O(policy), for the alert or the request with this trace id.
+    type: str
+  since:
+    description: As O(policy), for what was asked for at this moment or later. RFC 3339.
+    type: str
   force:
     description:
       - Isolate containers that are protected, and end containers that the engine then removes.
-      - With O(state=released), forget the isolation of containers that no longer exist.
+      - With O(state=released), forget the isolation of containers that no longer exist, and give back also what cannot
+        be given back in full.
     type: bool
     default: false
   policy_set:
@@ -165,6 +184,15 @@ options:
       - Without it, a UUID is made.
     type: str
     default: ''
+  actor:
+    description: Who asks for it, for the journal and the action log. At most 128 characters are kept.
+    type: str
+    default: ''
+  controller_time:
+    description:
+      - The time on the controller, RFC 3339, so that a release and the alerts of before are compared by one clock.
+      - Without it, the clock of this host counts.
+    type: str
 seealso:
   - module: ironpost.container_guard.isolation_info
   - module: ironpost.container_guard.alert_response
@@ -202,6 +230,13 @@ EXAMPLES = r"""
     expired_only: true
     state: released
 
+- name: Undo what a policy did by mistake
+  ironpost.container_guard.isolation:
+    policy: quarantine-shells
+    since: "2026-04-05T12:00:00Z"
+    state: released
+    actor: "{{ lookup('ansible.builtin.env', 'USER') }}"
+
 - name: Do again what somebody undid
   ironpost.container_guard.isolation:
     recorded: true
@@ -221,9 +256,10 @@ summary:
   sample: {isolated: 12, refused: 1}
 outcome:
   description:
-    - V(isolated) and V(released) were verified. V(failed) means that it is not so. V(unknown) means that answers of the
-      engine exclude each other, or that it no longer answers. V(refused) means that nothing was touched.
-    - With any of the last three the module fails.
+    - V(isolated), V(held) (it was isolated before, and holds) and V(released) were verified. V(failed) means that it is
+      not so. V(unknown) means that answers of the engine exclude each other, or that it no longer answers. V(refused)
+      means that nothing was touched, V(busy) that another run is at it.
+    - With any of the last four the module fails. In check mode it is V(would_isolate) or V(would_release).
   type: str
   returned: with O(container), when it was found
   sample: isolated
@@ -277,7 +313,7 @@ error:
   contains:
     kind:
       description: Stable name, such as V(not_found), V(ambiguous), V(engine_unreachable), V(engine_forbidden),
-        V(refused), V(protected), V(container_gone), V(busy) or V(not_isolated).
+        V(refused), V(protected), V(container_gone), V(busy), V(still_held) or V(not_isolated).
       type: str
     message:
       description: What failed, and on what.
@@ -297,12 +333,49 @@ conflicts:
   type: list
   elements: dict
   returned: with O(container), when it was found
+claims:
+  description: Who wants the container held now.
+  type: list
+  elements: dict
+  returned: with O(container), when it was found
+  contains:
+    kind:
+      description: V(person), V(policy), or V(sharer) for an isolated container that uses its network.
+      type: str
+    subject:
+      description: Id of the policy or of the sharer.
+      type: str
+    actions:
+      description: What it wants held up.
+      type: list
+      elements: str
+    since:
+      description: Since when, RFC 3339.
+      type: str
+    expires_at:
+      description: When it ends, RFC 3339, or empty.
+      type: str
+    reason:
+      description: Why.
+      type: str
+    trace_id:
+      description: Of the alert or the request.
+      type: str
+    alert_id:
+      description: Of the alert, or empty.
+      type: str
+    policy_id:
+      description: Of the policy, or empty.
+      type: str
+    actor:
+      description: Who asked for it, as claimed.
+      type: str
 orchestrator:
   description: The labels by which compose or swarm know the container. They may start it or put another in its place.
   type: dict
   returned: with O(container), when it was found
 expires_at:
-  description: When the isolation is to end by O(release_after), RFC 3339, or empty.
+  description: When the last of what people and policies asked for ends by O(release_after), RFC 3339, or empty.
   type: str
   returned: with O(container), when it was found
 sessions_may_resume:

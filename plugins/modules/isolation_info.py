@@ -58,12 +58,19 @@ isolations:
     expires_at:
       description: When it is to end, RFC 3339, or empty.
       type: str
+    claims:
+      description: Who wants it held, as in M(ironpost.container_guard.isolation).
+      type: list
+      elements: dict
     for_sharers:
       description: Ids of isolated containers that use its network, for the sake of which it is off.
       type: list
       elements: str
     reason:
-      description: Why.
+      description: Why, by the first who asked.
+      type: str
+    actor:
+      description: Who that was, as claimed.
       type: str
     trace_id:
       description: Of the alert or the request.
@@ -91,7 +98,7 @@ isolations:
         kind:
           description:
             - V(unpaused), V(running), V(restarting), V(restarted), V(reconnected) and V(restart_policy) say what was
-              undone.
+              undone. V(ended) means that its processes ended, and what they had in memory is lost.
             - V(removed) means that the container is gone, V(recreated) that another one has its name besides.
             - V(contradiction) means that answers of the engine exclude each other, V(unreadable) that it gave none, and
               V(interrupted) that a run of the guard did not end.

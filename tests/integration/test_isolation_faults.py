@@ -18,7 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineError,
     EngineUnreachable,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import interfaces_of
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import interfaces_of
 from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN, refused
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld
 from ansible_collections.ironpost.container_guard.tests.integration.guarded import (

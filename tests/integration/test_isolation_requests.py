@@ -14,8 +14,9 @@ import pytest
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.breaches import inspect
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import NO_FILTER, TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection

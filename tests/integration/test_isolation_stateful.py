@@ -26,8 +26,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import breaches
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Entry, Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import (
     ISOLATED,
     REFUSED,

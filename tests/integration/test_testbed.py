@@ -22,7 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineTimeout,
     EngineUnreachable,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import interfaces_of
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import interfaces_of
 from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld, HostWorld
 from ansible_collections.ironpost.container_guard.tests.integration.rulebook import COLLECTIONS

@@ -13,8 +13,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.r
     ResolutionError,
     Resolver,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATED, Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import ISOLATED, Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Finding
 
@@ -25,8 +25,8 @@ class Inspection(t.NamedTuple):
     Attributes:
         entry: what the journal says.
         state: the container now; None where it is gone or cannot be read.
-        breaches: what does not agree. Kinds beside those of Finding: C(restarted), C(removed), C(recreated) (gone, and
-            another container has its name), C(contradiction), C(unreadable) and C(interrupted).
+        breaches: what does not agree. Kinds beside those of Finding: C(restarted), C(ended), C(removed), C(recreated)
+            (gone, and another container has its name), C(contradiction), C(unreadable) and C(interrupted).
     """
 
     entry: Entry
@@ -43,6 +43,14 @@ def inspect(isolator: Isolator, resolver: Resolver, entry: Entry) -> Inspection:
         if entry.started_at and state.started_at != entry.started_at:
             message = f"its process began at {state.started_at}, after it was isolated"
             breaches.append(Finding("restarted", message))
+        if entry.snapshot.running and _was_ended(entry, state):
+            breaches.append(
+                Finding(
+                    "ended",
+                    f"its processes ended at {state.finished_at} (exit code {state.exit_code}), with what they "
+                    "had in memory, in tmpfs and in /dev/shm",
+                )
+            )
         breaches += verification.unmet
         breaches += [Finding("contradiction", message) for message in verification.contradictions]
     except NotFound:
@@ -53,6 +61,12 @@ def inspect(isolator: Isolator, resolver: Resolver, entry: Entry) -> Inspection:
         message = f"the journal says {entry.phase}: a run was interrupted or did not succeed"
         breaches.append(Finding("interrupted", message))
     return Inspection(entry, state, tuple(breaches))
+
+
+def _was_ended(entry: Entry, state: ContainerState) -> bool:
+    """Whether somebody else, a restart of the engine or a reboot ended it, and no repair has taken note of that."""
+    by_the_guard = entry.hold.ends or (entry.owes_start and not entry.ended_at)
+    return not (state.running or by_the_guard) and entry.ended_at != state.finished_at
 
 
 def _gone(resolver: Resolver, entry: Entry) -> Finding:

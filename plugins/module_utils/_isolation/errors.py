@@ -11,7 +11,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._errors i
 
 
 class JournalError(GuardError):
-    """The journal cannot be read or written. Kinds: C(journal_error), C(journal_damaged), C(busy)."""
+    """The journal cannot be read or written. Kinds: C(journal_error), C(journal_damaged), C(journal_newer), C(busy)."""
 
     default_kind = "journal_error"
 

@@ -4,7 +4,8 @@
 
 """The journal: one file for each isolation, on disk before the first action and until the release is verified.
 
-Whatever happens to the process or the machine meanwhile, the file holds what is needed to release the container.
+Whatever happens to the process or the machine meanwhile, the file holds what is needed to release the container. A
+release leaves a tombstone, which outlives every alert that was received before it.
 """
 
 from __future__ import annotations
@@ -19,98 +20,45 @@ import os
 import time
 import typing as t
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import (
+    format_timestamp,
+    parse_timestamp,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._files import sync_directory, write_atomically
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 
 DEFAULT_STATE_DIR = "/var/lib/container-guard"
-FORMAT = 1
-ISOLATING, ISOLATED, RELEASING = "isolating", "isolated", "releasing"
+TOMBSTONE_AGE = datetime.timedelta(days=7)
+"""How long a release is remembered. No alert waits for so long: max_alert_age is a day at most."""
 _LOCK_POLL = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
-class Cause:
-    """Why a container is isolated: texts that are inert, or empty."""
-
-    reason: str = ""
-    trace_id: str = ""
-    alert_id: str = ""
-    policy_id: str = ""
-
-
-UNSTATED = Cause()
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One isolation.
+class Tombstone:
+    """A release by a person, which beats every alert that was received before it.
 
     Attributes:
-        snapshot: the container before the guard touched it. Never overwritten while the isolation lasts.
-        goal: what the isolation holds up.
-        phase: C(isolating), C(isolated) once that was verified, C(releasing).
-        cause: why, by the first who asked.
-        since: when it began, RFC 3339.
-        release_after: seconds after which it was asked to end; 0 for never.
-        expires_at: when it is to be released, RFC 3339, or empty.
-        started_at: of the process that was isolated, as the engine writes it, from when that was verified.
-        for_sharers: ids of isolated containers that use its network, for the sake of which it is off.
-        own: it is isolated for its own sake, too.
-        restart: a release that has begun ends its processes and starts it anew.
-        ended: it was restarting, and was stopped for that.
+        time: when it was, RFC 3339, by the clock of the controller.
+        actor: who it was, as claimed.
+        policies: ids of the policies whose claims it took; empty for all.
     """
 
-    snapshot: ContainerState
-    goal: Goal
-    phase: str
-    cause: Cause = UNSTATED
-    since: str = ""
-    release_after: int = 0
-    expires_at: str = ""
-    started_at: str = ""
-    for_sharers: tuple[str, ...] = ()
-    own: bool = True
-    restart: bool = False
-    ended: bool = False
-
-    @property
-    def to_undo(self) -> Goal:
-        """What a release undoes: what was held, and the end of its processes where that came of something else."""
-        return dataclasses.replace(self.goal, stop=False, kill=True) if self.restart or self.ended else self.goal
-
-    def expired(self, moment: datetime.datetime) -> bool:
-        """Whether it was to end by then."""
-        expiry = parse_timestamp(self.expires_at)
-        return expiry is not None and expiry <= moment
-
-    def to_json(self) -> str:
-        """The content of the file."""
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1, sort_keys=True) + "\n"
+    time: str
+    actor: str = ""
+    policies: tuple[str, ...] = ()
 
     @classmethod
-    def from_json(cls, text: str) -> Entry:
-        """What to_json wrote. Raises ValueError, KeyError, TypeError or AttributeError where it is something else."""
-        content = json.loads(text)
-        if content["format"] != FORMAT:
-            raise ValueError("format {!r} is not {}".format(content["format"], FORMAT))
-        goal = content["goal"]
-        return cls(
-            snapshot=ContainerState.from_dict(content["snapshot"]),
-            goal=Goal(**{**goal, "networks": tuple(goal["networks"])}),
-            phase=content["phase"],
-            cause=Cause(**content["cause"]),
-            since=content["since"],
-            release_after=content["release_after"],
-            expires_at=content["expires_at"],
-            started_at=content["started_at"],
-            for_sharers=tuple(content["for_sharers"]),
-            own=content["own"],
-            restart=content["restart"],
-            ended=content["ended"],
-        )
+    def of(cls, moment: datetime.datetime, actor: str, policies: t.Iterable[str] = ()) -> Tombstone:
+        """The release of that moment."""
+        return cls(format_timestamp(moment), actor, tuple(policies))
+
+    def supersedes(self, received_at: str, policy_id: str) -> bool:
+        """Whether an alert that was received then must not act by that policy any more."""
+        released, received = parse_timestamp(self.time), parse_timestamp(received_at)
+        if released is None or received is None or (self.policies and policy_id not in self.policies):
+            return False
+        return received <= released
 
 
 class Journal:
@@ -125,6 +73,7 @@ class Journal:
         self._state_dir = state_dir
         self._entries = os.path.join(state_dir, "isolations")
         self._locks = os.path.join(state_dir, "locks")
+        self._tombstones = os.path.join(state_dir, "released")
         self._lock_timeout = lock_timeout
 
     def load(self, container_id: str) -> Entry | None:
@@ -139,6 +88,10 @@ class Journal:
             raise self._failed("read", path, error) from error
         try:
             return Entry.from_json(content.decode("utf-8"))
+        except JournalError as error:
+            raise JournalError(
+                f"the journal entry {path}: {error.message}", kind=error.kind, remedy=error.remedy
+            ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise JournalError(
                 f"the journal entry {path} is damaged ({error!r})",
@@ -183,13 +136,42 @@ class Journal:
         except OSError as error:
             raise self._failed("remove", path, error) from error
 
+    def bury(self, container_id: str, tombstone: Tombstone) -> None:
+        """Remember that a person released the container, and forget releases of long ago. Raises JournalError."""
+        path = os.path.join(self._tombstones, f"{container_id}.json")
+        try:
+            self._make(self._tombstones)
+            write_atomically(path, json.dumps(dataclasses.asdict(tombstone)) + "\n", 0o600)
+            forgotten = time.time() - TOMBSTONE_AGE.total_seconds()
+            for name in os.listdir(self._tombstones):
+                old = os.path.join(self._tombstones, name)
+                if os.stat(old).st_mtime < forgotten:
+                    os.unlink(old)
+        except OSError as error:
+            raise self._failed("write", path, error) from error
+
+    def tombstone(self, container_id: str) -> Tombstone | None:
+        """The last release of the container by a person, or None. One that cannot be read is none."""
+        try:
+            with open(os.path.join(self._tombstones, f"{container_id}.json"), encoding="utf-8") as file:
+                content = json.load(file)
+            return Tombstone(str(content["time"]), str(content["actor"]), tuple(content["policies"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     @contextlib.contextmanager
-    def lock(self, container_id: str) -> t.Iterator[None]:
+    def lock(self, container_id: str, timeout: float | None = None) -> t.Iterator[None]:
         """Hold the lock of the container: a release beside an isolate ends in neither (measured).
 
-        Raises JournalError, C(busy) when another process holds it for longer than lock_timeout.
+        Args:
+            container_id: its full id.
+            timeout: seconds to wait for another process that works on it; None for lock_timeout.
+
+        Raises:
+            JournalError: C(busy) when another process holds it for longer.
         """
         path = os.path.join(self._locks, container_id)
+        seconds = self._lock_timeout if timeout is None else timeout
         try:
             self._make(self._locks)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -197,11 +179,11 @@ class Journal:
             raise self._failed("lock", path, error) from error
         try:
             # The file stays: to remove it would let two processes lock two files of one name.
-            deadline = time.monotonic() + self._lock_timeout
+            deadline = time.monotonic() + seconds
             while not _try_lock(descriptor):
                 if time.monotonic() >= deadline:
                     raise JournalError(
-                        f"another process has worked on container {container_id[:12]} for {self._lock_timeout} seconds",
+                        f"another process has worked on container {container_id[:12]} for {seconds:g} seconds",
                         kind="busy",
                         remedy="Nothing was changed. Try again, or look for a process that hangs on a Docker engine",
                     )

@@ -10,11 +10,10 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import is_green
 
-ISOLATED, RELEASED, UNKNOWN, FAILED, REFUSED = "isolated", "released", "unknown", "failed", "refused"
-OUTCOMES = (ISOLATED, RELEASED, UNKNOWN, FAILED, REFUSED)
 T = t.TypeVar("T")
-DONE, PLANNED, SKIPPED = "done", "planned", "skipped"
+DONE, PLANNED, SKIPPED, FAILED_STEP, UNANSWERED = "done", "planned", "skipped", "failed", "unknown"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +40,9 @@ class Outcome:
     """The truth about one container, as read back from the engine.
 
     Attributes:
-        outcome: C(isolated) and C(released) were verified. C(failed): it is not so. C(unknown): answers of the engine
-            exclude each other, or it no longer answers. C(refused): nothing was touched.
+        outcome: one of _outcomes. C(isolated), C(held) and C(released) were verified. C(failed): it is not so.
+            C(unknown): answers of the engine exclude each other, or it no longer answers. C(refused): nothing was
+            touched. C(would_isolate), C(would_release): of check mode.
         changed: something was changed on the container or in the journal (in check mode: would be).
         container_id, container_name: of the container.
         steps: what was done, in order.
@@ -52,6 +52,7 @@ class Outcome:
         not_restored: what the engine chose anew on release: what, before, after.
         conflicts: what somebody else changed meanwhile, and a release left as it is: what, before, found.
         sessions_may_resume: open TCP sessions of before may go on, with what was queued in them.
+        claims: who wants it held now: kind, subject, what, since and expires_at of each.
         orchestrator: the labels by which compose or swarm know the container; they may start or replace it.
         expires_at: when the isolation is to end, or empty.
         started_at, acted_at, verified_at: RFC 3339; acted_at is when the last step returned, or empty.
@@ -69,6 +70,7 @@ class Outcome:
     not_restored: tuple[t.Mapping[str, str], ...] = ()
     conflicts: tuple[t.Mapping[str, str], ...] = ()
     sessions_may_resume: bool = False
+    claims: tuple[t.Mapping[str, t.Any], ...] = ()
     orchestrator: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     expires_at: str = ""
     started_at: str = ""
@@ -77,8 +79,8 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether what was asked for is so."""
-        return self.outcome in (ISOLATED, RELEASED)
+        """Whether what was asked for is so, or would be."""
+        return self.error is None and is_green(self.outcome)
 
     def to_dict(self) -> dict[str, t.Any]:
         """The outcome as modules return it. It is inert: whoever makes networks and containers chooses their names."""
@@ -97,6 +99,7 @@ class Outcome:
             "not_restored": [dict(difference) for difference in self.not_restored],
             "conflicts": [dict(conflict) for conflict in self.conflicts],
             "sessions_may_resume": self.sessions_may_resume,
+            "claims": [dict(claim) for claim in self.claims],
             "orchestrator": dict(self.orchestrator),
             "expires_at": self.expires_at,
             "started_at": self.started_at,

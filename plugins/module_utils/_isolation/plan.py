@@ -4,8 +4,8 @@
 
 """Plans: the steps that are missing between the state of a container and what is wanted of it.
 
-Pure functions of what was read. Isolating and releasing both read, plan, act and read again until nothing is missing,
-so a second run has nothing to do, check mode shows the first plan, and a run that follows a crash just goes on.
+Pure functions of what was read. A walk reads, plans, acts and reads again until nothing is missing, so a second run has
+nothing to do, check mode shows the first plan, and a run that follows a crash just goes on.
 """
 
 from __future__ import annotations
@@ -15,82 +15,53 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
-    NO_NETWORK,
     ContainerState,
     Endpoint,
     RestartPolicy,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action, check_actions
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 
 RESUMING = ("set_restart_policy", "start", "unpause")
 """Steps after which the container runs, or may be started by the engine."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Goal:
-    """What an isolation holds up: the union of all actions asked for so far.
+class Want:
+    """What is wanted of a container.
+
+    While anything holds it, it is neither started nor may the engine start it. Without that it is to be as in the
+    snapshot.
 
     Attributes:
-        pause: every process is frozen.
-        stop: it ended, with grace seconds between the signal and the kill.
-        kill: it ended at once.
-        networks: globs for names of the networks that it left.
+        snapshot: the container before the guard touched it.
+        hold: what its claims hold up together.
+        held: what was held up until now: what C(hold) lacks of it is undone.
+        owes_start: the guard ended it, or kept the engine from starting it again.
+        end_first: when the process began that has to end before anything comes back; empty where none has to.
     """
 
-    pause: bool = False
-    stop: bool = False
-    grace: int = 0
-    networks: tuple[str, ...] = ()
-    kill: bool = False
+    snapshot: ContainerState
+    hold: Goal
+    held: Goal
+    owes_start: bool = False
+    end_first: str = ""
 
-    @classmethod
-    def of(cls, actions: t.Sequence[Action]) -> Goal:
-        """The goal of the actions. Raises PolicyError where they exclude each other."""
-        check_actions(actions)
-        by_type = {action.type: action for action in actions}
-        networks = by_type["network_disconnect"].networks if "network_disconnect" in by_type else ()
-        return cls(
-            pause="pause" in by_type,
-            stop="stop" in by_type,
-            grace=by_type["stop"].grace if "stop" in by_type else 0,
-            networks=tuple(sorted(set(networks))),
-            kill="kill" in by_type,
-        )
+    def gives_back(self, endpoint: Endpoint) -> bool:
+        """Whether the container must come back on that network."""
+        return self.held.cuts(endpoint) and not self.hold.cuts(endpoint)
 
-    def joined(self, other: Goal) -> Goal:
-        """Both goals at once. Raises Refused where they exclude each other."""
-        if (self.pause and other.stop) or (self.stop and other.pause):
-            raise Refused(
-                "the container is isolated by {}, and stopping a paused container would run it again".format(
-                    "pause" if self.pause else "stop"
-                ),
-                remedy="Use kill, or release it first",
-            )
-        return Goal(
-            pause=self.pause or other.pause,
-            stop=self.stop or other.stop,
-            grace=max(self.grace, other.grace),
-            networks=tuple(sorted(set(self.networks + other.networks))),
-            kill=self.kill or other.kill,
-        )
+    def must_start(self, state: ContainerState) -> bool:
+        """Whether it ran, and the guard ended it, or took the restart policy that would have brought it back."""
+        if self.hold or not self.snapshot.running or state.running:
+            return False
+        ended = self.held.ends or self.owes_start or self.snapshot.restarting or bool(self.end_first)
+        return ended or comes_back_by_itself(self.snapshot.restart_policy, state)
 
-    @property
-    def ends(self) -> bool:
-        """Whether the container must not run."""
-        return self.stop or self.kill
 
-    def actions(self) -> tuple[str, ...]:
-        """Names of the actions that it is made of."""
-        wanted = {"pause": self.pause, "network_disconnect": self.networks, "stop": self.stop, "kill": self.kill}
-        return tuple(name for name, held in wanted.items() if held)
-
-    def cuts(self, endpoint: Endpoint) -> bool:
-        """Whether the container must leave that network."""
-        return endpoint.network != NO_NETWORK and any(
-            compiled(pattern).matches(endpoint.network) for pattern in self.networks
-        )
+def comes_back_by_itself(policy: RestartPolicy, state: ContainerState) -> bool:
+    """Whether the engine would have started the container again that is down now, by that restart policy (measured)."""
+    return policy.name in ("always", "unless-stopped") or (policy.name == "on-failure" and state.exit_code != 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,53 +125,55 @@ def applicable(
     return goal, reasons
 
 
-def isolation_steps(state: ContainerState, goal: Goal) -> list[Step]:
-    """The steps that lead from the state to the goal, in the order that loses least.
+def missing_steps(state: ContainerState, want: Want) -> list[Step]:
+    """The steps that lead from the state to what is wanted, in the order that loses least.
 
-    Pausing first stops the last byte soonest, leaves the process no time to react, and keeps a container with
-    auto-remove from deleting itself. The restart policy goes to C(no) because the engine starts paused and stopped
-    containers anew after a restart of its own.
+    What holds comes first: pausing stops the last byte soonest, leaves the process no time to react, and keeps a
+    container with auto-remove from deleting itself. The restart policy goes to C(no) because the engine starts paused
+    and stopped containers anew after a restart of its own. Of what is given back networks come first, while the
+    container is still frozen and nothing starts it.
     """
-    cut = [_disconnect(state, endpoint) for endpoint in state.live_endpoints if goal.cuts(endpoint)]
+    if want.end_first and state.running and state.started_at == want.end_first:
+        return [_kill(state)]  # nothing comes back before it is known to have ended
+    return (_holding(state, want.hold) if want.hold else []) + _giving_back(state, want)
+
+
+def _holding(state: ContainerState, hold: Goal) -> list[Step]:
+    cut = [_disconnect(state, endpoint) for endpoint in state.live_endpoints if hold.cuts(endpoint)]
     keep_down = [] if state.restart_policy.name == "no" else [_set_restart_policy(state, RestartPolicy())]
     if state.restarting:
         # The engine waits for up to a minute and starts it once more, with its networks, whatever its restart policy
         # says by then; only a stop ends that (measured). It has no process that could lose anything.
         return [*keep_down, _stop(state, 0), *cut]
-    steps = [pause_step(state)] if goal.pause and state.running and not state.paused else []
+    steps = [_pause(state)] if hold.pause and state.running and not state.paused else []
     steps += [*cut, *keep_down]
-    if goal.kill and state.running:
-        steps.append(kill_step(state))
-    elif goal.stop and state.running:
-        steps.append(_stop(state, goal.grace))
+    if hold.kill and state.running:
+        steps.append(_kill(state))
+    elif hold.stop and state.running:
+        steps.append(_stop(state, hold.grace))
     return steps
 
 
-def release_steps(state: ContainerState, snapshot: ContainerState, goal: Goal) -> list[Step]:
-    """The steps that lead from the state back to the snapshot, as far as the goal changed it.
-
-    Networks come back first, while the container is still frozen and nothing starts it.
-    """
+def _giving_back(state: ContainerState, want: Want) -> list[Step]:
+    snapshot, hold, held = want.snapshot, want.hold, want.held
     steps = [
         _connect(state, endpoint)
         for endpoint in snapshot.endpoints
-        if goal.cuts(endpoint) and state.endpoint_like(endpoint) is None
+        if want.gives_back(endpoint) and state.endpoint_like(endpoint) is None
     ]
-    if state.restart_policy != snapshot.restart_policy:
-        steps.append(_set_restart_policy(state, snapshot.restart_policy))
-    starts = must_start(state, snapshot, goal)
-    if starts:
-        steps.append(Step("start", lambda engine: engine.start(state.id)))
-    if goal.ends and snapshot.paused and (starts or (state.running and not state.paused)):
-        steps.append(pause_step(state))
-    if goal.pause and state.paused and not snapshot.paused:
+    thaw = held.pause and not hold.pause and state.paused and not snapshot.paused
+    if not hold:
+        if state.restart_policy != snapshot.restart_policy:
+            steps.append(_set_restart_policy(state, snapshot.restart_policy))
+        starts = want.must_start(state)
+        if starts:
+            steps.append(Step("start", lambda engine: engine.start(state.id)))
+        ended = held.ends or bool(want.end_first) or want.owes_start
+        if ended and snapshot.paused and (starts or (state.running and not state.paused)):
+            steps.append(_pause(state))
+    if thaw:
         steps.append(Step("unpause", lambda engine: engine.unpause(state.id)))
     return steps
-
-
-def must_start(state: ContainerState, snapshot: ContainerState, goal: Goal) -> bool:
-    """Whether it was running and the guard ended it, so that a release starts it."""
-    return (goal.ends or snapshot.restarting) and snapshot.running and not state.running
 
 
 def predict(state: ContainerState, steps: t.Iterable[Step]) -> dict[str, t.Any]:
@@ -220,13 +193,11 @@ def predict(state: ContainerState, steps: t.Iterable[Step]) -> dict[str, t.Any]:
     return after
 
 
-def pause_step(state: ContainerState) -> Step:
-    """Freeze every process."""
+def _pause(state: ContainerState) -> Step:
     return Step("pause", lambda engine: engine.pause(state.id))
 
 
-def kill_step(state: ContainerState) -> Step:
-    """End every process at once."""
+def _kill(state: ContainerState) -> Step:
     return Step("kill", lambda engine: engine.kill(state.id))
 
 

@@ -11,13 +11,15 @@ disconnect takes away.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings, Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal, must_start
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Want
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
     ContainerState,
     Endpoint,
@@ -27,38 +29,51 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 
 
 class Preflight(t.NamedTuple):
-    """What a release will meet.
+    """What giving back will meet.
 
     Attributes:
-        snapshot: what to lead the container to: the one of the journal, but with the ids of networks that were
-            re-created meanwhile under the same name, and with what stays as somebody else left it.
+        want: what to lead the container to: with the ids of networks that were re-created meanwhile under the same
+            name in its snapshot, and with what stays as somebody else left it.
         problems: what has to be mended first.
         recreated: names of those networks, with the id before and after.
         conflicts: what somebody else changed while it was isolated: what, before, found.
     """
 
-    snapshot: ContainerState
-    problems: tuple[str, ...]
-    recreated: tuple[t.Mapping[str, str], ...]
-    conflicts: tuple[t.Mapping[str, str], ...]
+    want: Want
+    problems: tuple[str, ...] = ()
+    recreated: tuple[t.Mapping[str, str], ...] = ()
+    conflicts: tuple[t.Mapping[str, str], ...] = ()
 
 
-def check_release(engine: Engine, state: ContainerState, snapshot: ContainerState, goal: Goal) -> Preflight:
+def check_giving_back(
+    engine: Engine, state: ContainerState, want: Want, owner: ContainerState | None, since: str
+) -> Preflight:
     """Look for networks that are gone, for addresses and ports that others took, and for what others changed.
 
-    Raises EngineError.
+    Args:
+        engine: the engine.
+        state: of the container.
+        want: what is wanted of it.
+        owner: of its network, where it uses that of another container which still exists.
+        since: when the isolation began, RFC 3339.
+
+    Raises:
+        EngineError.
     """
-    problems: list[str] = []
+    snapshot = want.snapshot
+    problems = _stranded(state, want, owner, since)
     recreated: list[t.Mapping[str, str]] = []
-    conflicts = _conflicts(state, snapshot, goal)
-    if state.restart_policy.name != "no" and state.restart_policy != snapshot.restart_policy:
+    conflicts = _conflicts(state, want) if not want.hold else []
+    if not want.hold and state.restart_policy.name != "no" and state.restart_policy != snapshot.restart_policy:
         conflicts.append(_conflict("restart policy", str(snapshot.restart_policy), str(state.restart_policy)))
         snapshot = dataclasses.replace(snapshot, restart_policy=state.restart_policy)
     endpoints = []
     reconnects = False
     for endpoint in snapshot.endpoints:
         found = state.endpoint_like(endpoint)
-        if found is None and not goal.cuts(endpoint):
+        if want.hold.cuts(endpoint):
+            pass  # it stays off
+        elif found is None and not want.held.cuts(endpoint):
             conflicts.append(_conflict(f"network {endpoint.network}", "connected", "not connected"))
         elif found is not None:
             if comparable(found.settings) != comparable(endpoint.settings):
@@ -71,21 +86,36 @@ def check_release(engine: Engine, state: ContainerState, snapshot: ContainerStat
             if network is None:
                 problems.append(f"network {endpoint.network} no longer exists")
             else:
-                problems += _taken_addresses(endpoint, network, state.id)
+                problems += _unusable_addresses(endpoint, network, state.id)
                 if endpoint.network_id and network["Id"] != endpoint.network_id:
                     what = f"id of network {endpoint.network}"
                     recreated.append({"what": what, "before": endpoint.network_id, "after": network["Id"]})
                     endpoint = dataclasses.replace(endpoint, network_id=network["Id"])
         endpoints.append(endpoint)
-    if (reconnects and state.running) or must_start(state, snapshot, goal):
+    want = dataclasses.replace(want, snapshot=dataclasses.replace(snapshot, endpoints=tuple(endpoints)))
+    if (reconnects and state.running) or want.must_start(state):
         problems += _taken_ports(engine, snapshot)
-    return Preflight(
-        dataclasses.replace(snapshot, endpoints=tuple(endpoints)), tuple(problems), tuple(recreated), tuple(conflicts)
-    )
+    return Preflight(want, tuple(problems), tuple(recreated), tuple(conflicts))
 
 
-def _conflicts(state: ContainerState, snapshot: ContainerState, goal: Goal) -> list[t.Mapping[str, str]]:
+def _stranded(state: ContainerState, want: Want, owner: ContainerState | None, since: str) -> list[str]:
+    """Why a container that uses the network of another one would come back without any."""
+    if not state.network_owner or want.hold or not want.held.networks or not state.running or want.end_first:
+        return []
+    if owner is None:
+        return [
+            f"container {state.network_owner[:12]}, whose network it uses, no longer exists, and it is left with none"
+        ]
+    moments = [parse_timestamp(moment) for moment in (owner.started_at, since, state.started_at)]
+    if owner.running and all(moments) and moments[0] > max(moments[1:]):  # type: ignore[type-var, operator]
+        # Started anew, the owner has another network namespace, and those that used the old one stay in it (measured).
+        return [f"container {owner.name}, whose network it uses, was started anew meanwhile, and it is left with none"]
+    return []
+
+
+def _conflicts(state: ContainerState, want: Want) -> list[t.Mapping[str, str]]:
     """What somebody changed that a release does not touch at all."""
+    snapshot = want.snapshot
     conflicts = []
     if state.name != snapshot.name:
         conflicts.append(_conflict("name", snapshot.name, state.name))
@@ -95,8 +125,8 @@ def _conflicts(state: ContainerState, snapshot: ContainerState, goal: Goal) -> l
         for endpoint in state.live_endpoints
         if endpoint.network not in known
     ]
-    if state.running and not goal.ends:
-        if state.paused and not (goal.pause or snapshot.paused) and snapshot.running:
+    if state.running and not (want.held.ends or want.owes_start or want.end_first):
+        if state.paused and not (want.held.pause or snapshot.paused) and snapshot.running:
             conflicts.append(_conflict("state", "running", "paused"))
         was = "not running" if not snapshot.running else "paused" if snapshot.paused else "running"
         if (was == "paused" and not state.paused) or was == "not running":
@@ -125,14 +155,46 @@ def _network(engine: Engine, endpoint: Endpoint) -> dict[str, t.Any] | None:
     return None
 
 
-def _taken_addresses(endpoint: Endpoint, network: dict[str, t.Any], container_id: str) -> list[str]:
-    wanted = {endpoint.settings.ipv4_address, endpoint.settings.ipv6_address} - {""}
-    return [
+def _unusable_addresses(endpoint: Endpoint, network: dict[str, t.Any], container_id: str) -> list[str]:
+    wanted = [
+        address
+        for address in map(_address, (endpoint.settings.ipv4_address, endpoint.settings.ipv6_address))
+        if address is not None
+    ]
+    subnets = [
+        subnet
+        for config in (network.get("IPAM") or {}).get("Config") or ()
+        for subnet in [_subnet(config.get("Subnet"))]
+        if subnet is not None
+    ]
+    outside = [
+        f"address {address} is in no subnet of network {endpoint.network}"
+        for address in wanted
+        if subnets and not any(address in subnet for subnet in subnets)
+    ]
+    return outside + [
         f"address {address} on network {endpoint.network} is taken by container {member.get('Name', other[:12])}"
         for other, member in (network.get("Containers") or {}).items()
-        for address in (str(member.get(key) or "").partition("/")[0] for key in ("IPv4Address", "IPv6Address"))
+        for address in (
+            _address(str(member.get(key) or "").partition("/")[0]) for key in ("IPv4Address", "IPv6Address")
+        )
         if other != container_id and address in wanted
     ]
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    # One address has many spellings.
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _subnet(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(str(text), strict=False)
+    except ValueError:
+        return None
 
 
 def _taken_ports(engine: Engine, snapshot: ContainerState) -> list[str]:

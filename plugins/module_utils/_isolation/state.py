@@ -84,6 +84,8 @@ class ContainerState:
         started_at: when its process began, as the engine writes it; another value means that it was started anew.
         labels: those of compose and swarm, which may start it or put another in its place.
         health_checked: the engine checks its health.
+        exit_code: of the process that ended last.
+        finished_at: when that was, as the engine writes it.
     """
 
     id: str
@@ -102,6 +104,8 @@ class ContainerState:
     started_at: str = ""
     labels: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     health_checked: bool = False
+    exit_code: int = 0
+    finished_at: str = ""
 
     @classmethod
     def from_inspect(cls, found: dict[str, t.Any]) -> ContainerState:
@@ -142,6 +146,8 @@ class ContainerState:
                 if name.startswith(ORCHESTRATOR_LABELS)
             },
             health_checked=bool(state.get("Health")),
+            exit_code=state.get("ExitCode") or 0,
+            finished_at=state.get("FinishedAt") or "",
         )
 
     @property

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import typing as t
 import uuid
@@ -13,6 +14,7 @@ import uuid
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import (
     DEFAULT_DOCKER_HOST,
     DockerEngine,
@@ -109,6 +111,25 @@ def retry_of(params: t.Mapping[str, t.Any]) -> Retry:
 def concurrency_of(params: t.Mapping[str, t.Any]) -> int:
     """How many containers are worked on at a time. Raises GuardError (C(invalid_option)) where it is out of bounds."""
     return in_range(params, "max_concurrent_actions", 1, 100)
+
+
+def clock_of(params: t.Mapping[str, t.Any]) -> t.Callable[[], datetime.datetime]:
+    """The clock of the controller, where the option C(controller_time) tells it; else that of this host.
+
+    Raises GuardError (C(invalid_option)) where the option is no moment.
+    """
+    told = params["controller_time"]
+    moment = parse_timestamp(told) if told else None
+    if told and moment is None:
+        raise invalid_option(
+            f"controller_time is {text.display(told, 80)!r}", "Give a moment in RFC 3339, such as 2026-04-05T12:43:02Z"
+        )
+    ahead = moment - _utc_now() if moment else datetime.timedelta()
+    return lambda: _utc_now() + ahead
+
+
+def _utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
 def state_dir_of(params: t.Mapping[str, t.Any]) -> str:

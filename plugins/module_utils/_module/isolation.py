@@ -7,20 +7,23 @@
 from __future__ import annotations
 
 import collections
+import datetime
 import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause, Claim
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import (
     MAX_RELEASE_AFTER,
     Isolator,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Journal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import read_policy_set
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
@@ -34,12 +37,15 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
     Result,
     Selection,
     Target,
-    only_expired,
+    claim_filter,
+    claimed,
+    expired_at,
 )
 
 DEFAULT_ACTIONS = ({"type": "pause"}, {"type": "network_disconnect"})
 ISOLATED, RELEASED = "isolated", "released"
 TARGETS = ("container", "containers", "selector", "recorded")
+CLAIM_FILTERS = ("policy", "trace", "since")
 FILTER_LISTS = ("container_names", "image_patterns", "labels")
 # Options that only one state has.
 _ONLY_FOR = {
@@ -47,6 +53,9 @@ _ONLY_FOR = {
     "release_after": ISOLATED,
     "restart": RELEASED,
     "expired_only": RELEASED,
+    "policy": RELEASED,
+    "trace": RELEASED,
+    "since": RELEASED,
 }
 
 
@@ -62,11 +71,16 @@ def argument_spec() -> common.Spec:
         "release_after": {"type": "int"},
         "restart": {"type": "bool"},
         "expired_only": {"type": "bool"},
+        "policy": {"type": "str"},
+        "trace": {"type": "str"},
+        "since": {"type": "str"},
         "force": {"type": "bool", "default": False},
         "fail_on_error": {"type": "bool", "default": True},
         "policy_set": {"type": "path", "default": common.DEFAULT_POLICY_SET},
         "reason": {"type": "str", "default": ""},
         "trace_id": {"type": "str", "default": ""},
+        "actor": {"type": "str", "default": ""},
+        "controller_time": {"type": "str"},
         **common.actions_spec(),
         **common.engine_spec(),
         **common.retry_spec(),
@@ -79,7 +93,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),
         mutually_exclusive=[list(TARGETS)],
-        required_one_of=[list(TARGETS)],
+        required_one_of=[[*TARGETS, *CLAIM_FILTERS]],
         supports_check_mode=True,
     )
     common.run(module, isolate_or_release)
@@ -93,29 +107,51 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
     release_after = common.in_range(params, "release_after", 0, MAX_RELEASE_AFTER) if params["release_after"] else 0
     retry, concurrency, state_dir = common.retry_of(params), common.concurrency_of(params), common.state_dir_of(params)
     force, check, isolates = params["force"], module.check_mode, params["state"] == ISOLATED
+    now = common.clock_of(params)
+    which = _claims(params, now())
     policies = _policies(params)
     journal = Journal(state_dir)
     engine = common.engine_of(params, retry)
     resolver = Resolver(engine)
-    targets = _targets(Selection(resolver, journal), params)
+    targets = _targets(Selection(resolver, journal), params, which)
     requests = Requests(
-        Isolator(engine, journal, retry=retry),
+        Isolator(engine, journal, retry=retry, now=now),
         journal,
         resolver,
         Protection(resolver, policies, params["docker_host"]),
         concurrency,
         check,
     )
+    cause = Cause(reason=text.display(params["reason"]), trace_id=trace_id, actor=text.display(params["actor"], 128))
     if not isolates:
-        results = requests.release(targets, restart=bool(params["restart"]), force=force)
+        results = requests.release(
+            targets,
+            restart=bool(params["restart"]),
+            force=force,
+            which=which,
+            cause=cause,
+            # What ends by its time does not say that alerts of before were wrong.
+            remembered=not params["expired_only"],
+        )
     elif params["recorded"]:
         results = requests.repair(targets, force)
     else:
-        cause = Cause(reason=text.display(params["reason"]), trace_id=trace_id)
         results = requests.isolate(targets, actions, cause, force, release_after)
     asked = tuple(action.to_dict() for action in actions) if isolates and not params["recorded"] else ()
     events = [_event(result, asked, trace_id, params) for result in results]
     return {**_reported(module, results, events, state_dir), "trace_id": trace_id}
+
+
+def _claims(params: t.Mapping[str, t.Any], moment: datetime.datetime) -> t.Callable[[Claim], bool]:
+    """Whose isolation a release ends. Raises GuardError (C(invalid_option))."""
+    if params["expired_only"]:
+        return expired_at(moment)
+    since = parse_timestamp(params["since"]) if params["since"] else None
+    if params["since"] and since is None:
+        raise common.invalid_option(
+            f"since is {text.display(params['since'], 80)!r}", "Give a moment in RFC 3339, such as 2026-04-05T12:43:02Z"
+        )
+    return claim_filter(params["policy"] or "", params["trace"] or "", since)
 
 
 def actions_of(params: t.Mapping[str, t.Any]) -> list[Action]:
@@ -144,7 +180,7 @@ def _policies(params: t.Mapping[str, t.Any]) -> PolicyEngine | None:
     return PolicyEngine(read_policy_set(params["policy_set"]))
 
 
-def _targets(selection: Selection, params: t.Mapping[str, t.Any]) -> list[Target]:
+def _targets(selection: Selection, params: t.Mapping[str, t.Any], which: t.Callable[[Claim], bool]) -> list[Target]:
     if params["container"] is not None:
         targets = selection.named([params["container"]])
     elif params["containers"] is not None:
@@ -158,17 +194,19 @@ def _targets(selection: Selection, params: t.Mapping[str, t.Any]) -> list[Target
                 'Nothing was changed. To mean every container, ask for container_names: ["*"]',
             )
         targets = selection.matching(wanted, exclude)
-    elif params["recorded"]:
-        targets = selection.recorded()
+    elif params["recorded"] and params["state"] == ISOLATED:
+        targets = selection.to_repair()
+    elif params["recorded"] or any(params[name] for name in CLAIM_FILTERS):
+        targets = selection.recorded(which)
     else:
         raise common.invalid_option("recorded is false, and nothing else says which containers are meant")
     if params["state"] == RELEASED and params["selector"] is not None:
         # Most containers that match are not isolated, and are not to be called released.
-        recorded = {target.entry.snapshot.id: target for target in selection.recorded() if target.entry}
-        targets = [
+        recorded = {target.entry.snapshot.id: target for target in selection.recorded(which) if target.entry}
+        return [
             recorded[target.container.id] for target in targets if target.container and target.container.id in recorded
         ]
-    return only_expired(targets) if params["expired_only"] else targets
+    return claimed(targets, which) if params["expired_only"] else targets
 
 
 def _filter(value: t.Mapping[str, t.Any]) -> TargetFilter:

@@ -14,6 +14,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.breaches import Inspection, inspect
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import shown_claims
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import inert
@@ -59,14 +60,14 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
 
 def _cut_off(summary: dict[str, t.Any]) -> list[str]:
     """In which ways a container looks isolated to the engine."""
-    mode = summary["HostConfig"]["NetworkMode"]
+    mode = (summary.get("HostConfig") or {}).get("NetworkMode") or "default"
     # Host and sidecar containers have no networks of their own, and are not cut off for that.
     shares = mode in ("host", NO_NETWORK) or mode.startswith("container:")
     ways = {
-        "paused": summary["State"] == "paused",
-        "no network": summary["State"] in ("running", "paused")
+        "paused": summary.get("State") == "paused",
+        "no network": summary.get("State") in ("running", "paused")
         and not shares
-        and not summary["NetworkSettings"]["Networks"],
+        and (summary.get("NetworkSettings") or {}).get("Networks") == {},
     }
     return [way for way, is_so in ways.items() if is_so]
 
@@ -79,8 +80,9 @@ def _shown(inspection: Inspection) -> dict[str, t.Any]:
             "since": entry.since,
             "expires_at": entry.expires_at,
             "phase": entry.phase,
-            "actions": list(entry.goal.actions()),
-            "for_sharers": list(entry.for_sharers),
+            "actions": list(entry.hold.actions()),
+            "claims": shown_claims(entry),
+            "for_sharers": list(entry.sharers),
             **dataclasses.asdict(entry.cause),
             "before": entry.snapshot.summary(),
             "now": state.summary() if state else None,

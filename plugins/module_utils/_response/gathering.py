@@ -19,7 +19,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.collector import Collector
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.manifest import Request
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.wanted import VOLATILE
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import Evidence
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 
@@ -66,7 +66,7 @@ class Gathering:
             return list(pool.map(_collected, self._wanted))
 
     def _begin(self, container_id: str, evidence: Evidence, cause: Cause) -> Collection:
-        request = Request(**dataclasses.asdict(cause))
+        request = Request(cause.reason, cause.trace_id, cause.alert_id, cause.policy_id)
         return self._collector.begin(container_id, evidence.kinds, evidence.paths, request)
 
 

@@ -15,24 +15,28 @@ import datetime
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now, parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import ResolutionError, Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.batch import in_two_passes
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import UNSTATED, Cause, Claim
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Entry, Journal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import (
-    REFUSED,
-    RELEASED,
-    Outcome,
-)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.walk import Walk
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import REFUSED, RELEASED, WOULD_RELEASE
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import peer_warnings
+
+T = t.TypeVar("T")
 
 
 class Target(t.NamedTuple):
@@ -43,12 +47,14 @@ class Target(t.NamedTuple):
         container: the container; None where it is not there.
         entry: its isolation, where it was looked for in the journal.
         error: why it is not there.
+        predecessors: isolations of containers that are gone, and whose name it has now.
     """
 
     name: str
     container: Container | None = None
     entry: Entry | None = None
     error: GuardError | None = None
+    predecessors: tuple[Entry, ...] = ()
 
 
 class Result(t.NamedTuple):
@@ -101,11 +107,21 @@ class Selection:
         ]
         return sorted(found, key=lambda target: target.name)
 
-    def recorded(self) -> list[Target]:
-        """The containers that the journal has an isolation of for their own sake. Raises EngineError, JournalError."""
+    def recorded(self, which: t.Callable[[Claim], bool] = lambda _claim: True) -> list[Target]:
+        """The containers that somebody holds whose claim is meant. Raises EngineError, JournalError.
+
+        Those whose network alone is off, for the sake of another container, are not among them.
+        """
+        return self._in_journal(lambda entry: any(map(which, entry.own_claims)))
+
+    def to_repair(self) -> list[Target]:
+        """All containers that the journal knows of. Raises EngineError, JournalError."""
+        return self._in_journal(lambda _entry: True)
+
+    def _in_journal(self, meant: t.Callable[[Entry], bool]) -> list[Target]:
         entries, damaged = self._journal.entries()
         found = [Target("?", error=error) for error in damaged]
-        return [*found, *(self._of(entry) for entry in entries if entry.own)]
+        return [*found, *(self._of(entry) for entry in entries if meant(entry))]
 
     def _named(self, reference: str) -> Target:
         try:
@@ -119,10 +135,28 @@ class Selection:
                     return self._of(entry)
             return Target(text.display(reference, 80), error=error)
         try:
-            return Target(container.name, container, self._journal.load(container.id))
+            own = self._journal.load(container.id)
+            return Target(container.name, container, own, predecessors=self._predecessors(container, own))
         except JournalError:
             # Whoever works on this container meets it again, and the others are not kept from theirs.
             return Target(container.name, container)
+
+    def _predecessors(self, container: Container, entry: Entry | None) -> tuple[Entry, ...]:
+        """Isolations of containers that are gone, and whose name the container has now."""
+        if entry is not None:
+            return ()
+        return tuple(
+            other
+            for other in self._journal.entries()[0]
+            if other.snapshot.name == container.name and not self._exists(other.snapshot.id)
+        )
+
+    def _exists(self, container_id: str) -> bool:
+        try:
+            self._resolver.by_id(container_id)
+        except ResolutionError as error:
+            return error.kind != "not_found"
+        return True
 
     def _of(self, entry: Entry) -> Target:
         snapshot = entry.snapshot
@@ -177,82 +211,120 @@ class Requests:
         force: bool = False,
         release_after: int = 0,
     ) -> list[Result]:
-        """Isolate them. One that is protected is refused, unless forced."""
+        """Isolate them, all paused before the first one leaves its networks. One that is protected is refused."""
+        claim = self._isolator.claim(actions, cause, release_after)
 
-        def work(target: Target) -> Outcome:
+        def walk(target: Target) -> Walk | Result:
             container = t.cast(Container, target.container)
             why = "" if force else self._protection.reason(container, actions)
             if why:
-                return _refused(container, why)
-            outcome = self._isolator.isolate(
-                container.id, actions, cause, self._check, force=force, release_after=release_after
-            )
-            return self._with_peers(outcome, container, [action.to_dict() for action in actions])
+                return Result(target, _refused(container, why))
+            return self._isolator.walk(container.id, Hold((claim,), force), self._check, patient=False)
 
-        return self._each(targets, work)
+        asked = [action.to_dict() for action in actions]
+        return [self._with_peers(result, asked) for result in self._in_two_passes(targets, walk)]
 
     def repair(self, targets: t.Sequence[Target], force: bool = False) -> list[Result]:
         """Do again what the journal says of them and somebody undid, also to containers that took their names."""
 
-        def work(target: Target) -> Outcome:
+        def walk(target: Target) -> Walk | Result:
             entry = t.cast(Entry, target.entry)
             if self._journal.load(entry.snapshot.id) is None:
                 raise Refused(f"container {target.name} was released meanwhile", remedy="Nothing was touched")
-            container = target.container or self._successor(entry, target)
-            cut = [Action("network_disconnect", entry.goal.networks)] if entry.goal.networks else []
-            # One that is isolated already was asked for, protected or not.
-            why = "" if force or target.container else self._protection.reason(container, cut)
+            if target.container:
+                # One that is isolated already was asked for, protected or not.
+                return self._isolator.walk(target.container.id, Hold((), force), self._check, patient=False)
+            if not entry.own_claims:
+                return Result(target, self._forgotten(entry, "it left its network for the sake of others, and is gone"))
+            container = self._successor(entry, target)
+            goal = entry.hold
+            cut = [Action("network_disconnect", goal.networks)] if goal.networks else []
+            why = "" if force else self._protection.reason(container, cut)
             if why:
-                return _refused(container, why)
-            outcome = self._isolator.hold(
-                container.id,
-                entry.goal,
-                entry.cause,
-                self._check,
-                force=force,
-                # What is mended ends when it was to end.
-                release_after=None if target.container else entry.release_after,
-            )
-            if target.container is None and outcome.ok:
-                warning = f"it took the name of container {entry.snapshot.id[:12]}, which was isolated and is gone"
-                outcome = dataclasses.replace(outcome, warnings=(warning, *outcome.warnings))
-                self._forget(entry)
-            return outcome
+                return Result(target, _refused(container, why))
+            claims = tuple(claim.renewed(self._isolator.now()) for claim in entry.own_claims)
+            return self._isolator.walk(container.id, Hold(claims, force), self._check, patient=False)
 
-        return self._each(targets, work, also_gone=True)
+        return [self._after_repair(result) for result in self._in_two_passes(targets, walk, also_gone=True)]
 
-    def release(self, targets: t.Sequence[Target], restart: bool = False, force: bool = False) -> list[Result]:
-        """Release them. The isolation of one that is gone is forgotten only where that is forced."""
+    def release(
+        self,
+        targets: t.Sequence[Target],
+        restart: bool = False,
+        force: bool = False,
+        which: t.Callable[[Claim], bool] = lambda _claim: True,
+        cause: Cause = UNSTATED,
+        remembered: bool = True,
+    ) -> list[Result]:
+        """Release them.
+
+        The isolation of one that is gone is forgotten where that is forced, or where another container has its name and
+        is asked for by it.
+        """
 
         def work(target: Target) -> Outcome:
             if target.container is None:
                 return self._release_gone(target, force)
-            return self._isolator.release(target.container.id, self._check, restart)
+            for entry in target.predecessors:
+                self._forget(entry)
+            outcome = self._isolator.release(
+                target.container.id, self._check, restart, which=which, cause=cause, force=force, remembered=remembered
+            )
+            warnings = tuple(
+                f"container {entry.snapshot.id[:12]} of that name was isolated and is gone; its isolation is forgotten"
+                for entry in target.predecessors
+            )
+            return dataclasses.replace(
+                outcome, changed=outcome.changed or bool(warnings), warnings=(*warnings, *outcome.warnings)
+            )
 
         # The network of its owner comes back with a container that uses it; the owner by itself would be refused.
         users = [target for target in targets if target.entry and target.entry.snapshot.network_owner]
         others = [target for target in targets if target not in users]
-        done = {
-            id(result.target): result for wave in (users, others) for result in self._each(wave, work, also_gone=True)
-        }
+        done = {id(result.target): result for wave in (users, others) for result in self._each(wave, work)}
         return [done[id(target)] for target in targets]
 
-    def _each(
-        self, targets: t.Sequence[Target], work: t.Callable[[Target], Outcome], also_gone: bool = False
+    def _in_two_passes(
+        self, targets: t.Sequence[Target], walk: t.Callable[[Target], Walk | Result], also_gone: bool = False
     ) -> list[Result]:
-        def one(target: Target) -> Result:
+        def prepared(target: Target) -> Walk | Result:
             gone = target.error is not None and target.error.kind == "container_gone"
             if target.error and not (also_gone and gone):
                 return Result(target, error=target.error)
-            try:
-                return Result(target, work(target))
-            except GuardError as error:
-                return Result(target, error=error)
-            except Exception as error:  # a defect of the guard must not lose the results of the other containers
-                return Result(target, error=GuardError(f"internal error: {error!r}", kind="internal_error"))
+            return walk(target)
+
+        found = [self._guarded(target, prepared) for target in targets]
+        walks = [one for one in found if isinstance(one, Walk)]
+        walked = iter(in_two_passes(walks, self._concurrency))
+        return [Result(target, *next(walked)) if isinstance(one, Walk) else one for target, one in zip(targets, found)]
+
+    def _each(self, targets: t.Sequence[Target], work: t.Callable[[Target], Outcome]) -> list[Result]:
+        def one(target: Target) -> Result:
+            if target.error and target.error.kind != "container_gone":
+                return Result(target, error=target.error)
+            return Result(target, work(target))
 
         with concurrent.futures.ThreadPoolExecutor(self._concurrency) as pool:
-            return list(pool.map(one, targets))
+            return list(pool.map(lambda target: self._guarded(target, one), targets))
+
+    def _guarded(self, target: Target, work: t.Callable[[Target], T]) -> T | Result:
+        try:
+            return work(target)
+        except GuardError as error:
+            return Result(target, error=error)
+        except Exception as error:  # a defect of the guard must not lose the results of the other containers
+            return Result(target, error=GuardError(f"internal error: {error!r}", kind="internal_error"))
+
+    def _after_repair(self, result: Result) -> Result:
+        target, outcome, entry = result.target, result.outcome, result.target.entry
+        if target.container or entry is None or outcome is None or not outcome.ok or not entry.own_claims:
+            return result
+        warning = f"it took the name of container {entry.snapshot.id[:12]}, which was isolated and is gone"
+        try:
+            self._forget(entry)
+        except GuardError as error:
+            return Result(target, dataclasses.replace(outcome, error=error.to_dict()))
+        return Result(target, dataclasses.replace(outcome, warnings=(warning, *outcome.warnings)))
 
     def _successor(self, entry: Entry, target: Target) -> Container:
         try:
@@ -263,16 +335,19 @@ class Requests:
     def _release_gone(self, target: Target, force: bool) -> Outcome:
         if not force or target.entry is None:
             raise target.error or NotFound(f"container {target.name} no longer exists")
-        self._forget(target.entry)
-        snapshot, moment = target.entry.snapshot, now()
+        return self._forgotten(target.entry, "it was removed while it was isolated; the isolation is forgotten")
+
+    def _forgotten(self, entry: Entry, warning: str) -> Outcome:
+        self._forget(entry)
+        snapshot, moment = entry.snapshot, now()
         return Outcome(
-            outcome=RELEASED,
+            outcome=WOULD_RELEASE if self._check else RELEASED,
             changed=True,
             container_id=snapshot.id,
             container_name=snapshot.name,
             before={},
             after={},
-            warnings=("it was removed while it was isolated; the isolation is forgotten",),
+            warnings=(warning,),
             started_at=moment,
             verified_at=moment,
         )
@@ -281,26 +356,48 @@ class Requests:
         if not self._check:
             self._isolator.forget(entry)
 
-    def _with_peers(
-        self, outcome: Outcome, container: Container, actions: t.Sequence[t.Mapping[str, t.Any]]
-    ) -> Outcome:
-        if not outcome.ok:
-            return outcome
+    def _with_peers(self, result: Result, actions: t.Sequence[t.Mapping[str, t.Any]]) -> Result:
+        outcome, container = result.outcome, result.target.container
+        if outcome is None or container is None or not outcome.ok:
+            return result
         try:
             warnings = peer_warnings([peer.name for peer in self._resolver.network_peers(container.id)], actions)
         except GuardError as error:  # what was done is done, and must be told
             warnings = [f"which containers share its network is not known: {error.message}"]
-        return dataclasses.replace(outcome, warnings=(*outcome.warnings, *warnings))
+        return result._replace(outcome=dataclasses.replace(outcome, warnings=(*outcome.warnings, *warnings)))
 
 
-def only_expired(targets: t.Iterable[Target]) -> list[Target]:
-    """Those whose isolation was to end by now, and those of which that is not known."""
-    moment = datetime.datetime.now(datetime.timezone.utc)
+def claimed(targets: t.Iterable[Target], which: t.Callable[[Claim], bool]) -> list[Target]:
+    """Those that somebody holds whose claim is meant, and those of which that is not known."""
     return [
         target
         for target in targets
-        if (target.entry.expired(moment) if target.entry else isinstance(target.error, JournalError))
+        if (any(map(which, target.entry.own_claims)) if target.entry else isinstance(target.error, JournalError))
     ]
+
+
+def claim_filter(
+    policy: str = "", trace: str = "", since: datetime.datetime | None = None
+) -> t.Callable[[Claim], bool]:
+    """Whether a claim is of that policy, of the alert or request with that trace id, and not older than a moment.
+
+    What is empty or None is not asked for.
+    """
+
+    def meant(claim: Claim) -> bool:
+        began = parse_timestamp(claim.since)
+        return (
+            (not policy or claim.cause.policy_id == policy)
+            and (not trace or claim.cause.trace_id == trace)
+            and (since is None or (began is not None and began >= since))
+        )
+
+    return meant
+
+
+def expired_at(moment: datetime.datetime) -> t.Callable[[Claim], bool]:
+    """Whether a claim was to end by then."""
+    return lambda claim: claim.expired(moment)
 
 
 def _matches(container: Container, wanted: TargetFilter, exclude: TargetFilter) -> bool:

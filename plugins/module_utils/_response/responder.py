@@ -14,13 +14,10 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import (
-    REFUSED,
-    UNKNOWN,
-    Outcome,
-)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import REFUSED, UNKNOWN
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy

@@ -29,4 +29,4 @@ def journal(tmp_path: pathlib.Path) -> Journal:
 @pytest.fixture
 def isolator(engine: FakeEngine, journal: Journal) -> Isolator:
     retry = Retry(max_attempts=2, sleep=lambda _seconds: None)
-    return Isolator(engine, journal, interfaces=engine.interfaces_of, retry=retry, settle_timeout=0.2)
+    return Isolator(engine, journal, interfaces=engine.interfaces_of, retry=retry, settle_timeout=0.2, busy_timeout=0.1)

@@ -84,6 +84,23 @@ def test_restarted(guard: Guard, web: str) -> None:
     assert breach.message.startswith("its process began at 20")
 
 
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_ended(guard: Guard, web: str, end: str) -> None:
+    """Whoever it was, or a reboot: what was frozen is gone, and that is told."""
+    getattr(guard.engine, end)(web, *([0] if end == "stop" else []))
+    (breach,) = guard.inspect(web).breaches
+    assert breach.kind == "ended"
+    assert "exit code 137" in breach.message
+    assert "in memory, in tmpfs and in /dev/shm" in breach.message
+    assert guard.isolator.isolate(web, BOTH).ok, "a repair takes note of it"
+    assert guard.kinds(web) == []
+
+
+def test_one_that_the_guard_ended_is_no_breach(guard: Guard, web: str) -> None:
+    guard.isolator.isolate(web, [KILL])
+    assert guard.kinds(web) == []
+
+
 def test_running(guard: Guard, web: str) -> None:
     guard.isolator.isolate(web, [KILL])
     assert guard.kinds(web) == []
@@ -134,9 +151,9 @@ def test_unreadable(guard: Guard, web: str) -> None:
 
 
 def test_interrupted(guard: Guard, web: str) -> None:
-    for _ in range(20):
-        guard.engine.fail_next("connect", EngineError("no", status=500))
-    assert guard.isolator.release(web).outcome == "failed"
+    guard.engine.fail_next("unpause", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        guard.isolator.release(web)
     message = "the journal says releasing: a run was interrupted or did not succeed"
     assert guard.inspect(web).breaches[-1] == ("interrupted", message)
 

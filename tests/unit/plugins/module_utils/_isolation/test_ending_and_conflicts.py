@@ -113,7 +113,7 @@ class TestRestart:
             engine.fail_next("kill", EngineError("no", status=500))
         outcome = isolator.release(web, restart=True)
         assert (outcome.outcome, set(steps(outcome))) == ("failed", {"kill"}), "nothing comes back before it has ended"
-        assert isolator.isolate(web, BOTH).outcome == "isolated"
+        assert isolator.isolate(web, BOTH).outcome == "held"
         assert status(engine, web) == "paused"
 
     def test_would_delete_a_container_with_auto_remove(self, engine: FakeEngine, isolator: Isolator) -> None:

@@ -18,9 +18,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineUnreachable,
     NotFound,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Entry, Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
@@ -91,7 +94,7 @@ class TestIsolate:
         isolator.isolate(web, BOTH)
         before = len(engine.changes)
         again = isolator.isolate(web, BOTH)
-        assert (again.outcome, again.changed, again.steps) == ("isolated", False, ())
+        assert (again.outcome, again.changed, again.steps) == ("held", False, ())
         assert again.verified_at
         assert len(engine.changes) == before
 
@@ -130,12 +133,37 @@ class TestIsolate:
         assert entry is not None
         assert (entry.phase, entry.cause.reason, entry.cause.trace_id) == ("isolated", "why", "trace-1")
 
-    def test_nothing_is_touched_when_the_journal_cannot_be_written(
-        self, engine: FakeEngine, web: str, tmp_path: t.Any
+    def test_it_is_paused_and_nothing_else_when_the_journal_cannot_be_written(
+        self, engine: FakeEngine, journal: Journal, isolator: Isolator, web: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (tmp_path / "state").write_text("a file where the directory should be")
-        with pytest.raises(JournalError, match="state"):
-            Isolator(engine, Journal(str(tmp_path / "state"))).isolate(web, BOTH)
+        monkeypatch.setattr(journal, "store", _no_space)
+        outcome = isolator.isolate(web, BOTH)
+        assert (outcome.outcome, outcome.changed, outcome.ok) == ("failed", True, False)
+        assert outcome.error is not None
+        assert "is paused and not cut off: cannot write" in outcome.error["message"]
+        assert "docker unpause web" in outcome.error["remedy"]
+        assert [call for call, _arguments in engine.changes] == ["pause"]
+
+    @pytest.mark.parametrize("method", ["load", "lock"])
+    def test_it_is_paused_when_the_journal_cannot_be_used_at_all(
+        self,
+        engine: FakeEngine,
+        journal: Journal,
+        isolator: Isolator,
+        web: str,
+        monkeypatch: pytest.MonkeyPatch,
+        method: str,
+    ) -> None:
+        monkeypatch.setattr(journal, method, _no_space)
+        assert isolator.isolate(web, BOTH).outcome == "failed"
+        assert state(engine, web)["Paused"] is True
+
+    def test_nothing_is_touched_without_a_journal_where_no_pause_is_wanted(
+        self, engine: FakeEngine, journal: Journal, isolator: Isolator, web: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(journal, "store", _no_space)
+        with pytest.raises(JournalError, match="No space left"):
+            isolator.isolate(web, [CUT])
         assert engine.changes == []
 
     def test_unknown_container(self, engine: FakeEngine, isolator: Isolator, journal: Journal) -> None:
@@ -429,9 +457,10 @@ class TestRelease:
         assert "front" in outcome.error["message"]
         assert "Address already in use" in str(outcome.error["answers"])
         assert (outcome.after["paused"], outcome.after["restart_policy"]) == (True, "no")
+        assert "it is isolated again" in outcome.warnings
         entry = journal.load(web)
         assert entry is not None
-        assert entry.phase == "releasing"
+        assert (entry.phase, len(entry.claims)) == ("isolated", 1)
         engine.remove_container("squatter")
         assert isolator.release(web).outcome == "released", "the key that the failed connect left is no hindrance"
         assert networks(engine, web) == before
@@ -604,17 +633,50 @@ class TestCheckMode:
 
 def _comparable(outcome: Outcome) -> dict[str, t.Any]:
     found = dataclasses.asdict(outcome)
+    as_done = {"would_isolate": "isolated", "would_release": "released"}
     return {
-        **{name: found[name] for name in ("outcome", "changed", "before", "after", "warnings", "sessions_may_resume")},
+        **{name: found[name] for name in ("changed", "before", "after", "warnings", "sessions_may_resume")},
+        "outcome": as_done.get(outcome.outcome, outcome.outcome),
         "steps": [(step.action, step.detail) for step in outcome.steps],
         "kind": (outcome.error or {}).get("kind"),
     }
 
 
-def test_a_container_that_is_being_worked_on_is_left_alone(
-    engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
-) -> None:
-    with journal.lock(web), pytest.raises(JournalError) as raised:
+class TestBusy:
+    """Another run works on the container."""
+
+    def test_one_that_is_not_cut_off_yet_is_left_alone(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
+        for work in (lambda: isolator.isolate(web, BOTH), lambda: isolator.release(web)):
+            with journal.lock(web):
+                outcome = work()
+            assert (outcome.outcome, outcome.ok, outcome.changed) == ("busy", False, False)
+            assert outcome.error is not None
+            assert outcome.error["kind"] == "busy"
+        assert engine.changes == []
+
+    def test_what_the_other_run_made_of_it_is_verified(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
         isolator.isolate(web, BOTH)
-    assert raised.value.kind == "busy"
-    assert engine.changes == []
+        with journal.lock(web):
+            outcome = isolator.isolate(web, [PAUSE])
+        assert (outcome.outcome, outcome.ok) == ("held", True)
+        engine.unpause(web)
+        with journal.lock(web):
+            assert isolator.isolate(web, [PAUSE]).outcome == "busy"
+
+    def test_less_than_was_asked_for_is_not_called_held(self, isolator: Isolator, journal: Journal, web: str) -> None:
+        isolator.isolate(web, [PAUSE])
+        with journal.lock(web):
+            assert isolator.isolate(web, BOTH).outcome == "busy"
+
+    def test_one_of_a_batch_waits_at_the_end_only(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
+        walk = isolator.walk(web, Hold((isolator.claim(BOTH),)), patient=False)
+        with journal.lock(web):
+            walk.begin()
+        assert engine.changes == []
+        assert walk.finish().outcome == "isolated"

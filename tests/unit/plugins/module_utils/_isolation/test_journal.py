@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -17,17 +16,22 @@ import pytest
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
     EndpointSettings,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause, Claim
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Entry, Journal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 
+SINCE = "2026-04-05T12:43:02.928967Z"
 GOAL = Goal(pause=True, networks=("*",))
 
 
 def entry_of(snapshot: ContainerState) -> Entry:
-    return Entry(snapshot=snapshot, goal=GOAL, phase="isolating", since="2026-04-05T12:43:02.928967Z")
+    claim = Claim("person", GOAL, cause=Cause(reason="shell", trace_id="t-1", actor="alice"), since=SINCE)
+    sharer = Claim("sharer", Goal(networks=("*",)), "b" * 64, expires_at=SINCE, release_after=60)
+    return Entry(snapshot, (claim, sharer), held=GOAL, phase="isolating", since=SINCE, networks={"front": {"Id": "1"}})
 
 
 @pytest.fixture
@@ -42,9 +46,7 @@ def snapshot(engine: FakeEngine) -> ContainerState:
 
 
 def test_an_entry_is_read_back_as_it_was_written(journal: Journal, snapshot: ContainerState) -> None:
-    written = dataclasses.replace(
-        entry_of(snapshot), cause=Cause(reason="shell", trace_id="t-1", alert_id="a-1", policy_id="p")
-    )
+    written = entry_of(snapshot)
     journal.store(written)
     assert journal.load(snapshot.id) == written
     assert journal.entries() == ([written], [])

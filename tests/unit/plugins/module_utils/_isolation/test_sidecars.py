@@ -48,7 +48,7 @@ class TestIsolate:
         assert (paused(engine, sidecar), paused(engine, owner)) == (True, False)
         assert not on_network(engine, owner)
         again = isolator.isolate(sidecar, BOTH)
-        assert (again.outcome, again.changed) == ("isolated", False)
+        assert (again.outcome, again.changed) == ("held", False)
 
     def test_is_ended_after_the_network_is_gone(
         self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str
@@ -60,7 +60,7 @@ class TestIsolate:
         self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
     ) -> None:
         outcome = isolator.isolate(sidecar, BOTH, check=True)
-        assert (outcome.outcome, outcome.changed) == ("isolated", True)
+        assert (outcome.outcome, outcome.changed) == ("would_isolate", True)
         assert engine.changes == []
         assert journal.entries() == ([], [])
 

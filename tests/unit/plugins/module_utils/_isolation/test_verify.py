@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import interfaces_of
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import interfaces_of
 
 
 def test_a_process_that_is_not_of_the_container_says_nothing() -> None:

@@ -126,7 +126,7 @@ class TestSelector:
     def test_isolates_all_that_match(self, module: Module) -> None:
         selector = {"image_patterns": ["nginx:*"], "exclude": {"labels": ["env=prod"]}}
         assert module.outcomes(selector=selector) == {"web-2": "isolated"}
-        assert module.outcomes(selector={"container_names": ["web-*"]}) == {"web-1": "isolated", "web-2": "isolated"}
+        assert module.outcomes(selector={"container_names": ["web-*"]}) == {"web-1": "isolated", "web-2": "held"}
 
     def test_releases_only_what_is_isolated(self, module: Module) -> None:
         everything = {"container_names": ["*"]}
@@ -203,7 +203,7 @@ class TestResult:
         module.engine.add_container("web-1")
         module.engine.add_container("web-2")
         result = module.run(containers=["web-1", "web-2"], check=True, diff=True)
-        assert (result["changed"], result["summary"]) == (True, {"isolated": 2})
+        assert (result["changed"], result["summary"]) == (True, {"would_isolate": 2})
         assert [diff["after_header"] for diff in result["diff"]] == ["web-1", "web-2"]
         assert module.engine.changes == []
         assert not module.log.parent.exists()

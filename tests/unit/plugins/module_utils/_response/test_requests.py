@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import pathlib
 import threading
 import typing as t
@@ -18,8 +19,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, EngineTimeout
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import NO_RETRY
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Cause, Entry, Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import NO_FILTER, TargetFilter
@@ -30,7 +33,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
     Result,
     Selection,
     Target,
-    only_expired,
+    claimed,
+    expired_at,
 )
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 
@@ -38,6 +42,7 @@ PAUSE, CUT, KILL = Action("pause"), Action("network_disconnect"), Action("kill")
 BOTH = (PAUSE, CUT)
 CAUSE = Cause(reason="INC-1", trace_id="t-1")
 LONG_AGO = "2020-01-01T00:00:00Z"
+OVER = expired_at(datetime.datetime.now(datetime.UTC))
 
 
 class Host:
@@ -73,7 +78,7 @@ class Host:
         return self.requests().isolate(self.selection.named(names), actions, CAUSE, **options)
 
     def repair(self, check: bool = False, **options: t.Any) -> list[Result]:
-        return self.requests(check).repair(self.selection.recorded(), **options)
+        return self.requests(check).repair(self.selection.to_repair(), **options)
 
     def release(self, *names: str, **options: t.Any) -> list[Result]:
         targets = self.selection.named(names) if names else self.selection.recorded()
@@ -83,6 +88,12 @@ class Host:
         entry = self.journal.load(container_id)
         assert entry is not None
         return entry
+
+    def let_expire(self, container_id: str) -> None:
+        """The time of its isolation is over."""
+        entry = self.entry(container_id)
+        claims = tuple(dataclasses.replace(claim, expires_at=LONG_AGO) for claim in entry.claims)
+        self.journal.store(dataclasses.replace(entry, claims=claims))
 
     @property
     def isolated(self) -> list[str]:
@@ -152,7 +163,8 @@ class TestNamed:
         host.add("web-2")
         host.isolate("web-1")
         (tmp_path / "state" / "isolations" / f"{damaged}.json").write_text("{}")
-        assert outcomes(host.isolate("web-1", "web-2")) == {"web-1": "journal_damaged", "web-2": "isolated"}
+        assert outcomes(host.isolate("web-1", "web-2")) == {"web-1": "failed", "web-2": "isolated"}
+        assert host.engine.state_of(damaged) == "paused"
 
 
 class TestMatching:
@@ -198,21 +210,22 @@ class TestMany:
         host.add("web-2")
         host.concurrency = 1
         for _ in range(3):
-            host.engine.fail_next("pause", EngineError("the engine answers: no", status=409))
+            host.engine.fail_next("disconnect", EngineError("the engine answers: no", status=409))
         assert outcomes(host.isolate("web-1", "web-2")) == {"web-1": "failed", "web-2": "isolated"}
 
     def test_a_defect_of_the_guard_is_said_of_one_container(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         web = host.add("web-1")
         host.add("web-2")
-        isolate = Isolator.isolate
+        load = Journal.load
 
-        def defective(isolator: Isolator, container_id: str, *arguments: t.Any, **options: t.Any) -> t.Any:
+        def defective(journal: Journal, container_id: str) -> Entry | None:
             if container_id == web:
                 raise AttributeError("oops")
-            return isolate(isolator, container_id, *arguments, **options)
+            return load(journal, container_id)
 
-        monkeypatch.setattr(Isolator, "isolate", defective)
-        results = host.isolate("web-1", "web-2")
+        targets = host.selection.named(["web-1", "web-2"])
+        monkeypatch.setattr(Journal, "load", defective)
+        results = host.requests().isolate(targets, BOTH, CAUSE)
         assert outcomes(results) == {"web-1": "internal_error", "web-2": "isolated"}
         assert messages(results)[0] == "internal error: AttributeError('oops')"
 
@@ -341,7 +354,7 @@ class TestRepair:
         before, entry = len(host.engine.changes), host.entry(container)
         (result,) = host.repair()
         assert result.outcome is not None
-        assert (result.outcome.outcome, result.outcome.changed) == ("isolated", False)
+        assert (result.outcome.outcome, result.outcome.changed) == ("held", False)
         assert (len(host.engine.changes), host.entry(container)) == (before, entry)
 
     @pytest.mark.parametrize("undo", ["unpause", "reconnect", "restart_policy", "restart"])
@@ -368,7 +381,7 @@ class TestRepair:
         assert (repaired.started_at != entry.started_at) == (undo == "restart")
         (again,) = host.repair()
         assert again.outcome is not None
-        assert (again.outcome.outcome, again.outcome.changed, again.outcome.steps) == ("isolated", False, ())
+        assert (again.outcome.outcome, again.outcome.changed, again.outcome.steps) == ("held", False, ())
 
     def test_one_that_took_the_name_is_isolated_in_its_place(self, host: Host) -> None:
         gone = host.add("web")
@@ -384,7 +397,8 @@ class TestRepair:
         )
         assert host.journal.load(gone) is None
         entry = host.entry(successor)
-        assert (entry.goal.actions(), entry.cause, entry.release_after) == (
+        (claim,) = entry.claims
+        assert (entry.hold.actions(), entry.cause, claim.release_after) == (
             ("pause", "network_disconnect"),
             CAUSE,
             3600,
@@ -422,13 +436,13 @@ class TestRepair:
         host.add("sidecar", network_mode=f"container:{owner}")
         host.isolate("sidecar")
         host.engine.connect("front", owner, EndpointSettings())
-        assert outcomes(host.repair()) == {"sidecar": "isolated"}
+        assert outcomes(host.repair()) == {"owner": "isolated", "sidecar": "isolated"}
         assert host.networks(owner) == []
 
     def test_one_that_is_released_meanwhile_is_not_isolated_again(self, host: Host) -> None:
         container = host.add("web")
         host.isolate("web")
-        targets = host.selection.recorded()
+        targets = host.selection.to_repair()
         host.release()
         assert outcomes(host.requests().repair(targets)) == {"web": "refused"}
         assert host.engine.state_of(container) == "running"
@@ -520,8 +534,8 @@ class TestExpired:
         over, later, never = host.add("over"), host.add("later"), host.add("never")
         host.isolate("over", "later", release_after=3600)
         host.isolate("never")
-        host.journal.store(dataclasses.replace(host.entry(over), expires_at=LONG_AGO))
-        targets = only_expired(host.selection.recorded())
+        host.let_expire(over)
+        targets = claimed(host.selection.recorded(), OVER)
         assert names(targets) == ["over"]
         assert outcomes(host.requests().release(targets)) == {"over": "released"}
         assert (host.isolated, host.engine.state_of(later), host.engine.state_of(never)) == (
@@ -534,13 +548,13 @@ class TestExpired:
         host.add("web")
         host.add("free")
         host.isolate("web", release_after=3600)
-        assert only_expired(host.selection.named(["web", "free", "nobody"])) == []
+        assert claimed(host.selection.named(["web", "free", "nobody"]), OVER) == []
 
     def test_an_entry_that_cannot_be_read_is_told_as_it_may_be_over(self, host: Host, tmp_path: pathlib.Path) -> None:
         container = host.add("web")
         host.isolate("web", release_after=3600)
         (tmp_path / "state" / "isolations" / f"{container}.json").write_text("{}")
-        (target,) = only_expired(host.selection.recorded())
+        (target,) = claimed(host.selection.recorded(), OVER)
         assert target.error is not None
         assert target.error.kind == "journal_damaged"
 
@@ -560,9 +574,9 @@ class TestWhatIsGone:
     def test_repair_does_not_put_off_the_end_of_an_isolation_that_is_over(self, host: Host) -> None:
         container = host.add("web")
         host.isolate("web", release_after=3600)
-        host.journal.store(dataclasses.replace(host.entry(container), expires_at=LONG_AGO))
+        host.let_expire(container)
         host.repair()
-        assert names(only_expired(host.selection.recorded())) == ["web"]
+        assert names(claimed(host.selection.recorded(), OVER)) == ["web"]
 
     @pytest.mark.parametrize("how", ["forgotten", "recreated"])
     def test_an_owner_comes_back_when_the_sidecar_for_which_it_left_is_gone(self, host: Host, how: str) -> None:
@@ -572,7 +586,7 @@ class TestWhatIsGone:
         host.engine.remove_container(sidecar)
         if how == "recreated":
             host.add("sidecar", network_mode=f"container:{owner}")
-            assert outcomes(host.repair()) == {"sidecar": "isolated"}
+            assert outcomes(host.repair()) == {"owner": "held", "sidecar": "isolated"}
         assert outcomes(host.release(force=True)) == {"sidecar": "released"}
         assert (host.isolated, host.networks(owner)) == ([], ["front"])
 

@@ -209,7 +209,7 @@ def test_check_mode_decides_and_does_not_act(host: Host) -> None:
     target = host.engine.add_container("web")
     (response,) = host.responder(check=True).respond([alert(container={"id": target})])
     assert response.event is not None
-    assert (response.event.outcome, response.event.changed) == ("isolated", True)
+    assert (response.event.outcome, response.event.changed) == ("would_isolate", True)
     assert {step["status"] for step in response.event.steps} == {"planned"}
     assert host.engine.changes == []
 
@@ -468,7 +468,7 @@ class TestTrouble:
         (tmp_path / "state" / "isolations" / f"{broken}.json").write_bytes(b"\xff")
         responses = host.responder().respond([alert(container={"id": broken}), alert(container={"id": target})])
         assert [response.event.outcome for response in responses if response.event] == ["failed", "isolated"]
-        assert host.paused == {"web"}
+        assert host.paused == {"broken", "web"}, "containment does not wait for the journal"
 
     def test_a_container_named_with_the_id_of_one_that_vanished(self, host: Host) -> None:
         target = host.engine.add_container("web")
@@ -591,4 +591,4 @@ def test_release_after_of_the_policy_is_in_the_journal(host: Host, tmp_path: pat
     host.responder({**SHELLS, "release_after": 3600}).respond([alert(container={"id": container})])
     entry = Journal(str(tmp_path / "state")).load(container)
     assert entry is not None
-    assert (entry.release_after, bool(entry.expires_at)) == (3600, True)
+    assert (entry.claims[0].release_after, bool(entry.expires_at)) == (3600, True)

@@ -1,0 +1,60 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Advice: what people should know although it worked."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
+    NO_NETWORK,
+    ContainerState,
+)
+
+
+def of_isolating(state: ContainerState, hold: Goal) -> list[str]:
+    """What compose, swarm and whoever watches its health will do to a container that is isolated so (measured)."""
+    swarm = any(name.startswith("com.docker.swarm.") for name in state.labels)
+    compose = any(name.startswith("com.docker.compose.") for name in state.labels)
+    warnings = []
+    if hold.ends and swarm:
+        warnings.append("swarm starts another one in its place within seconds; pause keeps it from that")
+    if hold.ends and compose:
+        warnings.append("docker compose up starts it again; pause keeps it from that")
+    if hold.networks and compose and not (hold.pause or hold.ends):
+        warnings.append("docker compose up may re-create it, as it misses a network; pause keeps it from that")
+    if hold.pause and state.health_checked:
+        warnings.append("it turns unhealthy while it is paused, and what watches its health may restart it")
+    return warnings
+
+
+def of_what_is_left(state: ContainerState, networks: t.Sequence[str], hold: Goal) -> list[str]:
+    """Where the container stays reachable by a published port.
+
+    Args:
+        state: before it was isolated.
+        networks: names of those that it is on now.
+        hold: what is held up.
+    """
+    left = [name for name in networks if name != NO_NETWORK]
+    if not (hold.networks and left and any(state.ports.values())):
+        return []
+    # Taking it off the network that is its gateway moves published ports to another one (measured).
+    return [f"its published ports stay reachable through network {', '.join(left)}"]
+
+
+def of_releasing(
+    not_restored: t.Iterable[t.Mapping[str, str]], conflicts: t.Iterable[t.Mapping[str, str]], resume: bool
+) -> list[str]:
+    """What is not as it was, and what goes on."""
+    warnings = ["{what} was {before!r} and is {after!r} now".format(**difference) for difference in not_restored]
+    warnings += [
+        "{what} was {before!r}; somebody made it {found!r} meanwhile, and it is left so".format(**conflict)
+        for conflict in conflicts
+    ]
+    if resume:
+        warnings.append("TCP sessions of before may go on, with what was queued in them; restart ends them")
+    return warnings

@@ -1,0 +1,143 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a walk does to the claims on a container: adds some, takes some away, or changes none. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import format_timestamp
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import (
+    SHARER,
+    UNSTATED,
+    Cause,
+    Claim,
+    Claims,
+    with_claim,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import (
+    ISOLATED,
+    ISOLATING,
+    RELEASING,
+    Entry,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import applicable
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
+
+
+class Found(t.NamedTuple):
+    """What is there before claims change.
+
+    Attributes:
+        state: of the container.
+        owner: of its network, where it uses that of another container which still exists.
+        moment: now.
+    """
+
+    state: ContainerState
+    owner: ContainerState | None
+    moment: datetime.datetime
+
+
+class Changed(t.NamedTuple):
+    """An entry with other claims, and what people should know of the change."""
+
+    entry: Entry
+    warnings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Hold:
+    """Add or refresh claims; without any, hold up those that are there.
+
+    Attributes:
+        claims: to add.
+        force: end the container also where the engine deletes it then.
+        received_at: when the alert was received for which it is done, RFC 3339; empty where a person asks.
+    """
+
+    claims: Claims
+    force: bool = False
+    received_at: str = ""
+
+    def apply(self, entry: Entry | None, found: Found) -> Changed:
+        """The entry with the claims. Raises Refused where they cannot work on this container."""
+        claims = entry.claims if entry else ()
+        warnings: list[str] = []
+        for claim in self.claims:
+            with_claim(claims, claim, found.moment)  # says so where they exclude each other
+            goal, reasons = applicable(found.state, claim.goal, self.force, found.owner)
+            warnings += [f"not applied: {reason}" for reason in reasons]
+            claims = with_claim(claims, dataclasses.replace(claim, goal=goal), found.moment)
+        if entry is None:
+            # A key without an interface is no attachment (measured), and nothing to give back.
+            snapshot = dataclasses.replace(found.state, endpoints=found.state.live_endpoints)
+            entry = Entry(snapshot, claims, since=format_timestamp(found.moment))
+        changed = dataclasses.replace(entry, claims=claims)
+        changed = dataclasses.replace(changed, held=changed.held.with_all_of(changed.hold))
+        changed = with_endpoints(changed, found.state)
+        same_process = not entry.started_at or entry.started_at == found.state.started_at
+        if changed != entry or entry.phase != ISOLATED or not same_process:
+            phase = ISOLATING if claims else RELEASING
+            changed = dataclasses.replace(changed, phase=phase)
+        return Changed(changed, tuple(dict.fromkeys(warnings)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Take:
+    """Take claims away. What the others hold up stays.
+
+    Attributes:
+        which: whether a claim is meant; those of sharers are not asked about.
+        restart: end the processes before anything comes back, and start the container anew.
+        cause: who asked for it, and why.
+        sharer: the container that uses its network and needs it off no longer, or empty.
+        force: give back also what cannot be given back in full.
+        remembered: leave a tombstone, so that no earlier alert isolates it again: a person wants it released.
+    """
+
+    which: t.Callable[[Claim], bool] = lambda _claim: True
+    restart: bool = False
+    cause: Cause = UNSTATED
+    sharer: str = ""
+    force: bool = False
+    remembered: bool = False
+
+    def takes(self, claim: Claim) -> bool:
+        """Whether the claim is taken away."""
+        if claim.kind == SHARER:
+            return bool(self.sharer) and claim.subject == self.sharer
+        return not self.sharer and self.which(claim)
+
+    def apply(self, entry: Entry, found: Found) -> Changed:
+        """The entry without the claims. Raises Refused where nothing would be taken."""
+        left = tuple(claim for claim in entry.claims if not self.takes(claim))
+        if self.restart and found.state.auto_remove:
+            raise Refused(
+                f"container {found.state.name} cannot be restarted: the engine would delete it (auto-remove)",
+                remedy="Nothing was touched. Release it without restart",
+            )
+        restart = self.restart and entry.snapshot.running and not left
+        changed = dataclasses.replace(entry, claims=left, phase=RELEASING, owes_start=entry.owes_start or restart)
+        return Changed(changed if changed != entry else entry)
+
+
+Change = t.Union[Hold, Take]
+
+
+def with_endpoints(entry: Entry, state: ContainerState) -> Entry:
+    """The entry, with the networks in its snapshot that the container joined since and is about to leave."""
+    known = {endpoint.network for endpoint in entry.snapshot.endpoints}
+    hold = entry.hold
+    joined = tuple(
+        endpoint for endpoint in state.live_endpoints if endpoint.network not in known and hold.cuts(endpoint)
+    )
+    if not joined:
+        return entry
+    snapshot = dataclasses.replace(entry.snapshot, endpoints=(*entry.snapshot.endpoints, *joined))
+    return dataclasses.replace(entry, snapshot=snapshot)
