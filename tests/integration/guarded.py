@@ -16,11 +16,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.r
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import breaches
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import (
-    ISOLATED,
-    RELEASED,
-    Outcome,
-)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import HELD, ISOLATED, RELEASED
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld
 
@@ -113,7 +110,7 @@ class Guarded:
         outcome = self.guard.isolate(container, actions)
         assert (outcome.outcome, outcome.error) == (ISOLATED, None), _shown(outcome)
         again = self.guard.isolate(container, actions)
-        assert (again.outcome, again.changed, again.steps) == (ISOLATED, False, ()), _shown(again)
+        assert (again.outcome, again.changed, again.steps) == (HELD, False, ()), _shown(again)
         assert self.breaches(container) == []
         state = self.world.engine.inspect_container(container)["State"]
         if state["Pid"] and CUT in actions and not any("network_disconnect" in text for text in outcome.warnings):

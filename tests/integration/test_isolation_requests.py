@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import pathlib
 import typing as t
 
@@ -24,7 +25,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
     Requests,
     Result,
     Selection,
-    only_expired,
+    claimed,
+    expired_at,
 )
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
 
@@ -192,7 +194,9 @@ def test_only_what_is_over_is_given_back(docker_world: DockerWorld, guard: Guard
     guard.isolate("over", release_after=1)
     guard.isolate("later", release_after=3600)
     guard.isolate("never")
-    targets = docker_world.until(lambda: only_expired(guard.selection.recorded()), "one is over")
+    targets = docker_world.until(
+        lambda: claimed(guard.selection.recorded(), expired_at(datetime.datetime.now(datetime.UTC))), "one is over"
+    )
     assert outcomes(docker_world, guard.requests().release(targets)) == {"over": "released"}
     assert sorted(guard.breaches()) == ["later", "never"]
 

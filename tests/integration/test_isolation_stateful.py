@@ -29,11 +29,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import (
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
+    HELD,
     ISOLATED,
     REFUSED,
     RELEASED,
-    Outcome,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN
@@ -161,7 +162,7 @@ class Hands(RuleBasedStateMachine):
         if outcome.outcome == REFUSED:
             self._assert_untouched(mine, seen, held, outcome)
             return
-        assert outcome.outcome == ISOLATED, outcome
+        assert outcome.outcome in (ISOLATED, HELD), outcome
         assert entry is not None
         if entry.since != mine.since:
             mine.since, mine.before, mine.joined = entry.since, seen, set()
@@ -275,7 +276,7 @@ class Hands(RuleBasedStateMachine):
             seen = look(self.world, entry.snapshot.id)
         except NotFound:
             return ["gone"]
-        goal = entry.goal
+        goal = entry.hold
         cut = [name for name in seen.live if "*" in goal.networks or ("*-n0" in goal.networks and name.endswith("-n0"))]
         found = {
             f"on {cut}": cut,

@@ -92,7 +92,7 @@ def _not_given_back(state: ContainerState, want: Want, proof: Proof) -> list[Fin
     if want.must_start(state):
         unmet.append(Finding("not_running", "it does not run"))
     if not hold:
-        if (held.ends or want.end_first) and snapshot.paused and state.running and not state.paused:
+        if (held.ends or want.end_first or want.owes_start) and snapshot.paused and state.running and not state.paused:
             unmet.append(Finding("not_paused", "it is not paused, as it was before"))
         if state.restart_policy != snapshot.restart_policy:
             message = f"its restart policy is {state.restart_policy}, not {snapshot.restart_policy}"

@@ -298,6 +298,10 @@ class Walk:
             if want.held != want.hold or not want.hold:
                 self._preflight = check_giving_back(self._tools.engine, state, want, owner, entry.since)
                 self._check_problems()
+            if self._want.must_start(state):
+                # On record before it is started, so that whoever goes on after a crash knows that the guard did it.
+                entry = dataclasses.replace(entry, owes_start=True)
+                self._preflight = self._preflight._replace(want=dataclasses.replace(self._want, owes_start=True))
         except Refused as refusal:
             self._outcome = self._attempt.outcome(REFUSED, error=refusal)
             return
