@@ -140,12 +140,19 @@ def names(memberships: t.Iterable[Membership], container_id: str) -> bool:
     return any(container_id in membership.path for membership in memberships)
 
 
-def group_of(memberships: t.Sequence[Membership], container_id: str) -> Group | None:
+def group_of(
+    memberships: t.Sequence[Membership], container_id: str, hierarchy: Hierarchy | None = None
+) -> Group | None:
     """The control group of a container, one of whose processes has these; None where it is not found on this host.
 
     Where none of them names the container, as all were changed, the group is looked for by name.
+
+    Args:
+        memberships: those of the process.
+        container_id: in full.
+        hierarchy: the one that freezes; that of this host by default.
     """
-    hierarchy = freezing_hierarchy()
+    hierarchy = hierarchy or freezing_hierarchy()
     if hierarchy is None:
         return None
     for path in _paths_of(memberships, container_id):

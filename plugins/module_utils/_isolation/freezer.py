@@ -46,14 +46,15 @@ class Process(t.NamedTuple):
         return f"process {self.pid} ({self.name}) in {self.group}"
 
 
-def is_frozen(pid: int, container_id: str) -> bool | None:
+def is_frozen(pid: int, container_id: str, hierarchy: cgroup.Hierarchy | None = None) -> bool | None:
     """Whether the kernel has frozen the control group of a container; None where that cannot be known.
 
     Args:
         pid: of its first process, as the engine tells it.
         container_id: in full.
+        hierarchy: of control groups, which freezes; that of this host by default.
     """
-    group = _group(pid, container_id)
+    group = _group(pid, container_id, hierarchy)
     if group is None:
         return None
     try:
@@ -64,7 +65,9 @@ def is_frozen(pid: int, container_id: str) -> bool | None:
         return None
 
 
-def outside_freezer(pid: int, container_id: str) -> tuple[Process, ...] | None:
+def outside_freezer(
+    pid: int, container_id: str, hierarchy: cgroup.Hierarchy | None = None
+) -> tuple[Process, ...] | None:
     """What is in the pid namespace of a container, or in one below, and not in its freezer; None if that is not known.
 
     It is not known where the process is gone or on another host, or where the namespaces of all processes of the host
@@ -77,8 +80,9 @@ def outside_freezer(pid: int, container_id: str) -> tuple[Process, ...] | None:
     Args:
         pid: of its first process, as the engine tells it.
         container_id: in full.
+        hierarchy: of control groups, which freezes; that of this host by default.
     """
-    group = _group(pid, container_id)
+    group = _group(pid, container_id, hierarchy)
     if group is None:
         return None
     try:
@@ -95,13 +99,13 @@ def outside_freezer(pid: int, container_id: str) -> tuple[Process, ...] | None:
         return None
 
 
-def _group(pid: int, container_id: str) -> cgroup.Group | None:
+def _group(pid: int, container_id: str, hierarchy: cgroup.Hierarchy | None) -> cgroup.Group | None:
     """The freezer of a container, as its first process shows it."""
     try:
         with _directory(f"/proc/{pid}") as process:
             memberships = cgroup.memberships_of(process)
             if cgroup.names(memberships, container_id) or _is_first(process):
-                return cgroup.group_of(memberships, container_id)
+                return cgroup.group_of(memberships, container_id, hierarchy)
     except OSError:
         pass
     return None
