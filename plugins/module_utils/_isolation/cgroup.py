@@ -77,12 +77,10 @@ class Group(t.NamedTuple):
         return path is not None and (path == self.path or path.startswith(f"{self.path}/"))
 
     def pids(self) -> t.Iterator[int]:
-        """The processes in it and below it, in the numbers of this host. Raises OSError for the group itself only."""
-        with open(os.path.join(self.directory, "cgroup.procs"), encoding="ascii"):
-            pass
+        """The processes in it and below it, in the numbers of this host; none of a group that is gone."""
         for directory, _directories, _files in os.walk(self.directory):
             try:
-                with open(os.path.join(directory, "cgroup.procs"), encoding="ascii") as file:
+                with open(os.path.join(directory, "cgroup.procs"), encoding="utf-8") as file:
                     # A threaded group of version 2 refuses to be read; its processes are listed by the one above.
                     yield from (int(line) for line in file if line.strip() != "0")
             except OSError:

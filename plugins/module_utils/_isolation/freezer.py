@@ -227,5 +227,5 @@ def _directory(path: str) -> t.Iterator[int]:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="ascii", errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         return file.read()

@@ -131,7 +131,8 @@ def findings(found: Links, known: int, of_overlay: bool = False) -> Findings:
 def links_of(pid: int, container_id: str) -> Links | None:
     """The interfaces in the network namespace of a process of a container; None where that cannot be known.
 
-    That is so where the process is gone or on another host, or /proc may not be read.
+    That is so where the process is gone or on another host. To know more than their names takes CAP_SYS_ADMIN and
+    CAP_SYS_PTRACE.
 
     Args:
         pid: of the process, as the engine tells it.
@@ -145,10 +146,10 @@ def links_of(pid: int, container_id: str) -> Links | None:
             if not cgroup.names(memberships, container_id):
                 return None
             names = _names(process)
-            namespace = _opened(stack, "ns/net", dir_fd=process)
         except (OSError, ValueError):
             return None
         try:
+            namespace = _opened(stack, "ns/net", dir_fd=process)
             group = cgroup.group_of(memberships, container_id)
             return Links(_read(stack, namespace, group), complete=True)
         except (OSError, ValueError):

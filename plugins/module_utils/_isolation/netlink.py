@@ -10,7 +10,7 @@ ValueError, never a shorter list of interfaces.
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import os
 import socket
 import struct
@@ -81,7 +81,10 @@ def open_socket(namespace: int) -> socket.socket:
     # setns moves one thread, and a socket stays in the namespace that it was made in: so a thread goes there, makes the
     # socket, and ends. It is of no pool, which would use it again.
     thread = threading.Thread(target=enter, name="container-guard-namespace")
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from error
     thread.join()
     if errors:
         raise errors[0]
@@ -141,7 +144,14 @@ def _setns(namespace: int) -> None:
     setns = getattr(os, "setns", None)  # Python 3.12
     if setns is not None:
         setns(namespace, _CLONE_NEWNET)
-    elif ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
+        return
+    try:
+        import ctypes  # which minimal installations of Python lack
+
+        failed = ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET)
+    except (ImportError, AttributeError) as error:
+        raise OSError(errno.ENOSYS, str(error)) from error
+    if failed:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
