@@ -25,6 +25,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.freezer import (
     is_frozen,
     outside_freezer,
+    read_processes,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import (
     INNER,
@@ -346,6 +347,16 @@ def test_c3_the_first_process_outside_the_freezer_is_found(docker_world: DockerW
     assert outside_freezer(victim.pid, victim.id) == found
 
 
+def test_c3_one_look_at_all_processes_does_for_many_containers(docker_world: DockerWorld) -> None:
+    victims = [Victim(docker_world) for _ in range(3)]
+    moved = victims[1].start("sleep", "3600")
+    move(moved, pathlib.Path(victims[1].group().directory).parent)
+    processes = read_processes()
+    assert processes is not None
+    found = [outside_freezer(victim.pid, victim.id, processes) for victim in victims]
+    assert [[process.pid for process in one or ()] for one in found] == [[], [moved], []]
+
+
 def test_c3_groups_below_that_of_the_container_are_inside(docker_world: DockerWorld) -> None:
     victim = Victim(docker_world)
     below = pathlib.Path(victim.group().directory) / "below"
@@ -460,31 +471,31 @@ def thaw(group: cgroup.Group) -> None:
 
 def test_c3_both_versions_of_control_groups_say_whether_they_are_frozen(group: cgroup.Group, threads: int) -> None:
     container = group.path[1:]
-    assert is_frozen(threads, container, group.hierarchy) is False
+    assert is_frozen(threads, container, hierarchy=group.hierarchy) is False
     freeze(group)
-    while not is_frozen(threads, container, group.hierarchy):
+    while not is_frozen(threads, container, hierarchy=group.hierarchy):
         os.sched_yield()
     thaw(group)
-    while is_frozen(threads, container, group.hierarchy):
+    while is_frozen(threads, container, hierarchy=group.hierarchy):
         os.sched_yield()
 
 
 def test_c3_in_both_versions_a_process_outside_is_found(group: cgroup.Group, threads: int) -> None:
     container = group.path[1:]
-    assert outside_freezer(threads, container, group.hierarchy) == ()
+    assert outside_freezer(threads, container, hierarchy=group.hierarchy) == ()
     # Now no control group of the process names the container.
     move(threads, group.hierarchy.directory)
-    found = outside_freezer(threads, container, group.hierarchy) or ()
+    found = outside_freezer(threads, container, hierarchy=group.hierarchy) or ()
     assert {process.tid for process in found} == {int(task) for task in os.listdir(f"/proc/{threads}/task")}
     assert {(process.pid, process.group) for process in found} == {(threads, "/")}
-    assert is_frozen(threads, container, group.hierarchy) is False
+    assert is_frozen(threads, container, hierarchy=group.hierarchy) is False
 
 
 def test_c3_a_single_thread_outside_is_found_where_the_kernel_lets_it_go(group: cgroup.Group, threads: int) -> None:
     (thread,) = {int(task) for task in os.listdir(f"/proc/{threads}/task")} - {threads}
     if group.hierarchy.version == 1:
         move(thread, group.hierarchy.directory, "tasks")
-        (found,) = outside_freezer(threads, group.path[1:], group.hierarchy) or ()
+        (found,) = outside_freezer(threads, group.path[1:], hierarchy=group.hierarchy) or ()
         assert (found.pid, found.tid) == (threads, thread)
     else:
         with pytest.raises(OSError, match="not supported"):

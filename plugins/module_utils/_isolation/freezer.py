@@ -12,7 +12,6 @@ the engine. So the pid namespace is compared with the control group, and the ker
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
@@ -21,10 +20,12 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.text import display
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import cgroup
 
+# The kernel refuses it for what is above our own namespace, and nests 32 of them at most.
 _NS_GET_PARENT = 0xB702
-# Pid namespaces nest so deep at most.
-_MOST_LEVELS = 32
 _FULL_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+
+Processes = t.Mapping[t.Tuple[int, ...], t.Sequence[int]]
+"""Pids of this host, by the inodes of the pid namespace that they are in, and of those above it."""
 
 
 class Process(t.NamedTuple):
@@ -66,12 +67,11 @@ def is_frozen(pid: int, container_id: str, hierarchy: cgroup.Hierarchy | None = 
 
 
 def outside_freezer(
-    pid: int, container_id: str, hierarchy: cgroup.Hierarchy | None = None
+    pid: int, container_id: str, processes: Processes | None = None, hierarchy: cgroup.Hierarchy | None = None
 ) -> tuple[Process, ...] | None:
     """What is in the pid namespace of a container, or in one below, and not in its freezer; None if that is not known.
 
-    It is not known where the process is gone or on another host, or where the namespaces of all processes of the host
-    may not be read, which takes CAP_SYS_PTRACE.
+    It is not known where the process is gone or on another host, or where read_processes knows nothing.
 
     Nothing is said of a container with the pid namespace of the host. Processes that belong to another container, which
     shares the pid namespace, are not meant. A command that the engine is just starting in the container is outside for
@@ -80,23 +80,51 @@ def outside_freezer(
     Args:
         pid: of its first process, as the engine tells it.
         container_id: in full.
+        processes: what read_processes said, for one who asks for several containers; it is asked by default.
         hierarchy: of control groups, which freezes; that of this host by default.
     """
     group = _group(pid, container_id, hierarchy)
     if group is None:
         return None
     try:
-        own, ours = _pid_namespace(pid), _pid_namespace("self")
-        if own == ours:
+        own = _inode(_pid_namespace(pid))
+        if own == _inode(_pid_namespace("self")):
             return ()
-        namespaces = {own: True, ours: False}
-        found: list[Process] = []
-        for other in os.listdir("/proc"):
-            if other.isdigit() and _is_within(other, own, namespaces):
-                found += _outside(other, group, container_id)
-        return tuple(sorted(found))
+        table = read_processes() if processes is None else processes
+        if table is None:
+            return None
+        within = [other for lineage, pids in table.items() if own in lineage for other in pids]
+        return tuple(sorted(found for other in within for found in _outside(other, group, container_id)))
     except OSError:
         return None
+
+
+def read_processes() -> Processes | None:
+    """The processes of this host that are not in our own pid namespace; None where that cannot be known.
+
+    It takes CAP_SYS_PTRACE.
+    """
+    found: dict[tuple[int, ...], list[int]] = {}
+    try:
+        lineages: dict[str, tuple[int, ...]] = {_pid_namespace("self"): ()}
+        for name in os.listdir("/proc"):
+            if not name.isdigit():
+                continue
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # of one that has ended meanwhile
+                try:
+                    namespace = _pid_namespace(name)
+                    if namespace not in lineages:
+                        lineages[namespace] = _lineage(name)
+                    if lineages[namespace]:
+                        found.setdefault(lineages[namespace], []).append(int(name))
+                except PermissionError:
+                    # Some are closed even to root, by a security module. Anybody may see whether one is in ours.
+                    with _directory(f"/proc/{name}") as process:
+                        if len(_numbers(process)) != 1:
+                            return None
+    except OSError:
+        return None
+    return found
 
 
 def _group(pid: int, container_id: str, hierarchy: cgroup.Hierarchy | None) -> cgroup.Group | None:
@@ -128,31 +156,7 @@ def _numbers(process: int) -> list[str]:
         return next((line.split()[1:] for line in file if line.startswith("NSpid:")), [])
 
 
-def _is_within(pid: str, own: str, known: dict[str, bool]) -> bool:
-    """Whether a process is in a pid namespace or in one below it. Raises OSError where that cannot be known.
-
-    Args:
-        pid: of the process.
-        own: the pid namespace.
-        known: the answers for pid namespaces, which this adds to.
-    """
-    try:
-        try:
-            namespace = _pid_namespace(pid)
-            if namespace not in known:
-                known[namespace] = _is_below(pid, own)
-            return known[namespace]
-        except PermissionError:
-            # Some are closed even to root, by a security module. Anybody may see whether it is in our own namespace.
-            with _directory(f"/proc/{pid}") as process:
-                if len(_numbers(process)) == 1:
-                    return False
-            raise
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def _outside(pid: str, group: cgroup.Group, container_id: str) -> list[Process]:
+def _outside(pid: int, group: cgroup.Group, container_id: str) -> list[Process]:
     """Those threads of a process that are not in the freezer; none of one that has ended. Raises OSError."""
     found = []
     with contextlib.suppress(FileNotFoundError, ProcessLookupError), _directory(f"/proc/{pid}") as process:
@@ -165,7 +169,7 @@ def _outside(pid: str, group: cgroup.Group, container_id: str) -> list[Process]:
                 name, state = _stat(process, task)
                 # What has ended and was not waited for has left its group.
                 if state not in ("Z", "X"):
-                    found.append(Process(int(pid), int(task), display(name), display(path or "")))
+                    found.append(Process(pid, int(task), display(name), display(path or "")))
     return found
 
 
@@ -194,24 +198,23 @@ def _pid_namespace(pid: int | str) -> str:
     return os.readlink(f"/proc/{pid}/ns/pid")
 
 
-def _is_below(pid: str, namespace: str) -> bool:
-    """Whether the pid namespace of a process is below another one, which is below ours. Raises OSError."""
-    inode = int(namespace[len("pid:[") : -1])
+def _inode(namespace: str) -> int:
+    return int(namespace[len("pid:[") : -1])
+
+
+def _lineage(pid: str) -> tuple[int, ...]:
+    """The pid namespace of a process and those above it, up to ours, as numbers of inodes. Raises OSError."""
+    found: list[int] = []
     current = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for _ in range(_MOST_LEVELS + 1):
-            if os.fstat(current).st_ino == inode:
-                return True
+        while True:
+            found.append(os.fstat(current).st_ino)
             try:
                 parent = fcntl.ioctl(current, _NS_GET_PARENT)
-            except OSError as error:
-                # Above this one are those that we are in ourselves.
-                if error.errno == errno.EPERM:
-                    return False
-                raise
+            except PermissionError:
+                return tuple(found)
             os.close(current)
             current = parent
-        return False
     finally:
         os.close(current)
 
