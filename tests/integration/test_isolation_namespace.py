@@ -73,7 +73,7 @@ class Victim:
     def start(self, *command: str, ready: t.Callable[[int], object] = bool) -> int:
         """Run a command in it that goes on; its pid on this machine, once it is ready."""
         before = set(self.processes())
-        exec_id = self.world.api.exec_create(self.id, list(command), privileged=True)["Id"]
+        exec_id = self.world.api.exec_create(self.id, list(command))["Id"]
         self.world.api.exec_start(exec_id, detach=True)
 
         def started() -> int:
@@ -250,14 +250,22 @@ def test_a_name_with_escape_sequences_is_shown_as_text(docker_world: DockerWorld
     assert warning.isprintable()
 
 
-def test_reading_leaves_every_thread_where_it_was_and_nothing_open(docker_world: DockerWorld) -> None:
+@pytest.mark.parametrize("setns", ["of Python 3.12", "of the C library"])
+def test_reading_leaves_every_thread_where_it_was_and_nothing_open(
+    docker_world: DockerWorld, monkeypatch: pytest.MonkeyPatch, setns: str
+) -> None:
+    if setns == "of the C library":
+        monkeypatch.delattr(os, "setns", raising=False)
     victim = Victim(docker_world)
     own = os.readlink("/proc/self/ns/net")
     pid = victim.pid
     namespace.links_of(pid, victim.id)
     open_before, threads_before = len(os.listdir("/proc/self/fd")), set(threading.enumerate())
     for _ in range(50):
-        assert namespace.links_of(pid, victim.id) is not None
+        found = namespace.links_of(pid, victim.id)
+        assert found is not None
+        assert found.complete
+        assert {link.name for link in found.links} == {"lo", "eth0"}
     assert len(os.listdir("/proc/self/fd")) == open_before
     assert set(threading.enumerate()) == threads_before
     assert {os.readlink(f"/proc/self/task/{task}/ns/net") for task in os.listdir("/proc/self/task")} == {own}
