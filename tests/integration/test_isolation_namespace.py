@@ -16,6 +16,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import time
 import typing as t
 import uuid
 
@@ -136,6 +137,7 @@ def test_c1_a_container_has_a_way_out_for_each_network_and_none_without(docker_w
     assert findings(victim.links(), known=0) == Findings()
 
 
+@pytest.mark.fact("C.mode.9")
 def test_c1_its_own_tun_bridge_dummy_and_veth_pair_are_a_warning(docker_world: DockerWorld) -> None:
     victim = Victim(docker_world, **NETWORKING)
     # By a process of the container, as a VPN client does.
@@ -206,6 +208,7 @@ def test_c1_a_process_in_the_namespace_of_another_container_makes_that_no_inner_
             process.kill()
 
 
+@pytest.mark.fact("C.mode.9")
 @pytest.mark.parametrize(
     "kind",
     [
@@ -315,6 +318,7 @@ def test_an_ordinary_user_knows_names_and_the_freezer_and_not_who_is_outside_of_
 # --- the freezer ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fact("C.pause.9")
 def test_c3_the_kernel_says_whether_a_container_is_frozen(docker_world: DockerWorld) -> None:
     victim = Victim(docker_world)
     assert is_frozen(victim.pid, victim.id) is False
@@ -331,6 +335,7 @@ def move(pid: int, directory: pathlib.Path | str, file: str = "cgroup.procs") ->
     (pathlib.Path(directory) / file).write_text(str(pid))
 
 
+@pytest.mark.fact("C.pause.9")
 def test_c3_a_process_outside_the_freezer_is_found(docker_world: DockerWorld) -> None:
     victim = Victim(docker_world)
     moved = victim.start("sleep", "3600")
@@ -341,6 +346,7 @@ def test_c3_a_process_outside_the_freezer_is_found(docker_world: DockerWorld) ->
     (found,) = outside_freezer(victim.pid, victim.id) or ()
     assert (found.pid, found.tid, found.name) == (moved, moved, "sleep")
     assert found.group == os.path.dirname(group.path)
+    assert docker_world.state(victim.id) == "paused"
     move(moved, group.directory)
     assert outside_freezer(victim.pid, victim.id) == ()
 
@@ -363,6 +369,22 @@ def test_c3_one_look_at_all_processes_does_for_many_containers(docker_world: Doc
     assert processes is not None
     found = [outside_freezer(victim.pid, victim.id, processes) for victim in victims]
     assert [[process.pid for process in one or ()] for one in found] == [[], [moved], []]
+
+
+def test_c3_a_forged_group_is_not_taken_for_that_of_the_container(docker_world: DockerWorld) -> None:
+    victim = Victim(docker_world)
+    group = victim.group()
+    forged = pathlib.Path(group.directory).parent / f"x{victim.id}"
+    forged.mkdir()
+    try:
+        move(victim.pid, forged)
+        docker_world.engine.pause(victim.id)
+        assert victim.group() == group
+        assert is_frozen(victim.pid, victim.id) is True
+        assert [process.pid for process in outside_freezer(victim.pid, victim.id) or ()] == [victim.pid]
+        move(victim.pid, group.directory)
+    finally:
+        forged.rmdir()
 
 
 def test_c3_groups_below_that_of_the_container_are_inside(docker_world: DockerWorld) -> None:
@@ -462,7 +484,13 @@ def threads(group: cgroup.Group) -> t.Iterator[int]:
         thaw(group)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, 9)
-    while list(group.pids()):
+    wait(lambda: not list(group.pids()))
+
+
+def wait(condition: t.Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
         os.sched_yield()
 
 
@@ -481,11 +509,9 @@ def test_c3_both_versions_of_control_groups_say_whether_they_are_frozen(group: c
     container = group.path[1:]
     assert is_frozen(threads, container, hierarchy=group.hierarchy) is False
     freeze(group)
-    while not is_frozen(threads, container, hierarchy=group.hierarchy):
-        os.sched_yield()
+    wait(lambda: is_frozen(threads, container, hierarchy=group.hierarchy))
     thaw(group)
-    while is_frozen(threads, container, hierarchy=group.hierarchy):
-        os.sched_yield()
+    wait(lambda: is_frozen(threads, container, hierarchy=group.hierarchy) is False)
 
 
 def test_c3_in_both_versions_a_process_outside_is_found(group: cgroup.Group, threads: int) -> None:

@@ -10,6 +10,7 @@ group names the container. A process that was moved in one hierarchy is still na
 
 from __future__ import annotations
 
+import collections
 import os
 import re
 import typing as t
@@ -169,13 +170,18 @@ def group_of(
 
 
 def _paths_of(memberships: t.Iterable[Membership], container_id: str) -> t.Iterator[str]:
-    """The groups above those of a process that the engine made for the container: inner engines make more below."""
+    """The groups that name the container, and are above those of a process, as inner engines make more below.
+
+    An engine gives a container the same path in every hierarchy: what most of them say comes first.
+    """
+    found: collections.Counter[str] = collections.Counter()
     for membership in memberships:
         parts = membership.path.split("/")
         for number, part in enumerate(parts):
             if container_id in part:
-                yield "/".join(parts[: number + 1])
+                found["/".join(parts[: number + 1])] += 1
                 break
+    return (path for path, _count in found.most_common())
 
 
 def _unescaped(field: str) -> str:

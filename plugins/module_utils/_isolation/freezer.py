@@ -22,6 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 
 # The kernel refuses it for what is above our own namespace, and nests 32 of them at most.
 _NS_GET_PARENT = 0xB702
+_MOST_LISTED = 10
 _FULL_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 Processes = t.Mapping[t.Tuple[int, ...], t.Sequence[int]]
@@ -55,10 +56,11 @@ def is_frozen(pid: int, container_id: str, hierarchy: cgroup.Hierarchy | None = 
         container_id: in full.
         hierarchy: of control groups, which freezes; that of this host by default.
     """
-    group = _group(pid, container_id, hierarchy)
-    if group is None:
-        return None
     try:
+        with _directory(f"/proc/{pid}") as process:
+            group = _group(process, container_id, hierarchy)
+        if group is None:
+            return None
         if group.hierarchy.version == 1:
             return _read(os.path.join(group.directory, "freezer.state")).strip() == "FROZEN"
         return "frozen 1" in _read(os.path.join(group.directory, "cgroup.events")).splitlines()
@@ -83,12 +85,13 @@ def outside_freezer(
         processes: what read_processes said, for one who asks for several containers; it is asked by default.
         hierarchy: of control groups, which freezes; that of this host by default.
     """
-    group = _group(pid, container_id, hierarchy)
-    if group is None:
-        return None
     try:
-        own = _inode(_pid_namespace(pid))
-        if own == _inode(_pid_namespace("self")):
+        with _directory(f"/proc/{pid}") as process:
+            group = _group(process, container_id, hierarchy)
+            if group is None:
+                return None
+            own = os.stat("ns/pid", dir_fd=process).st_ino
+        if own == os.stat("/proc/self/ns/pid").st_ino:
             return ()
         table = read_processes() if processes is None else processes
         if table is None:
@@ -127,15 +130,28 @@ def read_processes() -> Processes | None:
     return found
 
 
-def _group(pid: int, container_id: str, hierarchy: cgroup.Hierarchy | None) -> cgroup.Group | None:
-    """The freezer of a container, as its first process shows it."""
-    try:
-        with _directory(f"/proc/{pid}") as process:
-            memberships = cgroup.memberships_of(process)
-            if cgroup.names(memberships, container_id) or _is_first(process):
-                return cgroup.group_of(memberships, container_id, hierarchy)
-    except OSError:
-        pass
+def contradictions(frozen: bool | None, outside: t.Sequence[Process] | None) -> tuple[str, ...]:
+    """What the kernel says against the word of the engine that a container is paused, as sentences without an end.
+
+    Args:
+        frozen: what is_frozen said.
+        outside: what outside_freezer said.
+    """
+    found = []
+    if frozen is False:
+        found.append("inspect says it is paused, but the kernel has not frozen it")
+    if outside:
+        words = list(dict.fromkeys(map(str, outside)))
+        more = f" and {len(words) - _MOST_LISTED} more" if len(words) > _MOST_LISTED else ""
+        found.append(f"it has processes that no pause freezes: {', '.join(words[:_MOST_LISTED])}{more}")
+    return tuple(found)
+
+
+def _group(process: int, container_id: str, hierarchy: cgroup.Hierarchy | None) -> cgroup.Group | None:
+    """The freezer of a container, as its first process shows it. Raises OSError."""
+    memberships = cgroup.memberships_of(process)
+    if cgroup.names(memberships, container_id) or _is_first(process):
+        return cgroup.group_of(memberships, container_id, hierarchy)
     return None
 
 
@@ -193,13 +209,9 @@ def _stat(process: int, task: str) -> tuple[str, str]:
     return before.partition("(")[2], after[:1]
 
 
-def _pid_namespace(pid: int | str) -> str:
+def _pid_namespace(pid: str) -> str:
     """Raises OSError."""
     return os.readlink(f"/proc/{pid}/ns/pid")
-
-
-def _inode(namespace: str) -> int:
-    return int(namespace[len("pid:[") : -1])
 
 
 def _lineage(pid: str) -> tuple[int, ...]:

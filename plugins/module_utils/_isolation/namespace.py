@@ -116,7 +116,7 @@ def findings(found: Links, known: int, of_overlay: bool = False) -> Findings:
     inside = [link for link in own if not link.leads_out]
     contradictions, warnings = [], []
     if len(out) > known + of_overlay:
-        verb = "which lead out of it" if found.complete else "of which nothing but the names could be read"
+        verb = "which lead out of it or may do so" if found.complete else "of which nothing but the names could be read"
         contradictions.append(
             f"its network namespace holds {_listed(out)}, {verb}, but inspect knows of {known} network(s)"
             + (" and docker_gwbridge" if of_overlay else "")

@@ -6,12 +6,10 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 
 import pytest
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.cgroup import (
     Group,
     Hierarchy,
@@ -98,7 +96,3 @@ def test_the_group_of_a_container_is_the_topmost_that_names_it(tmp_path: pathlib
 
 def test_a_process_of_another_host_is_named_by_no_group() -> None:
     assert not names([Membership((), f"/docker/{OTHER}"), Membership(("pids",), "/")], ID)
-    assert freezer.is_frozen(os.getpid(), ID) is None
-    assert freezer.outside_freezer(os.getpid(), ID) is None
-    assert freezer.is_frozen(2**30, ID) is None
-    assert freezer.outside_freezer(0, ID) is None
