@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|peer ...
+# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|sdks|peer ...
 # Each step looks first and does nothing when its work is done, so that every make target can afford to ask for it.
 set -euo pipefail
 
@@ -43,12 +43,14 @@ apt_install() {
 
 # --- venv -------------------------------------------------------------------------------------------------------------
 
-# Prints the newest Python that runs and has what "$1" imports. A name on PATH proves nothing: pyenv shims exist for
-# versions that are not active and only print an error.
+# 3.14 is the newest that ansible-core 2.21 supports, and jpy (the Java bridge of ansible-rulebook) has wheels for it.
+readonly minors=(14 13 12 11)
+
+# Prints the first Python 3 of the minor versions "$2" ... that runs and has what "$1" imports. A name on PATH proves
+# nothing: pyenv shims exist for versions that are not active and only print an error.
 find_python() {
   local minor candidate
-  # 3.14 is the newest that ansible-core 2.21 supports, and jpy (the Java bridge of ansible-rulebook) has wheels for it.
-  for minor in 14 13 12 11; do
+  for minor in "${@:2}"; do
     for candidate in "python3.$minor" /usr/bin/python3 python3 \
       "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3."$minor".*/bin/python3; do
       "$candidate" -c "import sys, $1; sys.exit(sys.version_info[:2] != (3, $minor))" 2>/dev/null || continue
@@ -71,10 +73,10 @@ setup_venv() {
 
   # Without a stamp the directory is missing or was left half made by an interrupt.
   if [[ ! -e $stamp ]] || ! "$venv/bin/python" -c '' 2>/dev/null; then
-    if ! python=$(find_python 'venv, ensurepip'); then
+    if ! python=$(find_python 'venv, ensurepip' "${minors[@]}"); then
       # Debian and Ubuntu ship Python without these two modules.
       apt_install python3-venv
-      python=$(find_python 'venv, ensurepip') ||
+      python=$(find_python 'venv, ensurepip' "${minors[@]}") ||
         die "no Python 3.11 to 3.14 with the venv module found" "install one (for example with pyenv), then try again"
     fi
     say "creating .venv with $("$python" -V) ..."
@@ -186,6 +188,35 @@ setup_testbed() {
   PYTHONPATH=$venv/collections "$venv/bin/python" -m ansible_collections.ironpost.container_guard.tests.testbed up
 }
 
+# --- SDKs -------------------------------------------------------------------------------------------------------------
+
+# Pythons with other versions of the docker SDK, for the integration tests: a few seconds each, and only where missing.
+setup_sdks() {
+  local name minor line
+  while read -r name minor line; do
+    [[ -z $name || $name == '#' ]] || setup_sdk "$name" "$minor" "$line"
+  done <tests/integration/sdks.txt
+}
+
+setup_sdk() {
+  local home=$venv/sdk/$1 python
+  local stamp=$home/.complete
+  # The paths that a virtual environment holds are those of the checkout that made it.
+  if [[ -e $stamp ]] && cmp -s "$stamp" <(printf '%s %s %s\n' "$home" "$2" "$3") && "$home/bin/python" -c ''; then
+    return
+  fi
+  python=$(find_python venv "$2") ||
+    die "no Python 3.$2 found, on which the docker SDK is tested" "install it (for example with pyenv), then try again"
+  say "making .venv/sdk/$1 ..."
+  rm -rf "$home"
+  quietly "$python" -m venv --without-pip "$home" || die "Python 3.$2 could not make .venv/sdk/$1 (see above)"
+  # shellcheck disable=SC2086 # several requirements
+  [[ -z $3 ]] ||
+    quietly "$venv/bin/python" -m pip --python "$home/bin/python" install --disable-pip-version-check $3 ||
+    die "pip could not install $3 into .venv/sdk/$1 (see above)"
+  printf '%s %s %s\n' "$home" "$2" "$3" >"$stamp"
+}
+
 # --- peer -------------------------------------------------------------------------------------------------------------
 
 # The collections of the PyPI package `ansible`, for the benchmark only. Kept apart from the virtual environment's own
@@ -210,7 +241,7 @@ for step in "$@"; do
   # The other steps use its Python, or put their result into it.
   [[ $step == venv || -e $venv/.complete ]] || setup_venv
   case $step in
-    venv | java | engine | victim | testbed | peer) "setup_$step" ;;
-    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|peer ..." ;;
+    venv | java | engine | victim | testbed | sdks | peer) "setup_$step" ;;
+    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|sdks|peer ..." ;;
   esac
 done

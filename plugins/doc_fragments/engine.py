@@ -26,7 +26,10 @@ options:
     type: int
     default: 30
 requirements:
-  - Python 3.8 or newer and the docker SDK for Python on the host
+  - Python 3.8 or newer on the host; ansible-core from 2.20 on wants 3.9 or newer there
+  - The docker SDK for Python for it, 7.1 or newer. An older one needs requests before 2.32, before 6.1 also urllib3
+    before 2, and before 6 also Python before 3.12
+  - A Docker Engine. Podman is recognised and refused, as it does not tell which networks a container is really on
 notes:
   - The user must be allowed to use the socket of the Docker engine, commonly with
     C(become).

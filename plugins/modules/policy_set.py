@@ -57,7 +57,7 @@ options:
     type: str
 requirements:
   - jsonschema and PyYAML on the controller
-  - Python 3.8 or newer on the host
+  - Python 3.8 or newer on the host; ansible-core from 2.20 on wants 3.9 or newer there
 seealso:
   - module: ironpost.container_guard.policy_set_info
   - module: ironpost.container_guard.alert_response

@@ -27,7 +27,7 @@ options:
     default: /etc/container-guard/policy_set.json
     aliases: [policy_set]
 requirements:
-  - Python 3.8 or newer on the host
+  - Python 3.8 or newer on the host; ansible-core from 2.20 on wants 3.9 or newer there
 seealso:
   - module: ironpost.container_guard.policy_set
   - module: ironpost.container_guard.decision_info

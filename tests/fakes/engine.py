@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A Docker Engine in memory that answers as Engine 20.10 does, for tests without Docker.
+"""A Docker Engine in memory that answers as Engine 20.10 does, or a newer one, for tests without Docker.
 
 As in the real one the truth about a network lies in three places that may disagree: the keys that inspect shows (of the
 container), the members that the network knows, and the interfaces in the sandbox, which alone say whether packets flow.
@@ -54,6 +54,112 @@ class Lie(enum.Enum):
 
     FAILED_CONNECT = "finding 1: a live interface that the network does not know of"
     KILLED_MID_DISCONNECT = "finding 2: inspect lists a network whose interface is gone"
+
+
+# --- where engines differ ---------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """What one engine does otherwise than others.
+
+    Attributes:
+        version: of the oldest engine of its kind.
+        default_mode: what the network mode of the default bridge is called.
+        own_names_are_aliases: short id and host name are shown among the aliases, and not all names as C(DNSNames).
+        same_network_names: two networks may have one name.
+        internal_gateway: internal networks show a gateway.
+        ambiguous_id: the status of the answer to the beginning of several ids.
+        checks_subnet: a static address outside the subnet is refused before anything is done.
+        mac_at_creation: a MAC address may be asked for each network at creation, and not only for the container.
+        mac_of_container: the one that was asked for the container counts, on its first network.
+        mac_comes_back: that one comes back with each connect to that network.
+        mac_in_connect: the one that connect asks for counts.
+        shows_mac_of_container: inspect shows it in C(Config).
+        random_macs: MAC addresses are not made from the IPv4 address.
+        gateway_priority: it is taken, and shown.
+        interface_names_return: a container that is connected again has the interfaces that it had.
+        disconnects_told: how often the disconnect of a running container is told.
+        stopped_disconnect_told: that of a stopped one is told.
+        static_on_automatic: static addresses are taken where the engine chose the subnet.
+        failed_connect_leaves_interface: finding 1.
+        host_refusal, owner_refusal: what it says to a disconnect in host mode, and to the start of a sidecar whose
+            owner does not run.
+    """
+
+    version: EngineVersion
+    default_mode: str = "default"
+    own_names_are_aliases: bool = True
+    same_network_names: bool = True
+    internal_gateway: bool = True
+    ambiguous_id: int = 500
+    checks_subnet: bool = False
+    mac_at_creation: bool = False
+    mac_of_container: bool = True
+    mac_comes_back: bool = True
+    mac_in_connect: bool = False
+    shows_mac_of_container: bool = True
+    random_macs: bool = False
+    gateway_priority: bool = False
+    interface_names_return: bool = False
+    disconnects_told: int = 2
+    stopped_disconnect_told: bool = True
+    static_on_automatic: bool = False
+    failed_connect_leaves_interface: bool = True
+    host_refusal: str = "container cannot be disconnected from host network or connected to host network"
+    owner_refusal: str = "cannot join network of a non running container: {id}"
+
+
+# Each as the one before it, but for what is said. All but the last one are measured by EngineContract.
+_ENGINE_20_10 = Traits(EngineVersion(engine="20.10.24", api="1.41"))
+_ENGINE_26 = dataclasses.replace(
+    _ENGINE_20_10,
+    version=EngineVersion(engine="26.1.5", api="1.45"),
+    default_mode="bridge",
+    own_names_are_aliases=False,
+    same_network_names=False,
+    internal_gateway=False,
+    ambiguous_id=400,
+    checks_subnet=True,
+    mac_at_creation=True,
+    mac_comes_back=False,
+    owner_refusal="cannot join network namespace of a non running container: container {id} is exited",
+)
+_ENGINE_28 = dataclasses.replace(
+    _ENGINE_26,
+    version=EngineVersion(engine="28.5.2", api="1.51"),
+    random_macs=True,
+    gateway_priority=True,
+    interface_names_return=True,
+    disconnects_told=1,
+    stopped_disconnect_told=False,
+    host_refusal="cannot disconnect container from host network - container was created in host network mode",
+)
+# No package of it is at hand: measured elsewhere, with API 1.55. C(Config) lost its MAC address with API 1.52.
+_ENGINE_29 = dataclasses.replace(
+    _ENGINE_28,
+    version=EngineVersion(engine="29.0.0", api="1.52"),
+    mac_of_container=False,
+    mac_in_connect=True,
+    shows_mac_of_container=False,
+    static_on_automatic=True,
+    failed_connect_leaves_interface=False,
+)
+TRAITS = (_ENGINE_20_10, _ENGINE_26, _ENGINE_28, _ENGINE_29)
+
+
+def traits_of(version: EngineVersion) -> Traits:
+    """Those of the newest engine that is not newer by its API; of the oldest where all are."""
+    api = _api(version)
+    return max((traits for traits in TRAITS if _api(traits.version) <= api), key=_api_of, default=TRAITS[0])
+
+
+def _api(version: EngineVersion) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.api.split("."))
+
+
+def _api_of(traits: Traits) -> tuple[int, ...]:
+    return _api(traits.version)
 
 
 # --- the life of a container ------------------------------------------------------------------------------------------
@@ -162,6 +268,10 @@ class _Network:
     def subnet(self, version: int) -> _Subnet | None:
         return next((subnet for subnet in self.subnets if subnet.version == version), None)
 
+    def contains(self, address: str) -> bool:
+        """Whether a static address is one of its own."""
+        return any(ipaddress.ip_address(address) in subnet for subnet in self.subnets)
+
     def address(self, version: int, wanted: str) -> str:
         """Allocate the address wanted, else the lowest free one, so that a container that returns gets its old one."""
         subnet = self.subnet(version)
@@ -197,12 +307,13 @@ class _Sandbox:
     endpoints: dict[str, _Endpoint] = dataclasses.field(default_factory=dict)
     """By network id."""
     next_interface: int = 0
-    """Never reused in the life of a sandbox: a container cut off and connected again has eth1 (measured)."""
+    """Before 28 never reused in the life of a sandbox: a container cut off and connected again has eth1 (measured)."""
     of_host: bool = False
 
-    def add(self, network: _Network, endpoint: _Endpoint) -> None:
+    def add(self, network: _Network, endpoint: _Endpoint, reuse_names: bool) -> None:
         if network.subnets:
-            endpoint.interface = f"eth{self.next_interface}"
+            names = (f"eth{number}" for number in itertools.count(0 if reuse_names else self.next_interface))
+            endpoint.interface = next(name for name in names if name not in self.interfaces)
             self.next_interface += 1
         self.endpoints[network.id] = endpoint
 
@@ -263,10 +374,16 @@ class _Container:
     host_ports: dict[str, int] = dataclasses.field(default_factory=dict)
     lies: set[tuple[Lie, str]] = dataclasses.field(default_factory=set)
     content: _Content = _Content()
+    mac_address: str = ""
+    """As it was asked for the container, or for the network that it is made for (measured)."""
 
     @property
     def counts_as_running(self) -> bool:
         return self.status in _COUNTED_AS_RUNNING
+
+    def is_made_for(self, network: _Network) -> bool:
+        """Whether the network is that of its network mode."""
+        return network.name == ("bridge" if self.network_mode == "default" else self.network_mode)
 
     @property
     def owner(self) -> str:
@@ -328,8 +445,15 @@ class FakeEngine:
         engine_version: EngineVersion | None = None,
         clock: t.Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
+        """An engine without containers.
+
+        Args:
+            engine_version: which one it is, 20.10 by default. By its API it has the traits of one of TRAITS.
+            clock: what time it is.
+        """
         self.calls: list[tuple[str, tuple[t.Any, ...]]] = []
-        self._engine_version = engine_version or EngineVersion(engine="20.10.24", api="1.41")
+        self._engine_version = engine_version or _ENGINE_20_10.version
+        self._traits = traits_of(self._engine_version)
         self._clock = clock
         self._lock = threading.RLock()
         self._world = threading.local()
@@ -366,7 +490,7 @@ class FakeEngine:
         driver_opts: t.Mapping[str, str] | None = None,
         labels: t.Mapping[str, str] | None = None,
     ) -> str:
-        """Create a network and return its id. Names need not be unique, as in the engine.
+        """Create a network and return its id. Names need not be unique on 20.10, as in the engine.
 
         Args:
             name: its name.
@@ -378,6 +502,8 @@ class FakeEngine:
             labels: labels of the network.
         """
         with self._lock:
+            if not self._traits.same_network_names and any(one.name == name for one in self._networks.values()):
+                raise _error(409, f"network with name {name} already exists")
             wanted = [subnet] if isinstance(subnet, str) else list(subnet or ())
             chosen = [f"172.{next(self._auto_subnets)}.0.0/16"] if driver == "bridge" and not wanted else wanted
             network = _Network(
@@ -410,6 +536,7 @@ class FakeEngine:
         auto_remove: bool = False,
         published: t.Mapping[str, int | None] | None = None,
         created: datetime.datetime | None = None,
+        mac_address: str = "",
     ) -> str:
         """Create a container, bring it into a state and return its id.
 
@@ -428,9 +555,11 @@ class FakeEngine:
             auto_remove: remove it when it stops.
             published: container port such as C(80/tcp) to host port; None for an ephemeral one.
             created: when; now by default.
+            mac_address: as it was asked for the container, and not for one of its networks.
         """
         with self._lock:
             mode = network_mode or (self._network(next(iter(networks))).name if networks else "default")
+            default = mode == "default"
             container = _Container(
                 id=container_id or self._new_id(),
                 name=name,
@@ -439,16 +568,22 @@ class FakeEngine:
                 link_names=tuple(link_names),
                 labels=dict(labels or {}),
                 created=created or self._clock(),
-                network_mode=mode,
+                network_mode=self._traits.default_mode if default else mode,
                 hostname=hostname,
                 restart_policy=restart_policy,
                 auto_remove=auto_remove,
                 published=dict(published or {}),
+                mac_address=mac_address,
             )
             if networks is None and not container.owner:
-                networks = {"bridge" if mode == "default" else mode: EndpointSettings()}
+                networks = {"bridge" if default else mode: EndpointSettings()}
             for reference, settings in (networks or {}).items():
-                container.keys[self._network(reference).name] = _Key(settings)
+                network = self._network(reference)
+                mac = settings.mac_address if self._traits.mac_at_creation else ""
+                if container.is_made_for(network):
+                    mac = mac or (mac_address if self._traits.mac_of_container else "")
+                    container.mac_address = container.mac_address or mac
+                container.keys[network.name] = _Key(dataclasses.replace(settings, mac_address=mac))
             container.hostname = hostname or container.id[:SHORT_ID_LENGTH]
             self._containers[container.id] = container
             self._emit(container, "create")
@@ -712,7 +847,8 @@ class FakeEngine:
         if network_id not in container.keys:
             raise _error(500, f"container {container.id} is not connected to the network {network_id}")
         del container.keys[network_id]
-        self._emit(container, "disconnect", network_id=network_id)
+        if self._traits.stopped_disconnect_told:
+            self._emit(container, "disconnect", network_id=network_id)
 
     @_engine_call
     def connect(self, network_id: str, container_id: str, settings: EndpointSettings) -> None:
@@ -720,7 +856,10 @@ class FakeEngine:
         # A stopped sidecar takes any network and shows it (measured); it has no effect.
         if container.counts_as_running and container.owner:
             raise _error(400, _SHARED)
-        settings = _completed(settings, network, container)
+        if not self._traits.mac_in_connect:
+            comes_back = self._traits.mac_comes_back and container.is_made_for(network)
+            settings = dataclasses.replace(settings, mac_address=container.mac_address if comes_back else "")
+        settings = self._completed(settings, network, container)
         # The first settings stay in an existing key when the container is stopped, or when this connect fails.
         if network.name not in container.keys:
             _check_company(network, container)
@@ -820,7 +959,7 @@ class FakeEngine:
         if not matches:
             raise _error(404, f"No such container: {reference}")
         if len(matches) > 1:
-            raise _error(500, f"Multiple IDs found with provided prefix: {reference}")
+            raise _error(self._traits.ambiguous_id, f"Multiple IDs found with provided prefix: {reference}")
         return matches[0]
 
     def _network(self, reference: str) -> _Network:
@@ -891,7 +1030,7 @@ class FakeEngine:
         if container.owner:
             owner = self._container(container.owner)
             if owner.status not in _WITH_PROCESS:
-                raise _error(409, f"cannot join network of a non running container: {owner.id}")
+                raise _error(409, self._traits.owner_refusal.format(id=owner.id))
             container.sandbox, container.hostname = owner.sandbox, owner.hostname
             return
         # In host mode that holds even without any key: disconnected while stopped, it is back on the host (measured).
@@ -899,11 +1038,34 @@ class FakeEngine:
         try:
             for name, key in list(container.keys.items()):
                 network = self._network(key.network_id or name)
-                self._attach(container, network, _completed(key.settings, network, container))
+                self._attach(container, network, self._completed(key.settings, network, container))
         except EngineError as error:
             self._leave_networks(container)
             container.error = str(error)
             raise
+
+    def _completed(self, settings: EndpointSettings, network: _Network, container: _Container) -> EndpointSettings:
+        """The settings as the engine keeps them: checked, and on 20.10 with short id and host name as aliases."""
+        static = [address for address in (settings.ipv4_address, settings.ipv6_address) if address]
+        if not network.user_defined:
+            if static:
+                raise _error(400, "user specified IP address is supported on user defined networks only")
+            if settings.aliases:
+                raise _error(400, "network-scoped alias is supported only for containers in user defined networks")
+            return settings
+        if static and not (network.user_configured or self._traits.static_on_automatic):
+            raise _error(
+                400,
+                "user specified IP address is supported only when connecting to networks with user configured subnets",
+            )
+        for address in static:
+            if self._traits.checks_subnet and not network.contains(address):
+                raise _error(400, f"no configured subnet or ip-range contain the IP address {address}")
+        if not self._traits.own_names_are_aliases:
+            return settings
+        own_names = dict.fromkeys((container.id[:SHORT_ID_LENGTH], container.hostname))
+        added = tuple(name for name in own_names if name not in settings.aliases)
+        return dataclasses.replace(settings, aliases=settings.aliases + added)
 
     def _leave_networks(self, container: _Container) -> None:
         for network in self._networks.values():
@@ -921,7 +1083,9 @@ class FakeEngine:
         endpoint.ipv4 = network.address(4, settings.ipv4_address)
         endpoint.ipv6 = network.address(6, settings.ipv6_address)
         if endpoint.ipv4:
-            endpoint.mac = "02:42:" + ipaddress.IPv4Address(endpoint.ipv4).packed.hex(":")
+            # Random as its id is.
+            made = bytes.fromhex(endpoint.id[:8]) if self._traits.random_macs else _packed(endpoint.ipv4)
+            endpoint.mac = settings.mac_address or "02:42:" + made.hex(":")
         key = container.keys[network.name] = _Key(settings, network.id, endpoint)
         if network.id in container.sandbox.endpoints:  # left by a connect that failed
             key.endpoint = dataclasses.replace(endpoint, interface=container.sandbox.endpoints[network.id].interface)
@@ -930,11 +1094,17 @@ class FakeEngine:
                 f'failed to add interface veth0 to sandbox: error setting interface "veth0" IP to {endpoint.ipv4}: '
                 "cannot program address in sandbox interface because it conflicts with existing route",
             )
-        container.sandbox.add(network, endpoint)
+        container.sandbox.add(network, endpoint, self._traits.interface_names_return)
         # Where this fails the engine forgets the endpoint and its address, and the interface stays (finding 1).
-        self._publish(container, network, endpoint)
+        try:
+            self._publish(container, network, endpoint)
+        except EngineError:
+            if not self._traits.failed_connect_leaves_interface:
+                del container.sandbox.endpoints[network.id]
+            raise
         # Also of an internal network, where nothing is routed (measured).
-        endpoint.gateway = str(network.subnets[0].network_address + 1) if network.subnets else ""
+        has_gateway = bool(network.subnets) and (self._traits.internal_gateway or not network.internal)
+        endpoint.gateway = str(network.subnets[0].network_address + 1) if has_gateway else ""
         network.endpoints[container.id] = endpoint
         self._emit(container, "connect", network_id=network.id)
 
@@ -956,12 +1126,12 @@ class FakeEngine:
 
     def _disconnect_running(self, container: _Container, network: _Network) -> None:
         if network.driver == "host" and container.network_mode == "host":
-            raise _error(400, _HOST)
+            raise _error(400, self._traits.host_refusal)
         if network.endpoints.pop(container.id, None) is None:
             raise _error(500, f"container {container.id} is not connected to network {network.name}")
         container.sandbox.endpoints.pop(network.id, None)
         container.keys.pop(network.name, None)
-        self._emit(container, "disconnect", "disconnect", network_id=network.id)  # twice (measured)
+        self._emit(container, *["disconnect"] * self._traits.disconnects_told, network_id=network.id)
         if not any(endpoint.leads_out for endpoint in container.sandbox.endpoints.values()):
             container.host_ports.clear()
 
@@ -999,18 +1169,30 @@ class FakeEngine:
                 },
             },
             "Mounts": [{"Type": kind, "Destination": path} for path, kind in container.content.mounts.items()],
-            "Config": {"Image": container.image, "Labels": dict(container.labels), "Tty": False},
+            "Config": {
+                "Image": container.image,
+                "Labels": dict(container.labels),
+                "Tty": False,
+                **({"MacAddress": container.mac_address} if self._shows_mac(container) else {}),
+            },
             "NetworkSettings": {
                 "Ports": {
                     port: [{"HostIp": "0.0.0.0", "HostPort": str(host_port)}]  # noqa: S104 - an answer, nothing listens
                     for port, host_port in container.host_ports.items()
                 },
-                "Networks": {name: self._key_details(key) for name, key in sorted(container.keys.items())},
+                "Networks": {name: self._key_details(key, container) for name, key in sorted(container.keys.items())},
             },
         }
 
-    def _key_details(self, key: _Key) -> Json:
+    def _shows_mac(self, container: _Container) -> bool:
+        return self._traits.shows_mac_of_container and bool(container.mac_address)
+
+    def _key_details(self, key: _Key, container: _Container) -> Json:
         settings, endpoint = key.settings, key.endpoint or _Endpoint(id="")
+        if container.status == "created" and self._traits.mac_at_creation:
+            endpoint.mac = (
+                settings.mac_address
+            )  # until it has run, what is asked for is shown; and never again (measured)
         network = self._networks.get(key.network_id)
         subnet, subnet6 = (network.subnet(4), network.subnet(6)) if network else (None, None)
         ipam: Json = {}
@@ -1034,6 +1216,8 @@ class FakeEngine:
             "GlobalIPv6PrefixLen": subnet6.prefixlen if subnet6 and endpoint.ipv6 else 0,
             "MacAddress": endpoint.mac,
             "DriverOpts": dict(settings.driver_opts) or None,
+            **({"GwPriority": settings.gw_priority} if self._traits.gateway_priority else {}),
+            **({} if self._traits.own_names_are_aliases else {"DNSNames": _names_in(network, container, settings)}),
         }
 
     def _summary(self, container: _Container) -> Json:
@@ -1128,23 +1312,11 @@ _HOST = "container cannot be disconnected from host network or connected to host
 _PRIVATE = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
 
 
-def _completed(settings: EndpointSettings, network: _Network, container: _Container) -> EndpointSettings:
-    """The settings as the engine keeps them: checked, and on user networks with short id and host name as aliases."""
-    static = settings.ipv4_address or settings.ipv6_address
-    if not network.user_defined:
-        if static:
-            raise _error(400, "user specified IP address is supported on user defined networks only")
-        if settings.aliases:
-            raise _error(400, "network-scoped alias is supported only for containers in user defined networks")
-        return settings
-    if static and not network.user_configured:
-        raise _error(
-            400,
-            "user specified IP address is supported only when connecting to networks with user configured subnets",
-        )
-    own_names = dict.fromkeys((container.id[:SHORT_ID_LENGTH], container.hostname))
-    added = tuple(name for name in own_names if name not in settings.aliases)
-    return dataclasses.replace(settings, aliases=settings.aliases + added)
+def _names_in(network: _Network | None, container: _Container, settings: EndpointSettings) -> list[str] | None:
+    """All names by which others on a network find it. The default bridge has none."""
+    if network is None or not network.user_defined:
+        return None
+    return list(dict.fromkeys((container.name, *settings.aliases, container.id[:SHORT_ID_LENGTH], container.hostname)))
 
 
 def _check_company(network: _Network, container: _Container) -> None:
@@ -1162,6 +1334,10 @@ def _in_pieces(answer: bytes, error: BaseException | None) -> Pieces:
         yield answer[start : start + PIECE]
     if error is not None:
         raise error
+
+
+def _packed(ipv4_address: str) -> bytes:
+    return ipaddress.IPv4Address(ipv4_address).packed
 
 
 def _with_prefix(address: str, subnet: _Subnet | None) -> str:

@@ -115,6 +115,7 @@ class DockerWorld(World):
         auto_remove: bool = False,
         published: t.Mapping[str, int | None] | None = None,
         name: str = "",
+        mac_address: str = "",
         image: str = IMAGE,
         command: t.Sequence[str] = SLEEP,
         labels: t.Mapping[str, str] | None = None,
@@ -132,6 +133,7 @@ class DockerWorld(World):
             auto_remove: remove it when it stops.
             published: container port such as C(80/tcp) to a port of 127.0.0.1, or None for an ephemeral one.
             name: the full name instead.
+            mac_address: as it is asked for the container, and not for one of its networks.
             image: image to run.
             command: what to run.
             labels: labels besides the one that cleanup goes by.
@@ -147,6 +149,7 @@ class DockerWorld(World):
                 labels={**(labels or {}), **self.labels},
                 ports=[tuple(port.split("/")) for port in published or ()],
                 hostname=hostname or None,
+                mac_address=mac_address or None,
                 stop_signal="SIGKILL",  # PID 1 ignores SIGTERM, and no test wants to wait for the grace period
                 host_config=self.api.create_host_config(
                     network_mode=network_mode or first or "default",
@@ -240,6 +243,7 @@ class DockerWorld(World):
             ipv6_address=settings.ipv6_address or None,
             link_local_ips=list(settings.link_local_ips) or None,
             driver_opt=dict(settings.driver_opts) or None,
+            mac_address=settings.mac_address or None,
         )
         endpoints: t.Any = {network: endpoint}
         return self.api.create_networking_config(endpoints)

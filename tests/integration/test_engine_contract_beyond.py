@@ -12,6 +12,7 @@ import time
 import typing as t
 
 import docker.errors
+import docker.types
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
@@ -97,6 +98,173 @@ def test_what_an_address_outside_the_subnet_leaves(docker_world: HostWorld) -> N
     left = docker_world.keys(container).get(docker_world.name("n"))
     assert (left and left["EndpointID"]) == (None if docker_world.engine_from(26) else "")
     assert docker_world.interfaces(container) == {"lo", "eth0"}
+
+
+@pytest.mark.fact("C.connect.17")
+@pytest.mark.parametrize("option", ["ifname", "sysctls"])
+def test_what_is_asked_of_an_interface_comes_back(docker_world: HostWorld, option: str) -> None:
+    network, prefix = docker_world.make_network("n"), "com.docker.network.endpoint"
+    value = "shop0" if option == "ifname" else "net.ipv4.conf.IFNAME.log_martians=1"
+    asked = EndpointSettings(driver_opts={f"{prefix}.{option}": value})
+    container = docker_world.make_container("c", {network: asked})
+
+    def works() -> bool:
+        if option == "ifname":
+            return "shop0" in docker_world.interfaces(container)
+        (name,) = docker_world.interfaces(container) - {"lo"}
+        return docker_world.exec(container, "cat", f"/proc/sys/net/ipv4/conf/{name}/log_martians") == (0, "1\n")
+
+    for _ in range(2):
+        assert works() == docker_world.engine_from(28)
+        assert docker_world.key(container, network)["DriverOpts"] == asked.driver_opts
+        docker_world.engine.disconnect(network, container)
+        docker_world.engine.connect(network, container, asked)
+
+
+@pytest.mark.fact("C.connect.18")
+def test_what_was_done_inside_to_an_interface_goes_with_it(docker_world: HostWorld) -> None:
+    network = docker_world.make_network("n")
+    container = docker_world.make_container("c", {network: PLAIN}, cap_add=["NET_ADMIN"])
+    (name,) = docker_world.interfaces(container) - {"lo"}
+    gateway = docker_world.key(container, network)["Gateway"]
+    for command in (
+        ("link", "set", name, "mtu", "1300"),
+        ("route", "add", "203.0.113.0/24", "via", gateway),
+    ):
+        assert docker_world.exec(container, "ip", *command) == (0, "")
+
+    def mtu_and_routes() -> tuple[str, bool]:
+        (name,) = docker_world.interfaces(container) - {"lo"}
+        mtu = docker_world.exec(container, "cat", f"/sys/class/net/{name}/mtu")[1].strip()
+        return mtu, "203.0.113.0/24" in docker_world.exec(container, "ip", "route")[1]
+
+    assert mtu_and_routes() == ("1300", True)
+    docker_world.engine.disconnect(network, container)
+    docker_world.engine.connect(network, container, PLAIN)
+    assert mtu_and_routes() == ("1500", False)
+
+
+@pytest.mark.fact("C.connect.18")
+def test_the_mtu_of_a_network_comes_back(docker_world: HostWorld) -> None:
+    made = docker_world.api.create_network(
+        docker_world.name("n"), options={"com.docker.network.driver.mtu": "1400"}, labels=docker_world.labels
+    )
+    network = str(made["Id"])
+    container = docker_world.make_container("c", {network: PLAIN})
+    for _ in range(2):
+        (name,) = docker_world.interfaces(container) - {"lo"}
+        assert docker_world.exec(container, "cat", f"/sys/class/net/{name}/mtu") == (0, "1400\n")
+        docker_world.engine.disconnect(network, container)
+        docker_world.engine.connect(network, container, PLAIN)
+
+
+# --- who depends on it, and on whom it has a hold ---------------------------------------------------------------------
+
+OFF_THE_BRIDGE = "not attached to default bridge network|does not belong to the default network"
+NOT_RUNNING = "Cannot link to a non running container"
+
+
+@pytest.mark.fact("C.links.1")
+@pytest.mark.parametrize(("ends_it", "text"), [(False, OFF_THE_BRIDGE), (True, NOT_RUNNING)], ids=["off", "killed"])
+def test_c4_whoever_links_to_it_cannot_run_commands_nor_start(
+    docker_world: HostWorld, ends_it: bool, text: str
+) -> None:
+    """C4: --link on the default bridge; the bystander fails for as long as the other one is away."""
+    target = docker_world.make_container("db")
+    bystander = docker_world.make_container("web", links={docker_world.name("db"): "database"})
+    bridge = only(docker_world.keys(target))["NetworkID"]
+    docker_world.engine.pause(target)
+    assert docker_world.exec(bystander, "true") == (0, ""), "a pause does no harm"
+    docker_world.engine.unpause(target)
+    if ends_it:
+        docker_world.engine.kill(target)
+    else:
+        docker_world.engine.disconnect(bridge, target)
+    with answers(500, text):
+        docker_world.exec(bystander, "true")
+    docker_world.engine.stop(bystander, 0)
+    with refused(500, text):
+        docker_world.engine.start(bystander)
+    assert docker_world.state(bystander) == "exited"
+    if ends_it:
+        docker_world.engine.start(target)
+    else:
+        docker_world.engine.connect(bridge, target, PLAIN)
+    docker_world.engine.start(bystander)
+    assert docker_world.exec(bystander, "true") == (0, "")
+
+
+@pytest.mark.fact("C.links.1")
+def test_c4_whoever_links_to_it_turns_unhealthy(docker_world: HostWorld) -> None:
+    """C4: as health checks are commands that are run in it."""
+    target = docker_world.make_container("db")
+    check: t.Any = {"test": ["CMD", "true"], "interval": SECOND, "timeout": SECOND, "retries": 1}
+    made = docker_world.api.create_container(
+        IMAGE,
+        list(SLEEP),
+        labels=docker_world.labels,
+        healthcheck=check,
+        host_config=docker_world.api.create_host_config(links={docker_world.name("db"): "database"}),
+    )
+    bystander = str(made["Id"])
+    docker_world.engine.start(bystander)
+
+    def health() -> str:
+        return str(docker_world.engine.inspect_container(bystander)["State"]["Health"]["Status"])
+
+    docker_world.until(lambda: health() == "healthy", "it is healthy")
+    docker_world.engine.disconnect(only(docker_world.keys(target))["NetworkID"], target)
+    docker_world.until(lambda: health() == "unhealthy", "it is unhealthy")
+
+
+@pytest.mark.fact("C.links.2")
+def test_c4_the_list_tells_who_links_to_it(docker_world: HostWorld) -> None:
+    """C4: by a name of two parts; inspect tells it of the bystander alone, and of links of other networks not there."""
+    target = docker_world.make_container("db")
+    db, web = docker_world.name("db"), docker_world.name("web")
+    bystander = docker_world.make_container("web", links={db: "database"})
+    (entry,) = docker_world.engine.list_containers(target)
+    assert sorted(entry["Names"]) == sorted([f"/{db}", f"/{web}/database"])
+    assert docker_world.engine.inspect_container(target)["HostConfig"]["Links"] is None
+    assert docker_world.engine.inspect_container(bystander)["HostConfig"]["Links"] == [f"/{db}:/{web}/database"]
+    assert only(docker_world.keys(bystander))["Links"] is None
+
+
+@pytest.mark.fact("C.links.3")
+def test_c4_links_on_other_networks_harm_nobody(docker_world: HostWorld) -> None:
+    network = docker_world.make_network("n")
+    target = docker_world.make_container("db", {network: PLAIN})
+    link = f"{docker_world.name('db')}:database"
+    bystander = docker_world.make_container("web", {network: EndpointSettings(links=(link,))})
+    docker_world.engine.disconnect(network, target)
+    docker_world.engine.kill(target)
+    assert docker_world.exec(bystander, "true") == (0, "")
+    docker_world.engine.stop(bystander, 0)
+    docker_world.engine.start(bystander)
+    (entry,) = docker_world.engine.list_containers(target)
+    assert entry["Names"] == [f"/{docker_world.name('db')}"]
+    assert docker_world.key(bystander, network)["Links"] == [link]
+
+
+@pytest.mark.fact("C.mounts.1")
+@pytest.mark.parametrize("source", ["/var/run/docker.sock", "/run/docker.sock", "/var/run", "/run", "/"])
+@pytest.mark.parametrize("by_bind", [True, False], ids=["bind", "mount"])
+def test_c4_a_socket_that_is_mounted_is_shown_as_it_was_asked_for(
+    docker_world: HostWorld, source: str, by_bind: bool
+) -> None:
+    """C4: in Mounts, whichever way it was asked for, with links in paths not followed; read-only keeps nobody off."""
+    options: dict[str, t.Any] = (
+        {"binds": [f"{source}:/held:ro"]}
+        if by_bind
+        else {"mounts": [docker.types.Mount("/held", source, type="bind", read_only=True)]}
+    )
+    container = docker_world.make_container("c", **options)
+    found = docker_world.engine.inspect_container(container)
+    (mount,) = found["Mounts"]
+    assert (mount["Type"], mount["Source"], mount["Destination"]) == ("bind", source, "/held")
+    assert bool(found["HostConfig"]["Binds"]) == by_bind
+    inside = {"/": "/held/run/docker.sock", "/run": "/held/docker.sock", "/var/run": "/held/docker.sock"}
+    assert docker_world.exec(container, "test", "-S", inside.get(source, "/held")) == (0, "")
 
 
 # --- look-up ----------------------------------------------------------------------------------------------------------

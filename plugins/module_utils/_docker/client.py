@@ -13,12 +13,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import sys
 import typing as t
 import urllib.parse
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker import sdk
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
     EVENTS,
     EndpointSettings,
@@ -31,8 +33,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineForbidden,
     EngineTimeout,
     EngineUnreachable,
+    EngineUnsupported,
     NotFound,
-    SdkMissing,
+    NotSupported,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.event_stream import DecodedEvents
 
@@ -40,6 +43,23 @@ DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
 _ANSWER_LIMIT = 300
 _PIECE = 64 * 1024
 _FRAME_HEADER = 8
+_PODMAN = "podman"
+
+# What runtimes say where freezing a container cannot work, whenever one tries. "unable to freeze" alone is none of it:
+# runc says that after it tried in vain for a while, on a container that is busy.
+_NO_FREEZER = re.compile(
+    r"^(?!.*(busy|time[d ]?out|deadline|again|temporarily)).*("
+    r"freezer( cgroup)?( \(v2\))? (is )?not supported"  # runc without cgroup.freeze; containerd without a freezer
+    r"|no such directory for freezer|mountpoint for freezer not found"  # runc on cgroup v1, rootless among others
+    r"|subsystem does not exist|cgroup manager is not configured"  # runc where it made no cgroup
+    r"|cannot pause the container without a cgroup"  # crun
+    r"|cannot freeze"
+    r"|(unable to|failed to|cannot) (freeze|pause).*"
+    r"(permission denied|operation not permitted|read-only file system|no such file or directory)"
+    r"|(not|n't) (supported|implemented)|unsupported|unimplemented"  # runsc, kata and others
+    r")",
+    re.IGNORECASE,
+)
 
 
 class DockerEngine:
@@ -53,22 +73,21 @@ class DockerEngine:
             timeout: seconds that one call may take, 1 to 300.
 
         Raises:
-            SdkMissing, EngineUnreachable, EngineForbidden, EngineTimeout, EngineError.
+            SdkMissing, SdkUnusable, EngineUnsupported, EngineUnreachable, EngineForbidden, EngineTimeout, EngineError.
         """
-        try:
-            import docker
-            import requests
-        except ImportError as error:
-            raise SdkMissing(
-                f"the docker SDK for Python cannot be imported ({error})",
-                remedy="Install it for the Python that runs modules: the package python3-docker, or pip install docker",
-            ) from error
-        self._docker = docker
-        self._requests = requests
+        self._docker, self._requests = sdk.load()
         self._docker_host = docker_host
         self._timeout = timeout
         with self._translated("connect to the engine"):
-            self._client = docker.APIClient(base_url=docker_host, timeout=timeout, version="auto")
+            self._client, version = sdk.connect(self._docker, docker_host, timeout)
+        podman = _podman_in(version)
+        if podman:
+            self.close()
+            raise EngineUnsupported(
+                f"what answers at {docker_host} is {podman} and no Docker Engine: it does not say which networks a "
+                "container is really on, so that nothing that is done could be verified",
+                remedy="Let docker_host name the socket of dockerd. Isolate containers of Podman with podman",
+            )
 
     def close(self) -> None:
         """Close the connections."""
@@ -117,7 +136,7 @@ class DockerEngine:
             return t.cast("dict[str, t.Any]", self._client.inspect_network(network_id))
 
     def pause(self, container_id: str) -> None:
-        with self._translated("pause container", container_id):
+        with self._translated("pause container", container_id, impossible=_NO_FREEZER):
             self._client.pause(container_id)
 
     def unpause(self, container_id: str) -> None:
@@ -220,19 +239,33 @@ class DockerEngine:
             self._docker.errors.create_api_error_from_http_exception(error)
 
     @contextlib.contextmanager
-    def _translated(self, doing: str, subject: str = "", network: str = "") -> t.Iterator[None]:
+    def _translated(
+        self, doing: str, subject: str = "", network: str = "", impossible: re.Pattern[str] | None = None
+    ) -> t.Iterator[None]:
+        """Raise errors of ours for those of the SDK.
+
+        Args:
+            doing: what is done, to be said after "cannot".
+            subject: the container it is done to, or nothing.
+            network: the network, likewise.
+            impossible: texts of faults (500) that tell that this engine can never do it.
+        """
         what = " ".join(part for part in (doing, subject[:12], f"(network {network[:12]})" if network else "") if part)
         # What the caller handles right now becomes part of the context of a new error, and is not its cause.
         handled = sys.exc_info()[1]
         try:
             yield
-        except (self._docker.errors.DockerException, self._requests.exceptions.RequestException, OSError) as error:
+        except (
+            # ValueError: of an answer that is no JSON, before requests 2.27, and of an API whose version is none.
+            *(self._docker.errors.DockerException, self._requests.exceptions.RequestException),
+            *(OSError, ValueError),
+        ) as error:
             causes = list(_causes(error, handled))
             # While it connects, the SDK wraps the engine's answer like any other cause.
             answer = next((cause for cause in causes if isinstance(cause, self._docker.errors.APIError)), None)
-            raise (self._broken(what, causes) if answer is None else self._refused(what, answer)) from error
+            raise (self._broken(what, causes) if answer is None else self._refused(what, answer, impossible)) from error
 
-    def _refused(self, what: str, error: t.Any) -> EngineError:
+    def _refused(self, what: str, error: t.Any, impossible: re.Pattern[str] | None) -> EngineError:
         """The error that an answer stands for. The engine answers in JSON, a proxy in front of it in HTML or text."""
         status = int(error.status_code)
         answer = text.display(" ".join(str(error.explanation or error).split()), _ANSWER_LIMIT)
@@ -251,10 +284,15 @@ class DockerEngine:
             )
         if status == 404:
             return NotFound(f"cannot {what}: {answer}", status=status)
+        # What proxies of HTTP mean by 501, the engine means, too: not now, and not later.
+        if status == 501 or (status == 500 and impossible is not None and impossible.search(answer)):
+            return NotSupported(f"cannot {what}: {answer}", status=status)
         return EngineError(f"cannot {what}: {answer}", status=status)
 
     def _broken(self, what: str, causes: list[BaseException]) -> EngineError:
         """The error that says why no answer came. The SDK hides the cause behind texts and wrappers."""
+        if sdk.is_at_fault(causes):
+            return sdk.unusable(causes[-1])
         where = f"the Docker engine at {self._docker_host}"
         if any(isinstance(cause, PermissionError) for cause in causes):
             return EngineForbidden(
@@ -275,9 +313,11 @@ class DockerEngine:
                 f"cannot {what}: {where} does not run ({reason})",
                 remedy="Start dockerd, or let docker_host name its socket. Its containers run on meanwhile",
             )
-        # RemoteDisconnected is a BadStatusLine too, of a peer that said nothing at all.
-        garbled = (json.JSONDecodeError, LookupError, TypeError, http.client.BadStatusLine)
-        if any(isinstance(c, garbled) and not isinstance(c, http.client.RemoteDisconnected) for c in causes):
+        garbled = (ValueError, LookupError, TypeError, http.client.BadStatusLine)
+        # RemoteDisconnected is a BadStatusLine too, of a peer that said nothing at all; and what requests says of
+        # addresses is a ValueError.
+        others = (http.client.RemoteDisconnected, self._requests.exceptions.InvalidURL)
+        if any(isinstance(cause, garbled) and not isinstance(cause, others) for cause in causes):
             return EngineUnreachable(
                 f"cannot {what}: what answers at {self._docker_host} does not speak as a Docker engine does ({reason})",
                 remedy="Check that docker_host names the socket of dockerd",
@@ -340,3 +380,13 @@ def _causes(error: BaseException, handled: BaseException | None) -> t.Iterator[B
             yield current
         pending += [cause for cause in (current.__cause__, current.__context__) if cause is not None]
         pending += [argument for argument in current.args if isinstance(argument, BaseException)]
+
+
+def _podman_in(version: t.Mapping[str, t.Any]) -> str:
+    """What Podman calls itself in its answer to C(GET /version), or empty where another engine answered."""
+    components = version.get("Components")
+    for component in components if isinstance(components, list) else ():
+        name = component.get("Name") if isinstance(component, dict) else None
+        if isinstance(name, str) and name.lower().startswith(_PODMAN):
+            return text.display(f"{name} {version.get('Version')}", _ANSWER_LIMIT)
+    return ""

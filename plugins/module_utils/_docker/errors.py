@@ -49,7 +49,29 @@ class NotFound(EngineError):
     default_kind = "not_found"
 
 
+class NotSupported(EngineError):
+    """This engine cannot do that, today or later, such as freeze a container where there is no freezer.
+
+    Another way has to be taken, and the state read back before: what is said of a freezer that is not there may mean a
+    container that ended meanwhile.
+    """
+
+    default_kind = "not_supported"
+
+
+class EngineUnsupported(EngineError):
+    """What answers as a Docker Engine is known to be none, and to answer what is not so. Nothing was asked of it."""
+
+    default_kind = "engine_unsupported"
+
+
 class SdkMissing(EngineError):
-    """The docker SDK for Python cannot be imported on this host."""
+    """There is no docker SDK for the Python that runs this."""
 
     default_kind = "sdk_missing"
+
+
+class SdkUnusable(EngineError):
+    """There is a docker SDK for the Python that runs this, and it does not work with what else is installed."""
+
+    default_kind = "sdk_unusable"

@@ -15,6 +15,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineError,
     EngineTimeout,
     EngineUnreachable,
+    NotSupported,
 )
 
 T = t.TypeVar("T")
@@ -23,7 +24,13 @@ MAX_DELAY = 30.0
 
 
 def is_transient(error: EngineError) -> bool:
-    """Whether the same call may succeed a moment later: no connection, no answer in time, or a fault of the engine."""
+    """Whether the same call may succeed a moment later: no connection, no answer in time, or a fault of the engine.
+
+    What the engine cannot do at all is answered with the same numbers as its accidents, and an SDK that does not work
+    has no number.
+    """
+    if isinstance(error, NotSupported):
+        return False
     return isinstance(error, (EngineTimeout, EngineUnreachable)) or (error.status or 0) >= 500
 
 

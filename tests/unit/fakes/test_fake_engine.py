@@ -12,19 +12,23 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings, Engine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
+    EndpointSettings,
+    Engine,
+    EngineVersion,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
     EngineError,
     EngineTimeout,
     NotFound,
 )
 from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN, EngineContract, World, refused
-from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine, Lie
+from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine, Lie, traits_of
 
 
 class FakeWorld(World):
-    def __init__(self) -> None:
-        self.fake = FakeEngine()
+    def __init__(self, version: EngineVersion) -> None:
+        self.fake = FakeEngine(version)
         self.engine: Engine = self.fake
         self._subnets = itertools.count(1)
         self._ports = itertools.count(18080)
@@ -51,6 +55,7 @@ class FakeWorld(World):
         auto_remove: bool = False,
         published: t.Mapping[str, int | None] | None = None,
         name: str = "",
+        mac_address: str = "",
     ) -> str:
         return self.fake.add_container(
             name or self.name(suffix),
@@ -61,6 +66,7 @@ class FakeWorld(World):
             restart_policy=restart_policy,
             auto_remove=auto_remove,
             published=published,
+            mac_address=mac_address,
         )
 
     def remove_network(self, network_id: str) -> None:
@@ -80,10 +86,38 @@ class FakeWorld(World):
         return next(self._ports)
 
 
+ENGINES = (
+    EngineVersion(engine="20.10.24", api="1.41"),
+    EngineVersion(engine="26.1.5", api="1.45"),
+    EngineVersion(engine="28.5.2", api="1.51"),
+    EngineVersion(engine="29.5.0", api="1.55"),
+)
+
+
+@pytest.mark.parametrize("version", ENGINES, ids=lambda version: version.engine)
 class TestFakeEngine(EngineContract):
     @pytest.fixture
-    def world(self) -> World:
-        return FakeWorld()
+    def world(self, version: EngineVersion) -> World:
+        return FakeWorld(version)
+
+
+def test_the_newest_engine_that_is_not_newer() -> None:
+    apis = ("1.24", "1.41", "1.44", "1.45", "1.50", "1.51", "1.52", "1.55", "1.100")
+    found = [traits_of(EngineVersion(engine="any", api=api)).version.engine.partition(".")[0] for api in apis]
+    assert found == ["20", "20", "20", "26", "26", "28", "29", "29", "29"]
+
+
+def test_d5_a_failed_connect_on_29_leaves_no_interface() -> None:
+    """D5: and the next one is no conflict with what is left."""
+    engine = FakeEngine(ENGINES[-1])
+    container = engine.add_container("web")
+    engine.disconnect("bridge", container)
+    engine.lie(Lie.FAILED_CONNECT, container, "bridge")
+    with refused(500, "port is already allocated"):
+        engine.connect("bridge", container, PLAIN)
+    assert engine.interfaces(container) == {"lo"}
+    engine.connect("bridge", container, PLAIN)
+    assert engine.interfaces(container) == {"lo", "eth0"}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import socket
 import sys
 import tempfile
 import threading
+import types
 import typing as t
 
 import pytest
@@ -26,9 +27,13 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineForbidden,
     EngineTimeout,
     EngineUnreachable,
+    EngineUnsupported,
     NotFound,
+    NotSupported,
     SdkMissing,
+    SdkUnusable,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import is_transient
 
 # The SDK leaves its socket to the garbage collector when it cannot connect (see collected).
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -299,11 +304,196 @@ def test_an_engine_too_old_for_the_sdk(serve: t.Callable[[Respond], Server]) -> 
         DockerEngine(serve(lambda _: answer("200 OK", {**VERSION, "ApiVersion": "1.12"})).url, timeout=1)
 
 
+def test_an_engine_whose_api_has_no_number(serve: t.Callable[[Respond], Server]) -> None:
+    with pytest.raises(EngineUnreachable, match="does not speak as a Docker engine does"):
+        DockerEngine(serve(lambda _: answer("200 OK", {**VERSION, "ApiVersion": "new"})).url, timeout=1)
+
+
+def test_d5_the_newest_api_of_the_engine_is_spoken(serve: t.Callable[[Respond], Server]) -> None:
+    """D5: Docker 29 answers to nothing below API 1.40. The version is asked once, and without one."""
+    requests: list[bytes] = []
+
+    def respond(request: bytes) -> bytes:
+        requests.append(request.partition(b" HTTP")[0])
+        return answer("200 OK", {"Version": "29.0.0", "ApiVersion": "1.55", "MinAPIVersion": "1.40"})
+
+    with contextlib.closing(DockerEngine(serve(respond).url, timeout=1)) as engine:
+        engine.inspect_container(CONTAINER)
+        engine.connect(NETWORK, CONTAINER, EndpointSettings())
+    assert requests == [
+        b"GET /version",
+        b"GET /v1.55/containers/" + CONTAINER.encode() + b"/json",
+        b"POST /v1.55/networks/" + NETWORK.encode() + b"/connect",
+    ]
+
+
+# --- what cannot be used at all ---------------------------------------------------------------------------------------
+
+
+def version_of(components: object, platform: str = "") -> dict[str, object]:
+    return {**VERSION, "Platform": {"Name": platform}, "Components": components}
+
+
+# As podman 4.3 answers, whose API has the number of Docker 20.10.
+PODMAN = {
+    **version_of(
+        [
+            {"Name": "Podman Engine", "Version": "4.3.1", "Details": {"APIVersion": "4.3.1", "MinAPIVersion": "4.0.0"}},
+            {"Name": "Conmon", "Version": "conmon version 2.1.6, commit: unknown"},
+            {"Name": "OCI Runtime (crun)", "Version": "crun version 1.8.1"},
+        ],
+        "linux/amd64/debian-12",
+    ),
+    "Version": "4.3.1",
+    "MinAPIVersion": "1.24",
+}
+
+
+def test_c6_podman_is_refused_before_anything_is_read_or_touched(serve: t.Callable[[Respond], Server]) -> None:
+    """C6: its inspect lists networks without endpoints, so that everything would seem isolated."""
+    requests: list[bytes] = []
+
+    def respond(request: bytes) -> bytes:
+        requests.append(request.partition(b" HTTP")[0])
+        return answer("200 OK", PODMAN)
+
+    server = serve(respond)
+    with pytest.raises(EngineUnsupported) as caught:
+        DockerEngine(server.url, timeout=1)
+    assert f"what answers at {server.url} is Podman Engine 4.3.1 and no Docker Engine" in caught.value.message
+    assert "docker_host" in caught.value.remedy
+    assert caught.value.kind == "engine_unsupported"
+    assert not is_transient(caught.value)
+    assert requests == [b"GET /version"]
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        VERSION,
+        version_of([{"Name": "Engine", "Version": "20.10.24"}, {"Name": "containerd", "Version": "1.6.20"}]),
+        version_of([{"Name": "Engine", "Version": "28.5.1"}], "Docker Engine - Community"),
+        version_of([{"Name": "Engine", "Version": "28.5.1"}], "Docker Desktop 4.48.0 (207573)"),
+        version_of([{"Name": "Engine", "Version": "20.10.43"}], "balenaEngine"),
+        version_of([{"Name": "Something Engine", "Version": "1"}], "of which nobody knows"),
+        # Nothing that the answer must have.
+        *(version_of(odd) for odd in (None, "Podman", 7, {}, [None], ["Podman Engine"], [{}], [{"Name": None}])),
+    ],
+)
+def test_c6_other_engines_are_let_through(serve: t.Callable[[Respond], Server], version: dict[str, object]) -> None:
+    DockerEngine(serve(lambda _: answer("200 OK", version)).url, timeout=1).close()
+
+
 def test_missing_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "docker", None)
-    with pytest.raises(SdkMissing, match="docker SDK") as caught:
+    with pytest.raises(SdkMissing, match=f"the docker SDK for Python is not installed for {sys.executable}") as caught:
         DockerEngine()
     assert "python3-docker" in caught.value.remedy
+    assert not is_transient(caught.value)
+
+
+def test_an_sdk_without_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "requests", None)
+    with pytest.raises(SdkUnusable, match=f"that {sys.executable} loads does not work: .*requests") as caught:
+        DockerEngine()
+    assert not is_transient(caught.value)
+
+
+def test_a_directory_that_is_called_docker_is_no_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python imports any directory beside the program, or below PYTHONPATH."""
+    monkeypatch.setitem(sys.modules, "docker", types.ModuleType("docker"))
+    with pytest.raises(SdkUnusable, match="module 'docker' has no attribute 'APIClient'"):
+        DockerEngine()
+
+
+def test_without_an_interpreter_that_has_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "")
+    monkeypatch.setitem(sys.modules, "docker", None)
+    with pytest.raises(SdkMissing, match="not installed for this Python") as caught:
+        DockerEngine()
+    assert "python3 -m pip install 'docker>=7.1'" in caught.value.remedy
+
+
+# --- what an engine cannot do -----------------------------------------------------------------------------------------
+
+IN_DOCKERD = "Cannot pause container cccccccccccc: OCI runtime pause failed: {}: unknown"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "cannot freeze",
+        "no such directory for freezer.state",
+        "freezer not supported: openat2 /sys/fs/cgroup/docker/c/cgroup.freeze: no such file or directory",
+        "cgroups: freezer cgroup not supported on this system",
+        "cgroups: freezer cgroup (v2) not supported on this kernel",
+        "mountpoint for freezer not found",
+        "unable to freeze: open /sys/fs/cgroup/freezer/c/freezer.state: permission denied",
+        "failed to freeze: open /sys/fs/cgroup/c/cgroup.freeze: read-only file system",
+        "cgroup: subsystem does not exist",
+        "cgroup manager is not configured for container",
+        "cannot pause the container without a cgroup",
+        "pause is not implemented",
+        "runsc: pausing is not supported with this platform",
+        "operation not supported",
+        "rpc error: code = Unimplemented desc = PauseContainer",
+    ],
+)
+def test_b5_what_an_engine_can_never_freeze(engine_that: t.Callable[[Respond], DockerEngine], reason: str) -> None:
+    """B5: a rootless engine and runtimes like gVisor; trying again is no use."""
+    engine = engine_that(lambda _: answer("500 Internal Server Error", {"message": IN_DOCKERD.format(reason)}))
+    with pytest.raises(NotSupported, match="cannot pause container cccccccccccc") as caught:
+        engine.pause(CONTAINER)
+    assert (caught.value.kind, caught.value.status) == ("not_supported", 500)
+    assert not is_transient(caught.value)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "unable to freeze",  # runc on cgroup v1, after it tried for a while
+        "failed to freeze: write cgroup.freeze: device or resource busy",
+        "cannot freeze: timeout while waiting for the freezer",
+        "freezer not supported: resource temporarily unavailable",
+        "containerd: context deadline exceeded",
+        "out of order",
+    ],
+)
+def test_b5_what_failed_to_freeze_this_time(engine_that: t.Callable[[Respond], DockerEngine], reason: str) -> None:
+    engine = engine_that(lambda _: answer("500 Internal Server Error", {"message": IN_DOCKERD.format(reason)}))
+    with pytest.raises(EngineError) as caught:
+        engine.pause(CONTAINER)
+    assert type(caught.value) is EngineError
+    assert is_transient(caught.value)
+
+
+@pytest.mark.parametrize("status", [409, 503])
+def test_b5_other_answers_say_nothing_of_the_freezer(
+    engine_that: t.Callable[[Respond], DockerEngine], status: int
+) -> None:
+    """B5: a container that is about to end, and an engine that is about to."""
+    engine = engine_that(lambda _: answer(f"{status} Oops", {"message": IN_DOCKERD.format("cannot freeze")}))
+    with pytest.raises(EngineError) as caught:
+        engine.pause(CONTAINER)
+    assert not isinstance(caught.value, NotSupported)
+
+
+def test_b5_names_of_others_do_not_say_what_an_engine_can_do(
+    engine_that: t.Callable[[Respond], DockerEngine],
+) -> None:
+    """B5: who names a network so must not keep the guard from trying again."""
+    message = "failed to set up network 'freezer not supported'"
+    engine = engine_that(lambda _: answer("500 Internal Server Error", {"message": message}))
+    with pytest.raises(EngineError) as caught:
+        engine.connect(NETWORK, CONTAINER, EndpointSettings())
+    assert is_transient(caught.value)
+
+
+def test_not_implemented_is_for_good(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
+    engine = engine_that(lambda _: answer("501 Not Implemented", {"message": "no such thing here"}))
+    with pytest.raises(NotSupported) as caught:
+        engine.start(CONTAINER)
+    assert (caught.value.status, is_transient(caught.value)) == (501, False)
 
 
 @pytest.mark.parametrize(("network", "container"), [("", CONTAINER), (NETWORK, "")])
