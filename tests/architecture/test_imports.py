@@ -19,12 +19,13 @@ COLLECTION = "ansible_collections.ironpost.container_guard."
 MODULE_UTILS = "plugins.module_utils."
 
 # Below all packages of module_utils.
-BASE = {"_errors", "_files", "_outcomes"}
+BASE = {"_errors", "_files", "_outcomes", "_state_dir"}
 # What each part of module_utils may import of the others.
 LAYERS = {
     "_errors": set[str](),
     "_files": set[str](),
     "_outcomes": set[str](),
+    "_state_dir": {"_errors", "_files"},
     "_alert": {"_errors"},
     "_policy": {"_errors", "_outcomes", "_alert"},
     "_docker": {"_errors", "_alert"},
