@@ -13,25 +13,28 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import errno
-import fcntl
 import json
 import os
-import time
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import (
     format_timestamp,
     parse_timestamp,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._files import sync_directory, write_atomically
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import (
+    DEFAULT_STATE_DIR,
+    Busy,
+    StateDir,
+    StateDirError,
+)
 
-DEFAULT_STATE_DIR = "/var/lib/container-guard"
 TOMBSTONE_AGE = datetime.timedelta(days=7)
 """How long a release is remembered. No alert waits for so long: max_alert_age is a day at most."""
-_LOCK_POLL = 0.02
+_ENTRIES, _TOMBSTONES, _SUFFIX = "isolations", "released", ".json"
+_MANY_TOMBSTONES = 1000
+"""So many releases are kept whatever their age."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,11 @@ class Tombstone:
         """The release of that moment."""
         return cls(format_timestamp(moment), actor, tuple(policies))
 
+    def older_than(self, other: Tombstone, age: datetime.timedelta) -> bool:
+        """Whether it was so long before another one, or at no moment that can be read."""
+        this, that = parse_timestamp(self.time), parse_timestamp(other.time)
+        return this is None or (that is not None and that - this > age)
+
     def supersedes(self, received_at: str, policy_id: str) -> bool:
         """Whether an alert that was received then must not act by that policy any more."""
         released, received = parse_timestamp(self.time), parse_timestamp(received_at)
@@ -65,52 +73,42 @@ class Journal:
     """The isolations of this host.
 
     Args:
-        state_dir: made with mode 0700 where it is missing.
+        state_dir: where the guard keeps files; a path for one that is made here.
         lock_timeout: seconds to wait for another process that works on the same container.
     """
 
-    def __init__(self, state_dir: str = DEFAULT_STATE_DIR, lock_timeout: float = 60) -> None:
-        self._state_dir = state_dir
-        self._entries = os.path.join(state_dir, "isolations")
-        self._locks = os.path.join(state_dir, "locks")
-        self._tombstones = os.path.join(state_dir, "released")
+    def __init__(self, state_dir: StateDir | str = DEFAULT_STATE_DIR, lock_timeout: float = 60) -> None:
+        self._files = StateDir(state_dir) if isinstance(state_dir, str) else state_dir
         self._lock_timeout = lock_timeout
 
     def load(self, container_id: str) -> Entry | None:
         """The isolation of the container with that full id, or None. Raises JournalError."""
-        path = self._path(container_id)
-        try:
-            with open(path, "rb") as file:
-                content = file.read()
-        except FileNotFoundError:
+        name = _entry(container_id)
+        with _as_journal_errors():
+            content = self._files.read(name)
+        if content is None:
             return None
-        except OSError as error:
-            raise self._failed("read", path, error) from error
+        path = os.path.join(self._files.path, name)
         try:
             return Entry.from_json(content.decode("utf-8"))
         except JournalError as error:
-            raise JournalError(
-                f"the journal entry {path}: {error.message}", kind=error.kind, remedy=error.remedy
-            ) from None
+            message = f"the journal entry {path}: {error.message}"
+            raise JournalError(message, kind=error.kind, remedy=error.remedy) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise JournalError(
                 f"the journal entry {path} is damaged ({error!r})",
                 kind="journal_damaged",
-                remedy="Nothing was changed. Restore it from a backup, or release the container by hand and delete it",
+                remedy="Restore it from a backup, or release the container by hand and delete it",
             ) from error
 
     def entries(self) -> tuple[list[Entry], list[JournalError]]:
         """All isolations, oldest first, and what is wrong with those that cannot be read. Raises JournalError."""
-        try:
-            names = sorted(name for name in os.listdir(self._entries) if name.endswith(".json"))
-        except FileNotFoundError:
-            return [], []
-        except OSError as error:
-            raise self._failed("list", self._entries, error) from error
+        with _as_journal_errors():
+            names = self._files.names(_ENTRIES)
         entries, damaged = [], []
         for name in names:
             try:
-                entry = self.load(name[: -len(".json")])
+                entry = self.load(name[len(_ENTRIES) + 1 : -len(_SUFFIX)]) if name.endswith(_SUFFIX) else None
             except JournalError as error:
                 damaged.append(error)
                 continue
@@ -120,43 +118,33 @@ class Journal:
 
     def store(self, entry: Entry) -> None:
         """Write the entry so that it is on disk whole, or not at all. Raises JournalError."""
-        path = self._path(entry.snapshot.id)
-        try:
-            self._make(self._entries)
-            write_atomically(path, entry.to_json(), 0o600)
-        except OSError as error:
-            raise self._failed("write", path, error) from error
+        with _as_journal_errors():
+            self._files.write(_entry(entry.snapshot.id), entry.to_json())
 
     def remove(self, container_id: str) -> None:
         """Forget an isolation that ended. Raises JournalError."""
-        path = self._path(container_id)
-        try:
-            os.unlink(path)
-            sync_directory(self._entries)
-        except OSError as error:
-            raise self._failed("remove", path, error) from error
+        with _as_journal_errors():
+            self._files.remove(_entry(container_id))
 
     def bury(self, container_id: str, tombstone: Tombstone) -> None:
         """Remember that a person released the container, and forget releases of long ago. Raises JournalError."""
-        path = os.path.join(self._tombstones, f"{container_id}.json")
-        try:
-            self._make(self._tombstones)
-            write_atomically(path, json.dumps(dataclasses.asdict(tombstone)) + "\n", 0o600)
-            forgotten = time.time() - TOMBSTONE_AGE.total_seconds()
-            for name in os.listdir(self._tombstones):
-                old = os.path.join(self._tombstones, name)
-                if os.stat(old).st_mtime < forgotten:
-                    os.unlink(old)
-        except OSError as error:
-            raise self._failed("write", path, error) from error
+        with _as_journal_errors():
+            self._files.write(_tombstone(container_id), json.dumps(dataclasses.asdict(tombstone)) + "\n")
+            names = self._files.names(_TOMBSTONES)
+            for name in names if len(names) > _MANY_TOMBSTONES else ():
+                old = self._tombstone(name)
+                if old is None or old.older_than(tombstone, TOMBSTONE_AGE):
+                    self._files.remove(name)
 
     def tombstone(self, container_id: str) -> Tombstone | None:
         """The last release of the container by a person, or None. One that cannot be read is none."""
+        return self._tombstone(_tombstone(container_id))
+
+    def _tombstone(self, name: str) -> Tombstone | None:
         try:
-            with open(os.path.join(self._tombstones, f"{container_id}.json"), encoding="utf-8") as file:
-                content = json.load(file)
+            content = json.loads(self._files.read(name) or b"null")
             return Tombstone(str(content["time"]), str(content["actor"]), tuple(content["policies"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (StateDirError, ValueError, KeyError, TypeError):
             return None
 
     @contextlib.contextmanager
@@ -170,47 +158,24 @@ class Journal:
         Raises:
             JournalError: C(busy) when another process holds it for longer.
         """
-        path = os.path.join(self._locks, container_id)
-        seconds = self._lock_timeout if timeout is None else timeout
-        try:
-            self._make(self._locks)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise self._failed("lock", path, error) from error
-        try:
-            # The file stays: to remove it would let two processes lock two files of one name.
-            deadline = time.monotonic() + seconds
-            while not _try_lock(descriptor):
-                if time.monotonic() >= deadline:
-                    raise JournalError(
-                        f"another process has worked on container {container_id[:12]} for {seconds:g} seconds",
-                        kind="busy",
-                        remedy="Nothing was changed. Try again, or look for a process that hangs on a Docker engine",
-                    )
-                time.sleep(_LOCK_POLL)
+        with contextlib.ExitStack() as held:
+            with _as_journal_errors():
+                held.enter_context(self._files.lock(container_id, self._lock_timeout if timeout is None else timeout))
             yield
-        finally:
-            os.close(descriptor)
-
-    def _make(self, directory: str) -> None:
-        for private in (self._state_dir, directory):  # one by one: makedirs gives its mode to the last one only
-            os.makedirs(private, mode=0o700, exist_ok=True)
-
-    def _path(self, container_id: str) -> str:
-        return os.path.join(self._entries, f"{container_id}.json")
-
-    def _failed(self, doing: str, path: str, error: OSError) -> JournalError:
-        return JournalError(
-            f"cannot {doing} {path}: {error.strerror}",
-            remedy="Check state_dir, its owner and free space",
-        )
 
 
-def _try_lock(descriptor: int) -> bool:
+def _entry(container_id: str) -> str:
+    return f"{_ENTRIES}/{container_id}{_SUFFIX}"
+
+
+def _tombstone(container_id: str) -> str:
+    return f"{_TOMBSTONES}/{container_id}{_SUFFIX}"
+
+
+@contextlib.contextmanager
+def _as_journal_errors() -> t.Iterator[None]:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
-        raise
-    return True
+        yield
+    except StateDirError as error:
+        kind = "busy" if isinstance(error, Busy) else None
+        raise JournalError(error.message, kind=kind, remedy=error.remedy) from error

@@ -21,7 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.c
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import NO_RETRY, Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import DEFAULT_STATE_DIR
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import DEFAULT_STATE_DIR
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES
 
 DEFAULT_CONCURRENCY = 10
