@@ -35,6 +35,12 @@ CRASH_LOOP = ("sh", "-c", f'echo x >>/tmp/runs; [ "$(wc -l </tmp/runs)" -gt {CRA
 T = t.TypeVar("T")
 
 
+def interfaces_of(pid: int) -> set[str]:
+    """Interfaces in the network namespace of a process of this machine."""
+    with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
+        return {line.partition(":")[0].strip() for line in file.read().splitlines()[2:]}
+
+
 class DockerWorld(World):
     """A corner of a real engine. Use it as a context manager: it leaves nothing behind."""
 
@@ -189,9 +195,7 @@ class DockerWorld(World):
         )
 
     def interfaces(self, container_id: str) -> set[str]:
-        pid = self.engine.inspect_container(container_id)["State"]["Pid"]
-        with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
-            return {line.partition(":")[0].strip() for line in file.read().splitlines()[2:]}
+        return interfaces_of(self.engine.inspect_container(container_id)["State"]["Pid"])
 
     def free_host_port(self) -> int:
         with socket.socket() as probe:

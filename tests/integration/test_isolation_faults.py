@@ -18,9 +18,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineError,
     EngineUnreachable,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import interfaces_of
 from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN, refused
-from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld
+from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld, interfaces_of
 from ansible_collections.ironpost.container_guard.tests.integration.guarded import (
     CUT,
     LOOPBACK,
@@ -90,7 +89,7 @@ def test_an_engine_that_is_down(faulty_host: Host, docker_world: HostWorld, guar
             work(container, [PAUSE, CUT])
         assert "containers run on meanwhile" in str(caught.value.to_dict()["remedy"])
     assert guarded.journal.entries() == ([], []), "nothing was touched"
-    assert interfaces_of(pid, container) == {"lo", "eth0"}
+    assert interfaces_of(pid) == {"lo", "eth0"}
     faulty_host.start_engine()
 
 
@@ -115,7 +114,7 @@ def test_an_engine_that_dies_in_the_middle_of_a_disconnect(
 
         thread = threading.Thread(target=disconnect)
         thread.start()
-        docker_world.until(lambda one=container, its=pid: interfaces_of(its, one) == LOOPBACK, "its interface is gone")
+        docker_world.until(lambda its=pid: interfaces_of(its) == LOOPBACK, "its interface is gone")
         faulty_host.kill_engine()
         thread.join()
         assert died.is_set()

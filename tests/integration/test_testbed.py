@@ -22,9 +22,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineTimeout,
     EngineUnreachable,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import interfaces_of
 from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN
-from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld, HostWorld
+from ansible_collections.ironpost.container_guard.tests.integration.docker_world import (
+    DockerWorld,
+    HostWorld,
+    interfaces_of,
+)
 from ansible_collections.ironpost.container_guard.tests.integration.rulebook import COLLECTIONS
 from ansible_collections.ironpost.container_guard.tests.testbed import fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
@@ -59,7 +62,7 @@ def test_the_engine_is_the_one_it_is_called(docker_world: HostWorld, testbed_eng
 
 def test_pids_are_those_of_this_machine(docker_world: HostWorld) -> None:
     container = docker_world.make_container("c", {docker_world.make_network("n"): PLAIN})
-    assert interfaces_of(pid_of(docker_world, container), container) == {"lo", "eth0"}
+    assert interfaces_of(pid_of(docker_world, container)) == {"lo", "eth0"}
 
 
 def test_containers_reach_each_other_by_ipv6(docker_world: HostWorld) -> None:

@@ -60,6 +60,8 @@ class Attempt:
         self.changed = False
         self.warnings: list[str] = []
         self.steps: list[StepResult] = []
+        # By time.monotonic(): one that is paused already was so by now.
+        self.paused_at = time.monotonic()
         self._started_at = now()
         self._acted_at = ""
         self._prediction: dict[str, t.Any] | None = None
@@ -84,6 +86,8 @@ class Attempt:
             status = UNANSWERED if isinstance(error, (EngineTimeout, EngineUnreachable)) else FAILED_STEP
         self.changed = self.changed or status != FAILED_STEP or (isinstance(failure, StepFailed) and failure.changed)
         self._acted_at = now()
+        if step.action == "pause":
+            self.paused_at = time.monotonic()
         duration = round((time.monotonic() - started) * 1000, 1)
         self.steps.append(StepResult(step.action, step.detail, status, duration, failure.message if failure else ""))
         return failure

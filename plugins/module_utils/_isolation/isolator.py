@@ -21,12 +21,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import StepFailed
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import (
+    GroundTruth,
+    HostTruth,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import (
-    Interfaces,
-    interfaces_of,
-)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Verification
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.walk import Tools, Walk, want_of
@@ -47,7 +47,7 @@ class Isolator:
     Args:
         engine: the engine.
         journal: of the same host.
-        interfaces: reads the network namespace of a process.
+        truth: the kernel of that host; None for that of this one.
         retry: how often to try again what may pass.
         settle_timeout: seconds to wait for a restarting container to stand still.
         busy_timeout: seconds to wait for another run that works on the same container.
@@ -58,13 +58,13 @@ class Isolator:
         self,
         engine: Engine,
         journal: Journal,
-        interfaces: Interfaces = interfaces_of,
+        truth: GroundTruth | None = None,
         retry: Retry = DEFAULT_RETRY,
         settle_timeout: float = 30,
         busy_timeout: float = 10,
         now: t.Callable[[], datetime.datetime] = _utc_now,
     ) -> None:
-        self._tools = Tools(engine, journal, interfaces, retry, settle_timeout, busy_timeout, now)
+        self._tools = Tools(engine, journal, truth or HostTruth(), retry, settle_timeout, busy_timeout, now)
 
     def now(self) -> datetime.datetime:
         """The time by the clock of the controller."""

@@ -6,8 +6,8 @@
 
 The engine is not believed on one answer. After a failed connect, a container has a live interface while disconnect says
 "is not connected" and the network does not list it; a key among the networks may stand for no interface at all
-(measured). So inspect, the membership of the networks and, where the host can be read, the network namespace itself are
-compared.
+(measured). So inspect, the membership of the networks and, where the host can be read, the network namespace and the
+freezer are compared.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.freezer import Process
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import GroundTruth
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import Links
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Want
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState, Endpoint
-
-Interfaces = t.Callable[[int, str], t.Optional[t.Set[str]]]
-"""Interfaces in the network namespace of a process, given its pid and the id of its container; None if unreadable."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,15 +30,23 @@ class Proof:
 
     Attributes:
         networks: what the engine answered about networks, by what calls name them; None for one that it does not have.
-        interfaces: in the network namespace of the container; None where that cannot be read.
+        links: the interfaces in the network namespace of the container; None where that cannot be read.
+        frozen: whether the kernel says that it is; None where that is not known, or not asked.
+        unfrozen: its processes that are not in its freezer; None likewise.
         owner: of its network, where it uses that of another container which still exists.
         owner_held: why its network is still off where it is to come back, or empty.
     """
 
     networks: t.Mapping[str, t.Mapping[str, t.Any] | None] = dataclasses.field(default_factory=dict)
-    interfaces: t.AbstractSet[str] | None = None
+    links: Links | None = None
+    frozen: bool | None = None
+    unfrozen: tuple[Process, ...] | None = None
     owner: ContainerState | None = None
     owner_held: str = ""
+
+    def is_overlay(self, endpoint: Endpoint) -> bool:
+        """Whether it is on an overlay network, beside which the engine attaches a container to docker_gwbridge."""
+        return (self.networks.get(endpoint.reference) or {}).get("Driver") == "overlay"
 
     def lists(self, endpoint: Endpoint, container_id: str) -> bool | None:
         """Whether the network says that the container is on it; None where it does not say."""
@@ -51,23 +59,38 @@ class Proof:
 
 def read_proof(
     engine: Engine,
-    interfaces: Interfaces,
+    truth: GroundTruth,
     state: ContainerState,
     want: Want,
-    owner: ContainerState | None,
+    owner: ContainerState | None = None,
     owner_held: str = "",
+    paused_at: float = float("inf"),
 ) -> Proof:
-    """Read what proves or disproves that a container is as wanted. Raises EngineError."""
-    concerned = [
-        endpoint for endpoint in want.snapshot.endpoints if want.hold.cuts(endpoint) or want.gives_back(endpoint)
-    ]
-    concerned += [endpoint for endpoint in state.live_endpoints if want.hold.cuts(endpoint)]
+    """Read what proves or disproves that a container is as wanted. Raises EngineError.
+
+    Args:
+        engine: the engine.
+        truth: the kernel of its host.
+        state: of the container, as it was read just now.
+        want: what is wanted.
+        owner: of its network, where it uses that of another container which still exists.
+        owner_held: why its network is still off where it is to come back, or empty.
+        paused_at: when it was paused at the latest, by time.monotonic().
+    """
+    hold = want.hold
+    concerned = [endpoint for endpoint in want.snapshot.endpoints if hold.cuts(endpoint) or want.gives_back(endpoint)]
+    concerned += (owner or state).live_endpoints if hold.networks else ()
     networks: dict[str, t.Mapping[str, t.Any] | None] = {}
     for endpoint in concerned:
         if endpoint.reference not in networks:
             networks[endpoint.reference] = _network(engine, endpoint.reference)
-    readable = bool(want.hold.networks) and bool(state.pid) and state.network_mode != "host"
-    return Proof(networks, interfaces(state.pid, state.id) if readable else None, owner, owner_held)
+    proof = Proof(networks, owner=owner, owner_held=owner_held)
+    if hold.networks and state.pid and state.network_mode != "host":
+        proof = dataclasses.replace(proof, links=truth.links(state.pid, state.id))
+    if hold.pause and state.paused and state.pid:
+        frozen, unfrozen = truth.frozen(state.pid, state.id), truth.unfrozen(state.pid, state.id, paused_at)
+        proof = dataclasses.replace(proof, frozen=frozen, unfrozen=unfrozen)
+    return proof
 
 
 def _network(engine: Engine, reference: str) -> t.Mapping[str, t.Any] | None:
@@ -75,20 +98,3 @@ def _network(engine: Engine, reference: str) -> t.Mapping[str, t.Any] | None:
         return engine.inspect_network(reference)
     except NotFound:
         return None
-
-
-def interfaces_of(pid: int, container_id: str) -> set[str] | None:
-    """Interfaces in the network namespace of a process, from C(/proc/PID/net/dev); None where that cannot be known.
-
-    The engine may run on another host, where the pid means another process: the control group of the process must name
-    the container.
-    """
-    try:
-        with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
-            if container_id not in file.read():
-                return None
-        with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
-            lines = file.read().splitlines()[2:]
-    except (OSError, UnicodeDecodeError):
-        return None
-    return {line.partition(":")[0].strip() for line in lines}

@@ -10,18 +10,15 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import (
+    Findings,
+    findings,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Want
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import Proof
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
     NO_NETWORK,
     ContainerState,
-    Endpoint,
-)
-
-# Fallback devices that the kernel adds to every network namespace once the module of a tunnel is loaded. They are down
-# and lead nowhere.
-_INERT_INTERFACES = frozenset(
-    ["lo", "tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"]
 )
 
 
@@ -48,10 +45,12 @@ class Verification(t.NamedTuple):
     Attributes:
         unmet: what is not as wanted.
         contradictions: where two answers exclude each other, so that nothing is known.
+        warnings: what people should know although it is as wanted.
     """
 
     unmet: tuple[Finding, ...] = ()
     contradictions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return not (self.unmet or self.contradictions)
@@ -60,7 +59,9 @@ class Verification(t.NamedTuple):
 def verify(state: ContainerState, want: Want, proof: Proof) -> Verification:
     """Whether a container is as wanted, for a state and a proof that were read just now."""
     unmet = [*(_not_holding(state, want, proof) if want.hold else ()), *_not_given_back(state, want, proof)]
-    return Verification(tuple(unmet), tuple(_contradictions(state, want, proof)))
+    ways = _ways_out(state, want, proof)
+    contradictions = [*_contradictions(state, want, proof), *ways.contradictions, *_not_frozen(proof)]
+    return Verification(tuple(unmet), tuple(contradictions), ways.warnings)
 
 
 def _not_holding(state: ContainerState, want: Want, proof: Proof) -> list[Finding]:
@@ -137,9 +138,7 @@ def _contradictions(state: ContainerState, want: Want, proof: Proof) -> list[str
         for endpoint in want.snapshot.endpoints
         if hold.cuts(endpoint) and state.endpoint_like(endpoint) is None and proof.lists(endpoint, state.id)
     ]
-    if proof.interfaces is not None:
-        return found + _stray_interfaces(proof.interfaces, connected.live_endpoints)
-    if not state.running or state.network_mode == "host":
+    if proof.links is not None or not state.running or state.network_mode == "host":
         return found
     # Nobody has looked into the network namespace, so an engine that says too little is not taken at its word.
     found += [
@@ -153,6 +152,19 @@ def _contradictions(state: ContainerState, want: Want, proof: Proof) -> list[str
         if hold.cuts(endpoint) and proof.lists(endpoint, state.id) is None
     ]
     return found
+
+
+def _ways_out(state: ContainerState, want: Want, proof: Proof) -> Findings:
+    """What the interfaces in its network namespace say."""
+    if proof.links is None or not want.hold.networks:
+        return Findings()
+    attached = [endpoint for endpoint in (proof.owner or state).live_endpoints if endpoint.network != NO_NETWORK]
+    return findings(proof.links, len(attached), any(map(proof.is_overlay, attached)))
+
+
+def _not_frozen(proof: Proof) -> list[str]:
+    found = ["the engine says that it is paused, and the kernel that it is not"] if proof.frozen is False else []
+    return found + [f"it is paused, and {process} is not frozen with it" for process in proof.unfrozen or ()]
 
 
 def not_restored(state: ContainerState, want: Want) -> list[dict[str, str]]:
@@ -185,11 +197,3 @@ def comparable(settings: EndpointSettings) -> EndpointSettings:
     """What two settings of an endpoint are compared by."""
     # Whether a MAC address is honoured depends on the driver; where it is not, not_restored says so.
     return dataclasses.replace(settings, mac_address="", aliases=tuple(sorted(settings.aliases)))
-
-
-def _stray_interfaces(interfaces: t.AbstractSet[str], live_endpoints: t.Sequence[Endpoint]) -> list[str]:
-    stray = sorted(interfaces - _INERT_INTERFACES)
-    expected = sum(endpoint.network != NO_NETWORK for endpoint in live_endpoints)
-    if len(stray) <= expected:
-        return []
-    return ["its network namespace holds {}, but inspect knows of {} network(s)".format(", ".join(stray), expected)]

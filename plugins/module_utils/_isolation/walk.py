@@ -48,6 +48,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     StepFailed,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import GroundTruth
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal, Tombstone
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import (
@@ -62,7 +63,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     check_giving_back,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import (
-    Interfaces,
     Proof,
     read_proof,
 )
@@ -104,7 +104,7 @@ class Tools:
     Attributes:
         engine: the engine.
         journal: of the same host.
-        interfaces: reads the network namespace of a process.
+        truth: the kernel of that host.
         retry: how often to try again what may pass.
         settle_timeout: seconds to wait for a restarting container to stand still.
         busy_timeout: seconds to wait for another run that works on the same container to end, before what that run
@@ -115,7 +115,7 @@ class Tools:
 
     engine: Engine
     journal: Journal
-    interfaces: Interfaces
+    truth: GroundTruth
     retry: Retry
     settle_timeout: float
     busy_timeout: float
@@ -148,9 +148,12 @@ class Tools:
         except NotFound:
             return None
 
-    def verify(self, state: ContainerState, want: Want, owner_held: str = "") -> tuple[Verification, Proof]:
+    def verify(
+        self, state: ContainerState, want: Want, owner_held: str = "", paused_at: float = float("inf")
+    ) -> tuple[Verification, Proof]:
         """Whether a state that was read just now is as wanted, and what proves it. Raises EngineError."""
-        proof = read_proof(self.engine, self.interfaces, state, want, self.read_owner(state), owner_held)
+        owner = self.read_owner(state)
+        proof = read_proof(self.engine, self.truth, state, want, owner, owner_held, paused_at)
         return verify(state, want, proof), proof
 
 
@@ -425,7 +428,7 @@ class Walk:
                 self._extend(state)
                 self._steps = self._missing(state)
                 verification, self._proof = tools.retry.call(
-                    functools.partial(tools.verify, state, self._want, self._owner_still_held())
+                    functools.partial(tools.verify, state, self._want, self._owner_still_held(), attempt.paused_at)
                 )
                 if not self._steps:
                     break
@@ -446,6 +449,7 @@ class Walk:
                     remedy=error.remedy or "Run again once the engine answers; the journal has kept the snapshot",
                 ),
             )
+        attempt.warnings += verification.warnings
         if verification:
             held = bool(self._want.hold) and not attempt.steps and self._held_before(state)
             return attempt.outcome(HELD if held else reached)

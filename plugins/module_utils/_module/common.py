@@ -21,8 +21,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.c
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import NO_RETRY, Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import DEFAULT_STATE_DIR
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import DEFAULT_STATE_DIR
 
 DEFAULT_CONCURRENCY = 10
 DEFAULT_POLICY_SET = "/etc/container-guard/policy_set.json"

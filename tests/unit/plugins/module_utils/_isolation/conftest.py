@@ -14,6 +14,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.r
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
 
 @pytest.fixture
@@ -29,4 +30,4 @@ def journal(tmp_path: pathlib.Path) -> Journal:
 @pytest.fixture
 def isolator(engine: FakeEngine, journal: Journal) -> Isolator:
     retry = Retry(max_attempts=2, sleep=lambda _seconds: None)
-    return Isolator(engine, journal, interfaces=engine.interfaces_of, retry=retry, settle_timeout=0.2, busy_timeout=0.1)
+    return Isolator(engine, journal, truth=FakeTruth(engine), retry=retry, settle_timeout=0.2, busy_timeout=0.1)

@@ -26,6 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
 PAUSE, CUT, KILL, STOP = Action("pause"), Action("network_disconnect"), Action("kill"), Action("stop", grace=0)
 BOTH = [PAUSE, CUT]
@@ -60,7 +61,7 @@ def clock() -> Clock:
 def isolator(engine: FakeEngine, journal: Journal, clock: Clock) -> Isolator:
     retry = Retry(max_attempts=0)
     return Isolator(
-        engine, journal, interfaces=engine.interfaces_of, retry=retry, settle_timeout=0.2, busy_timeout=0, now=clock
+        engine, journal, truth=FakeTruth(engine), retry=retry, settle_timeout=0.2, busy_timeout=0, now=clock
     )
 
 

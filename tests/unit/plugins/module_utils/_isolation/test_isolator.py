@@ -24,10 +24,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import HERE
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine, Lie
+from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth, Unreadable, link
 
 PAUSE, CUT, STOP = Action("pause"), Action("network_disconnect"), Action("stop", grace=0)
 KILL = Action("kill")
@@ -326,7 +328,9 @@ class TestTruth:
         assert outcome.after["paused"] is True
 
     def test_a_stray_interface_is_a_contradiction(self, engine: FakeEngine, journal: Journal, web: str) -> None:
-        isolator = Isolator(engine, journal, interfaces=lambda pid, container_id: {"lo", "tunl0", "eth7"})
+        truth = FakeTruth(engine)
+        truth.more = [link("tunl0", "ipip", HERE)._replace(up=False), link("eth7")]
+        isolator = Isolator(engine, journal, truth)
         outcome = isolator.isolate(web, BOTH)
         assert outcome.outcome == "unknown"
         assert outcome.error is not None
@@ -337,7 +341,7 @@ class TestTruth:
     def test_a_host_that_cannot_be_read_is_judged_by_the_engine(
         self, engine: FakeEngine, journal: Journal, web: str
     ) -> None:
-        isolator = Isolator(engine, journal, interfaces=lambda pid, container_id: None)
+        isolator = Isolator(engine, journal, Unreadable())
         assert isolator.isolate(web, BOTH).outcome == "isolated"
 
     def test_a_failing_step_does_not_stop_the_others(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:

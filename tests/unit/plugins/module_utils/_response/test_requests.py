@@ -37,6 +37,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
     expired_at,
 )
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
 PAUSE, CUT, KILL = Action("pause"), Action("network_disconnect"), Action("kill")
 BOTH = (PAUSE, CUT)
@@ -63,9 +64,7 @@ class Host:
 
     def requests(self, check: bool = False) -> Requests:
         resolver = Resolver(self.engine)
-        isolator = Isolator(
-            self.engine, self.journal, interfaces=self.engine.interfaces_of, retry=NO_RETRY, settle_timeout=0.2
-        )
+        isolator = Isolator(self.engine, self.journal, truth=FakeTruth(self.engine), retry=NO_RETRY, settle_timeout=0.2)
         policies = PolicyEngine(PolicySet.of([], self.protect)) if self.protect else None
         protection = Protection(resolver, policies, running_in=set)
         return Requests(isolator, self.journal, resolver, protection, self.concurrency, check)

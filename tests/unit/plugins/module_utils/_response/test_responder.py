@@ -42,6 +42,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
 SHELLS: dict[str, t.Any] = {
     "id": "shells",
@@ -72,7 +73,7 @@ class Host:
     ) -> Responder:
         policy_set = PolicySet.of([Policy.from_dict(policy) for policy in policies or (SHELLS,)], protect, limits)
         state_dir = str(self._state_dir / "state")
-        isolator = Isolator(self.engine, Journal(state_dir), interfaces=self.engine.interfaces_of)
+        isolator = Isolator(self.engine, Journal(state_dir), truth=FakeTruth(self.engine))
         limiter = Limiter(state_dir, limits, clock=lambda: self.now)
         judge = Judge(PolicyEngine(policy_set), Resolver(self.engine), "docker-1")
         return Responder(judge, isolator, limiter, "docker-1", **options)

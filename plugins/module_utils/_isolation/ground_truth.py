@@ -1,0 +1,60 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ground truth: what the kernel of the host says about a container, beside what the engine says."""
+
+from __future__ import annotations
+
+import threading
+import time
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer, namespace
+
+
+class GroundTruth(t.Protocol):
+    """What is asked of the kernel. Where it cannot be known, as the engine is on another host, the answer is None."""
+
+    def links(self, pid: int, container_id: str) -> namespace.Links | None:
+        """The interfaces in the network namespace of a process of the container."""
+
+    def frozen(self, pid: int, container_id: str) -> bool | None:
+        """Whether its control group is frozen."""
+
+    def unfrozen(self, pid: int, container_id: str, since: float) -> tuple[freezer.Process, ...] | None:
+        """What is in its pid namespace and not in its freezer.
+
+        Args:
+            pid: of its first process.
+            container_id: in full.
+            since: when it was paused, by time.monotonic().
+        """
+
+
+class HostTruth:
+    """The kernel of this host. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: freezer.Processes | None = None
+        self._read_at = float("-inf")
+
+    def links(self, pid: int, container_id: str) -> namespace.Links | None:
+        return namespace.links_of(pid, container_id)
+
+    def frozen(self, pid: int, container_id: str) -> bool | None:
+        return freezer.is_frozen(pid, container_id)
+
+    def unfrozen(self, pid: int, container_id: str, since: float) -> tuple[freezer.Process, ...] | None:
+        found = freezer.outside_freezer(pid, container_id, self._table(since))
+        # A command that the engine is just starting is outside for a moment: what was found counts when it is again.
+        return freezer.outside_freezer(pid, container_id) if found else found
+
+    def _table(self, since: float) -> freezer.Processes | None:
+        """The processes of the host, read once for all containers that were paused before."""
+        with self._lock:
+            if self._read_at <= since:
+                self._read_at = time.monotonic()
+                self._processes = freezer.read_processes()
+            return self._processes

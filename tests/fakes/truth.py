@@ -1,0 +1,65 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the kernel says about the containers of a fake engine."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.freezer import Process
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import (
+    HERE,
+    OUTSIDE,
+    Link,
+    Links,
+)
+from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+
+
+class FakeTruth:
+    """A GroundTruth that is at one with the engine, until told otherwise.
+
+    Attributes:
+        more: interfaces that the engine does not know of.
+        escaped: processes that are not in the freezer.
+        thawed: the kernel froze nothing, whatever the engine says.
+    """
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+        self.more: list[Link] = []
+        self.escaped: list[Process] = []
+        self.thawed = False
+
+    def links(self, pid: int, container_id: str) -> Links | None:
+        names = self._engine.interfaces_of(pid, container_id)
+        if names is None:
+            return None
+        found = [link(name) if name != "lo" else link("lo", "loopback", HERE) for name in sorted(names)]
+        return Links((*found, *self.more), complete=True)
+
+    def frozen(self, pid: int, container_id: str) -> bool | None:
+        return self._engine.state_of(container_id) == "paused" and not self.thawed
+
+    def unfrozen(self, pid: int, container_id: str, since: float) -> tuple[Process, ...] | None:
+        return tuple(self.escaped)
+
+
+class Unreadable:
+    """A GroundTruth of another host: nothing is known."""
+
+    def links(self, *_arguments: t.Any) -> None:
+        return None
+
+    def frozen(self, *_arguments: t.Any) -> None:
+        return None
+
+    def unfrozen(self, *_arguments: t.Any) -> None:
+        return None
+
+
+def link(name: str, kind: str = "veth", place: str = OUTSIDE) -> Link:
+    """An interface that is up; by default one that leads out."""
+    return Link(name, 2, kind, True, 0 if place == HERE else 7, place)
