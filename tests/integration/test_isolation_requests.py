@@ -144,6 +144,7 @@ def test_what_others_did_to_several_is_found_out_and_mended(docker_world: Docker
     results = guard.requests().repair(guard.selection.recorded())
     assert outcomes(docker_world, results) == {
         **dict.fromkeys(suffixes, "isolated"),
+        "kept": "held",
         "removed": "container_gone",
     }
     assert {name for name, kinds in guard.breaches().items() if kinds} == {"removed"}

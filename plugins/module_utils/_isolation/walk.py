@@ -522,13 +522,14 @@ class Walk:
 
     def _given_back(self, outcome: Outcome) -> Outcome:
         """The outcome, once the journal has forgotten the isolation and remembers the release."""
-        outcome = self._reported(outcome)
-        try:
-            self._bury()
-            self._tools.journal.remove(self._id)
-        except JournalError as error:
-            return dataclasses.replace(outcome, changed=True, error=error.to_dict())
-        return dataclasses.replace(outcome, changed=True)
+        outcome = dataclasses.replace(self._reported(outcome), changed=True)
+        # In this order: an alert that waits for the lock must find one of them.
+        for book_keeping in (self._bury, lambda: self._tools.journal.remove(self._id)):
+            try:
+                book_keeping()
+            except JournalError as error:
+                outcome = dataclasses.replace(outcome, error=error.to_dict())
+        return outcome
 
     def _partly_given_back(self, outcome: Outcome, entry: Entry) -> Outcome:
         """The outcome of a release that others keep from being a whole one."""
