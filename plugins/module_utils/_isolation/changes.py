@@ -114,17 +114,39 @@ class Take:
             return bool(self.sharer) and claim.subject == self.sharer
         return not self.sharer and self.which(claim)
 
-    def apply(self, entry: Entry, found: Found) -> Changed:
-        """The entry without the claims. Raises Refused where nothing would be taken."""
+    def apply(self, entry: Entry, found: Found, named: t.Callable[[Claim], str]) -> Changed:
+        """The entry without the claims.
+
+        Args:
+            entry: with the claims.
+            found: what is there.
+            named: what people call those who claim.
+
+        Raises:
+            Refused: nothing would be taken, or the container cannot be restarted.
+        """
         left = tuple(claim for claim in entry.claims if not self.takes(claim))
         if self.restart and found.state.auto_remove:
             raise Refused(
                 f"container {found.state.name} cannot be restarted: the engine would delete it (auto-remove)",
                 remedy="Nothing was touched. Release it without restart",
             )
+        if entry.claims and left == entry.claims:
+            if entry.own_claims or self.sharer:
+                raise Refused(
+                    f"nobody whose isolation is to end holds container {entry.snapshot.name}",
+                    kind="not_claimed",
+                    remedy="Nothing was touched. isolation_info says who holds it",
+                )
+            names = [named(claim) for claim in entry.claims]
+            raise Refused(
+                "container {} cannot be released: {} {} its network and {} isolated".format(
+                    entry.snapshot.name, ", ".join(names), *(("uses", "is") if len(names) == 1 else ("use", "are"))
+                ),
+                remedy="Nothing was touched. Release {} first".format(", ".join(names)),
+            )
         restart = self.restart and entry.snapshot.running and not left
-        changed = dataclasses.replace(entry, claims=left, phase=RELEASING, owes_start=entry.owes_start or restart)
-        return Changed(changed if changed != entry else entry)
+        return Changed(dataclasses.replace(entry, claims=left, phase=RELEASING, owes_start=entry.owes_start or restart))
 
 
 Change = t.Union[Hold, Take]

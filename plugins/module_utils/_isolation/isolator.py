@@ -28,8 +28,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.tools import Tools, want_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Verification
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.walk import Tools, Walk, want_of
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.walk import Walk
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 
 MAX_RELEASE_AFTER = 31_536_000

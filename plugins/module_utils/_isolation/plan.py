@@ -47,6 +47,11 @@ class Want:
     owes_start: bool = False
     end_first: str = ""
 
+    @property
+    def gives_back_anything(self) -> bool:
+        """Whether something is to be undone."""
+        return not self.hold or self.hold != self.held
+
     def gives_back(self, endpoint: Endpoint) -> bool:
         """Whether the container must come back on that network."""
         return self.held.cuts(endpoint) and not self.hold.cuts(endpoint)

@@ -10,6 +10,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import (
     Findings,
     findings,
@@ -60,8 +61,12 @@ def verify(state: ContainerState, want: Want, proof: Proof) -> Verification:
     """Whether a container is as wanted, for a state and a proof that were read just now."""
     unmet = [*(_not_holding(state, want, proof) if want.hold else ()), *_not_given_back(state, want, proof)]
     ways = _ways_out(state, want, proof)
-    contradictions = [*_contradictions(state, want, proof), *ways.contradictions, *_not_frozen(proof)]
-    return Verification(tuple(unmet), tuple(contradictions), ways.warnings)
+    contradictions = [
+        *_contradictions(state, want, proof),
+        *ways.contradictions,
+        *freezer.contradictions(proof.frozen, proof.unfrozen),
+    ]
+    return Verification(tuple(unmet), contradictions, ways.warnings)
 
 
 def _not_holding(state: ContainerState, want: Want, proof: Proof) -> list[Finding]:
@@ -160,11 +165,6 @@ def _ways_out(state: ContainerState, want: Want, proof: Proof) -> Findings:
         return Findings()
     attached = [endpoint for endpoint in (proof.owner or state).live_endpoints if endpoint.network != NO_NETWORK]
     return findings(proof.links, len(attached), any(map(proof.is_overlay, attached)))
-
-
-def _not_frozen(proof: Proof) -> list[str]:
-    found = ["the engine says that it is paused, and the kernel that it is not"] if proof.frozen is False else []
-    return found + [f"it is paused, and {process} is not frozen with it" for process in proof.unfrozen or ()]
 
 
 def not_restored(state: ContainerState, want: Want) -> list[dict[str, str]]:

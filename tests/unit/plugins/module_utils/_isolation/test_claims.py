@@ -238,7 +238,7 @@ class TestHalfway:
             engine.fail_next(method, EngineError("no", status=409))
         outcome = isolator.release(web)
         assert (outcome.outcome, outcome.ok) == ("failed", False)
-        assert "it is isolated again" in outcome.warnings
+        assert "it is isolated again, as it was before" in outcome.warnings
         assert state(engine, web) == ("paused", [], "no")
         assert outcome.after == {"running": True, "paused": True, "restart_policy": "no", "networks": []}
         assert entry(journal, web) == before

@@ -461,7 +461,7 @@ class TestRelease:
         assert "front" in outcome.error["message"]
         assert "Address already in use" in str(outcome.error["answers"])
         assert (outcome.after["paused"], outcome.after["restart_policy"]) == (True, "no")
-        assert "it is isolated again" in outcome.warnings
+        assert "it is isolated again, as it was before" in outcome.warnings
         entry = journal.load(web)
         assert entry is not None
         assert (entry.phase, len(entry.claims)) == ("isolated", 1)

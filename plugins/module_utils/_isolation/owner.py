@@ -1,0 +1,114 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The container whose network an isolated one uses: it leaves its networks for the sake of that one, and comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Change, Hold, Take
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import SHARER, Claim
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATED, Entry
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import StepFailed
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Step, Want
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.tools import Tools
+
+WalkOn = t.Callable[[str, Change], Outcome]
+"""Leads another container to what its claims want: a walk inside a walk."""
+
+
+class NetworkOwner:
+    """The owner of the network of one container that is worked on.
+
+    All methods raise EngineError, JournalError.
+
+    Args:
+        tools: of the walk.
+        sharer: id of the container that uses the network.
+        walk_on: leads the owner to what its claims want.
+    """
+
+    def __init__(self, tools: Tools, sharer: str, walk_on: WalkOn) -> None:
+        self._tools = tools
+        self._sharer = sharer
+        self._walk_on = walk_on
+
+    def with_steps(self, steps: list[Step], want: Want, entry: Entry) -> list[Step]:
+        """The steps on the container, with those on the owner that are missing."""
+        owner = want.snapshot.network_owner
+        if owner and want.hold.networks and self._must_leave(owner, want):
+            # After the container is paused, before it is ended.
+            at = next((index for index, step in enumerate(steps) if step.action != "pause"), len(steps))
+            goal = Goal(networks=want.hold.networks)
+            claim = dataclasses.replace(
+                Claim.of(goal, entry.cause, self._tools.now()), kind=SHARER, subject=self._sharer
+            )
+            return [*steps[:at], self._step("isolate_network", owner, Hold((claim,))), *steps[at:]]
+        if self.still_off(want):
+            return [self._step("release_network", owner, Take(sharer=self._sharer)), *steps]
+        return steps
+
+    def still_off(self, want: Want) -> str:
+        """Why the network is still off where it is to come back, or empty."""
+        held = self._entry(want)
+        # One that is there for nobody is left of a release that was interrupted.
+        if held is None or want.hold.networks or (held.claims and self._sharer not in held.sharers):
+            return ""
+        return "the container whose network it uses is still off its networks"
+
+    def stays_off(self, want: Want) -> str:
+        """Whom the network stays off for once the container is released, or empty."""
+        held = self._entry(want)
+        others = [claim for claim in held.claims if claim.key != (SHARER, self._sharer)] if held else []
+        if held is None or not others or want.hold.networks:
+            return ""
+        return f"its network stays off, as container {held.snapshot.name} is isolated, too"
+
+    def _must_leave(self, owner: str, want: Want) -> bool:
+        """Whether it is on what must be left, or could come back there meanwhile."""
+        held = self._tools.journal.load(owner)
+        if held is not None and (self._sharer not in held.sharers or held.phase != ISOLATED):
+            return True
+        try:
+            state = self._tools.read(owner)
+        except NotFound:
+            return False
+        return any(want.hold.cuts(endpoint) for endpoint in state.live_endpoints)
+
+    def _entry(self, want: Want) -> Entry | None:
+        """Its isolation, where the container needs it off its networks, or needed it."""
+        owner = want.snapshot.network_owner
+        return self._tools.journal.load(owner) if owner and want.held.networks else None
+
+    def _step(self, action: str, owner: str, change: Change) -> Step:
+        def run(_engine: Engine) -> None:
+            try:
+                outcome = self._walk_on(owner, change)
+            except NotFound as error:
+                if isinstance(change, Hold):
+                    raise StepFailed(error.message) from error
+                self._tools.journal.remove(owner)
+                return
+            except GuardError as error:
+                raise StepFailed(error.message) from error
+            if not outcome.ok:
+                raise StepFailed((outcome.error or {})["message"], changed=outcome.changed)
+
+        return Step(action, run, self._name(owner))
+
+    def _name(self, owner: str) -> str:
+        held = self._tools.journal.load(owner)
+        if held:
+            return held.snapshot.name
+        try:
+            return self._tools.read(owner).name
+        except NotFound:
+            return owner[:12]

@@ -1,0 +1,91 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What all walks on one engine share: how a container is read, and how what was read is verified."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import Retry
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.act import NetworkLocks
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import GroundTruth
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Want
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import Proof, read_proof
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Verification, verify
+
+_SETTLE_POLL = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Tools:
+    """What a walk works with.
+
+    Attributes:
+        engine: the engine.
+        journal: of the same host.
+        truth: the kernel of that host.
+        retry: how often to try again what may pass.
+        settle_timeout: seconds to wait for a restarting container to stand still.
+        busy_timeout: seconds to wait for another run that works on the same container to end, before what that run
+            made of it is verified.
+        now: the time by the clock of the controller.
+        locks: those of the networks, for all walks at the same time.
+    """
+
+    engine: Engine
+    journal: Journal
+    truth: GroundTruth
+    retry: Retry
+    settle_timeout: float
+    busy_timeout: float
+    now: t.Callable[[], datetime.datetime]
+    locks: NetworkLocks = dataclasses.field(default_factory=NetworkLocks)
+
+    def read(self, container_id: str) -> ContainerState:
+        """The state of the container with that full id now. Raises EngineError."""
+        found = self.retry.call(lambda: self.engine.inspect_container(container_id))
+        if found["Id"] != container_id:
+            # The engine looks for names, too, and somebody may have named a container with the id of one that is gone.
+            raise NotFound(f"container {container_id[:12]} no longer exists", status=404)
+        return ContainerState.from_inspect(found)
+
+    def read_settled(self, container_id: str) -> ContainerState:
+        """The state once the container is no longer between two runs. Raises EngineError."""
+        deadline = time.monotonic() + self.settle_timeout
+        state = self.read(container_id)
+        while state.restarting and time.monotonic() < deadline:
+            time.sleep(_SETTLE_POLL)
+            state = self.read(container_id)
+        return state
+
+    def read_owner(self, state: ContainerState) -> ContainerState | None:
+        """The container whose network this one uses; None where it uses none, or that is gone. Raises EngineError."""
+        if not state.network_owner:
+            return None
+        try:
+            return self.read(state.network_owner)
+        except NotFound:
+            return None
+
+    def verify(
+        self, state: ContainerState, want: Want, owner_held: str = "", paused_at: float = float("inf")
+    ) -> tuple[Verification, Proof]:
+        """Whether a state that was read just now is as wanted, and what proves it. Raises EngineError."""
+        owner = self.read_owner(state)
+        proof = read_proof(self.engine, self.truth, state, want, owner, owner_held, paused_at)
+        return verify(state, want, proof), proof
+
+
+def want_of(entry: Entry, end_first: str = "") -> Want:
+    """What the claims of an entry want."""
+    return Want(entry.snapshot, entry.hold, entry.held, entry.owes_start, end_first)
