@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.freezer import Process
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.host_ports import Listener
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import (
     HERE,
     OUTSIDE,
@@ -25,6 +26,7 @@ class FakeTruth:
         more: interfaces that the engine does not know of.
         escaped: processes that are not in the freezer.
         thawed: the kernel froze nothing, whatever the engine says.
+        listening: sockets of the host.
     """
 
     def __init__(self, engine: FakeEngine) -> None:
@@ -32,6 +34,7 @@ class FakeTruth:
         self.more: list[Link] = []
         self.escaped: list[Process] = []
         self.thawed = False
+        self.listening: list[Listener] = []
 
     def links(self, pid: int, container_id: str) -> Links | None:
         names = self._engine.interfaces_of(pid, container_id)
@@ -46,6 +49,9 @@ class FakeTruth:
     def unfrozen(self, pid: int, container_id: str, since: float) -> tuple[Process, ...] | None:
         return tuple(self.escaped)
 
+    def listeners(self) -> list[Listener]:
+        return self.listening
+
 
 class Unreadable:
     """A GroundTruth of another host: nothing is known."""
@@ -57,6 +63,9 @@ class Unreadable:
         return None
 
     def unfrozen(self, *_arguments: t.Any) -> None:
+        return None
+
+    def listeners(self) -> None:
         return None
 
 

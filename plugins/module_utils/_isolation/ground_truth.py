@@ -10,7 +10,7 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer, namespace
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer, host_ports, namespace
 
 
 class GroundTruth(t.Protocol):
@@ -31,11 +31,19 @@ class GroundTruth(t.Protocol):
             since: when it was paused, by time.monotonic().
         """
 
+    def listeners(self) -> list[host_ports.Listener] | None:
+        """The sockets that listen where the engine publishes ports."""
+
 
 class HostTruth:
-    """The kernel of this host. Safe to share between threads."""
+    """The kernel of this host. Safe to share between threads.
 
-    def __init__(self) -> None:
+    Args:
+        docker_host: where the engine is reached.
+    """
+
+    def __init__(self, docker_host: str = "") -> None:
+        self._docker_host = docker_host
         self._lock = threading.Lock()
         self._processes: freezer.Processes | None = None
         self._read_at = float("-inf")
@@ -50,6 +58,9 @@ class HostTruth:
         found = freezer.outside_freezer(pid, container_id, self._table(since))
         # A command that the engine is just starting is outside for a moment: what was found counts when it is again.
         return freezer.outside_freezer(pid, container_id) if found else found
+
+    def listeners(self) -> list[host_ports.Listener] | None:
+        return host_ports.listeners(self._docker_host)
 
     def _table(self, since: float) -> freezer.Processes | None:
         """The processes of the host, read once for all containers that were paused before."""

@@ -48,7 +48,7 @@ class Isolator:
     Args:
         engine: the engine.
         journal: of the same host.
-        truth: the kernel of that host; None for that of this one.
+        truth: the kernel of its host; None for that of this one, without knowledge of its ports.
         retry: how often to try again what may pass.
         settle_timeout: seconds to wait for a restarting container to stand still.
         busy_timeout: seconds to wait for another run that works on the same container.

@@ -19,6 +19,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.ti
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings, Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import GroundTruth
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.host_ports import process_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Want
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
     ContainerState,
@@ -46,22 +49,23 @@ class Preflight(t.NamedTuple):
 
 
 def check_giving_back(
-    engine: Engine, state: ContainerState, want: Want, owner: ContainerState | None, since: str
+    engine: Engine, truth: GroundTruth, state: ContainerState, want: Want, owner: ContainerState | None, entry: Entry
 ) -> Preflight:
     """Look for networks that are gone, for addresses and ports that others took, and for what others changed.
 
     Args:
         engine: the engine.
+        truth: the kernel of its host.
         state: of the container.
         want: what is wanted of it.
         owner: of its network, where it uses that of another container which still exists.
-        since: when the isolation began, RFC 3339.
+        entry: of the journal.
 
     Raises:
         EngineError.
     """
     snapshot = want.snapshot
-    problems = _stranded(state, want, owner, since)
+    problems = _stranded(state, want, owner, entry.since)
     recreated: list[t.Mapping[str, str]] = []
     conflicts = _conflicts(state, want) if not want.hold else []
     if not want.hold and state.restart_policy.name != "no" and state.restart_policy != snapshot.restart_policy:
@@ -83,7 +87,10 @@ def check_giving_back(
         else:
             reconnects = True
             network = _network(engine, endpoint)
-            if network is None:
+            if network is None and entry.networks.get(endpoint.network, {}).get("Scope") == "swarm":
+                # A node forgets an overlay network with its last container there, and learns of it again by its name.
+                endpoint = dataclasses.replace(endpoint, network_id="")
+            elif network is None:
                 problems.append(f"network {endpoint.network} no longer exists")
             else:
                 problems += _unusable_addresses(endpoint, network, state.id)
@@ -94,7 +101,7 @@ def check_giving_back(
         endpoints.append(endpoint)
     want = dataclasses.replace(want, snapshot=dataclasses.replace(snapshot, endpoints=tuple(endpoints)))
     if (reconnects and state.running) or want.must_start(state):
-        problems += _taken_ports(engine, snapshot)
+        problems += _taken_ports(engine, truth, state, snapshot)
     return Preflight(want, tuple(problems), tuple(recreated), tuple(conflicts))
 
 
@@ -197,16 +204,30 @@ def _subnet(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network | Non
         return None
 
 
-def _taken_ports(engine: Engine, snapshot: ContainerState) -> list[str]:
+def _taken_ports(engine: Engine, truth: GroundTruth, state: ContainerState, snapshot: ContainerState) -> list[str]:
+    """The host ports that it was made with and that somebody else has, with who that is."""
     if not snapshot.fixed_ports:
         return []
-    return [
-        f"host port {wanted.port} is taken by container {name_of(entry)}"
+    taken = {
+        port: f"container {name_of(entry)}"
         for entry in engine.list_containers()
-        if entry["Id"] != snapshot.id
-        for taken in {_published(binding) for binding in entry.get("Ports") or ()}
-        for wanted in snapshot.fixed_ports
-        if taken.port == wanted.port and _overlap(taken.address, wanted.address) and _still_runs(engine, entry["Id"])
+        for port in _overlapping({_published(binding) for binding in entry.get("Ports") or ()}, snapshot.fixed_ports)
+        if entry["Id"] != snapshot.id and _still_runs(engine, entry["Id"])
+    }
+    # Of a container that keeps another network the engine has opened them there (measured).
+    own = {binding.rpartition(":")[2] for bindings in state.ports.values() for binding in bindings}
+    for listener in truth.listeners() or ():
+        for port in _overlapping([HostPort(listener.address, listener.port)], snapshot.fixed_ports):
+            if port not in taken and port.port.partition("/")[0] not in own:
+                process = process_of(listener)
+                taken[port] = f"a process of the host ({process})" if process else "a process of the host"
+    return [f"host port {port.port} is taken by {who}" for port, who in taken.items()]
+
+
+def _overlapping(taken: t.Iterable[HostPort], wanted: t.Sequence[HostPort]) -> list[HostPort]:
+    """Which of the ports that are wanted cannot be had beside those that are taken."""
+    return [
+        port for port in wanted for other in taken if port.port == other.port and _overlap(other.address, port.address)
     ]
 
 

@@ -66,7 +66,7 @@ def verify(state: ContainerState, want: Want, proof: Proof) -> Verification:
         *ways.contradictions,
         *freezer.contradictions(proof.frozen, proof.unfrozen),
     ]
-    return Verification(tuple(unmet), contradictions, ways.warnings)
+    return Verification(tuple(unmet), tuple(contradictions), tuple(ways.warnings))
 
 
 def _not_holding(state: ContainerState, want: Want, proof: Proof) -> list[Finding]:

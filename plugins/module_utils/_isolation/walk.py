@@ -234,7 +234,7 @@ class Walk:
         preflight = Preflight(want_of(entry, state.started_at if restarts and not entry.claims else ""))
         if preflight.want.gives_back_anything:
             owner = self._tools.read_owner(state)
-            preflight = check_giving_back(self._tools.engine, state, preflight.want, owner, entry.since)
+            preflight = check_giving_back(self._tools.engine, self._tools.truth, state, preflight.want, owner, entry)
         if preflight.problems:
             problems = "; ".join(preflight.problems)
             if not (isinstance(change, Take) and change.force):

@@ -16,6 +16,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.er
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alert_from_object
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import HostTruth
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
@@ -135,7 +136,7 @@ def _respond(
         gathering = Gathering(Collector(engine, state_dir, params["host"]), concurrency)
     responder = Responder(
         Judge(PolicyEngine(policy_set), Resolver(engine), params["host"], params["docker_host"]),
-        Isolator(engine, Journal(state_dir), retry=retry),
+        Isolator(engine, Journal(state_dir), HostTruth(params["docker_host"]), retry),
         Limiter(state_dir, policy_set.limits),
         host=params["host"],
         concurrency=concurrency,

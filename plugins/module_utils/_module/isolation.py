@@ -19,6 +19,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.r
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause, Claim
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import HostTruth
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import (
     MAX_RELEASE_AFTER,
     Isolator,
@@ -115,7 +116,7 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
     resolver = Resolver(engine)
     targets = _targets(Selection(resolver, journal), params, which)
     requests = Requests(
-        Isolator(engine, journal, retry=retry, now=now),
+        Isolator(engine, journal, HostTruth(params["docker_host"]), retry, now=now),
         journal,
         resolver,
         Protection(resolver, policies, params["docker_host"]),

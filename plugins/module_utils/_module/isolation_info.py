@@ -15,6 +15,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.c
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.breaches import Inspection, inspect
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import shown_claims
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import HostTruth
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import inert
@@ -39,7 +40,7 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
     journal = Journal(state_dir)
     entries, damaged = journal.entries()
     engine = common.engine_of(module.params)
-    isolator = Isolator(engine, journal)
+    isolator = Isolator(engine, journal, HostTruth(module.params["docker_host"]))
     resolver = Resolver(engine)
     isolations = [_shown(inspect(isolator, resolver, entry)) for entry in entries]
     recorded = {entry.snapshot.id for entry in entries}
