@@ -104,7 +104,7 @@ def _imports_badly(path: str, tree: ast.AST) -> t.Iterator[tuple[int, str]]:
 
 def _allowed_packages(path: str) -> tuple[str, ...]:
     """Packages beside the standard library."""
-    if path == "plugins/module_utils/_docker/client.py":
+    if path == "plugins/module_utils/_docker/sdk.py":
         return ("docker", "requests")
     if path.startswith("plugins/module_utils/_module/"):
         return ("ansible.module_utils",)
@@ -205,7 +205,7 @@ UTILS = f"from {COLLECTION}plugins.module_utils."
         ("plugins/module_utils/_policy/made_up.py", f"import json\n{UTILS}_alert.alert import Alert\n"),
         ("plugins/module_utils/_policy/made_up.py", f"{UTILS}_policy import glob\n"),
         ("plugins/module_utils/_module/made_up.py", "from ansible.module_utils.basic import AnsibleModule\n"),
-        ("plugins/module_utils/_docker/client.py", "def f():\n    import docker.errors\n    import requests\n"),
+        ("plugins/module_utils/_docker/sdk.py", "def f():\n    import docker.errors\n    import requests\n"),
         ("plugins/plugin_utils/_intake/made_up.py", f"from aiohttp import web\n{UTILS}_alert import text\n"),
         ("plugins/action/made_up.py", "from ansible.plugins.action import ActionBase\n"),
     ],

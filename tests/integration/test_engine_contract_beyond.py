@@ -100,6 +100,12 @@ def test_what_an_address_outside_the_subnet_leaves(docker_world: HostWorld) -> N
     assert docker_world.interfaces(container) == {"lo", "eth0"}
 
 
+def has_mtu(world: HostWorld, container: str, mtu: int) -> bool:
+    """Whether that is the MTU of its only interface. By an exit code, as 20.10 loses an output under load (seen)."""
+    (name,) = world.interfaces(container) - {"lo"}
+    return world.exec(container, "grep", "-qx", str(mtu), f"/sys/class/net/{name}/mtu")[0] == 0
+
+
 @pytest.mark.fact("C.connect.17")
 @pytest.mark.parametrize("option", ["ifname", "sysctls"])
 def test_what_is_asked_of_an_interface_comes_back(docker_world: HostWorld, option: str) -> None:
@@ -112,7 +118,7 @@ def test_what_is_asked_of_an_interface_comes_back(docker_world: HostWorld, optio
         if option == "ifname":
             return "shop0" in docker_world.interfaces(container)
         (name,) = docker_world.interfaces(container) - {"lo"}
-        return docker_world.exec(container, "cat", f"/proc/sys/net/ipv4/conf/{name}/log_martians") == (0, "1\n")
+        return docker_world.exec(container, "grep", "-qx", "1", f"/proc/sys/net/ipv4/conf/{name}/log_martians")[0] == 0
 
     for _ in range(2):
         assert works() == docker_world.engine_from(28)
@@ -133,15 +139,12 @@ def test_what_was_done_inside_to_an_interface_goes_with_it(docker_world: HostWor
     ):
         assert docker_world.exec(container, "ip", *command) == (0, "")
 
-    def mtu_and_routes() -> tuple[str, bool]:
-        (name,) = docker_world.interfaces(container) - {"lo"}
-        mtu = docker_world.exec(container, "cat", f"/sys/class/net/{name}/mtu")[1].strip()
-        return mtu, "203.0.113.0/24" in docker_world.exec(container, "ip", "route")[1]
-
-    assert mtu_and_routes() == ("1300", True)
+    assert has_mtu(docker_world, container, 1300)
+    assert docker_world.exec(container, "sh", "-c", "ip route | grep -q ^203.0.113.0/24")[0] == 0
     docker_world.engine.disconnect(network, container)
     docker_world.engine.connect(network, container, PLAIN)
-    assert mtu_and_routes() == ("1500", False)
+    assert has_mtu(docker_world, container, 1500)
+    assert docker_world.exec(container, "sh", "-c", "ip route | grep -q ^203.0.113.0/24")[0] == 1
 
 
 @pytest.mark.fact("C.connect.18")
@@ -152,8 +155,7 @@ def test_the_mtu_of_a_network_comes_back(docker_world: HostWorld) -> None:
     network = str(made["Id"])
     container = docker_world.make_container("c", {network: PLAIN})
     for _ in range(2):
-        (name,) = docker_world.interfaces(container) - {"lo"}
-        assert docker_world.exec(container, "cat", f"/sys/class/net/{name}/mtu") == (0, "1400\n")
+        assert has_mtu(docker_world, container, 1400)
         docker_world.engine.disconnect(network, container)
         docker_world.engine.connect(network, container, PLAIN)
 
@@ -252,7 +254,7 @@ def test_c4_links_on_other_networks_harm_nobody(docker_world: HostWorld) -> None
 def test_c4_a_socket_that_is_mounted_is_shown_as_it_was_asked_for(
     docker_world: HostWorld, source: str, by_bind: bool
 ) -> None:
-    """C4: in Mounts, whichever way it was asked for, with links in paths not followed; read-only keeps nobody off."""
+    """C4: in Mounts, whichever way it was asked for, with links in paths not followed."""
     options: dict[str, t.Any] = (
         {"binds": [f"{source}:/held:ro"]}
         if by_bind
