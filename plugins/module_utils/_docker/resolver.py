@@ -105,6 +105,12 @@ class Resolver:
                     found.append(self._one("id", entry["Id"], [entry]))
         return sorted(found, key=lambda container: container.name)
 
+    def linked_from(self, container_id: str) -> list[str]:
+        """Names of the containers that link to one with that full id on the default bridge. Raises EngineError."""
+        names = (self._list().entries.get(container_id) or {}).get("Names") or ()
+        # The engine lists it by those links, too: /other/alias (measured).
+        return sorted({name.split("/")[1] for name in names if name.count("/") == 2})
+
     def published_ports(self, container_id: str) -> set[int]:
         """The ports of the host that a container with that full id publishes. Raises EngineError."""
         entry = self._list().entries.get(container_id) or {}

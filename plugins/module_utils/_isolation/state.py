@@ -11,8 +11,9 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 
-ORCHESTRATOR_LABELS = ("com.docker.compose.", "com.docker.swarm.")
-"""How the labels begin by which compose and swarm know their containers."""
+ORCHESTRATOR_LABELS = ("com.docker.compose.", "com.docker.swarm.", "com.hashicorp.nomad.")
+"""How the labels begin by which compose, swarm and nomad know their containers."""
+ENGINE_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 
 NO_NETWORK = "none"
 """The network that is none: every container on it has only its loopback interface."""
@@ -82,10 +83,11 @@ class ContainerState:
         ports: container port to host addresses and ports, as published now.
         fixed_ports: the host ports that it was made with; the engine chooses the others anew each time.
         started_at: when its process began, as the engine writes it; another value means that it was started anew.
-        labels: those of compose and swarm, which may start it or put another in its place.
+        labels: those of compose, swarm and nomad, which may start it or put another in its place.
         health_checked: the engine checks its health.
         exit_code: of the process that ended last.
         finished_at: when that was, as the engine writes it.
+        engine_socket: the path by which the socket of the engine, or a directory above it, is mounted in it, or empty.
     """
 
     id: str
@@ -106,6 +108,7 @@ class ContainerState:
     health_checked: bool = False
     exit_code: int = 0
     finished_at: str = ""
+    engine_socket: str = ""
 
     @classmethod
     def from_inspect(cls, found: dict[str, t.Any]) -> ContainerState:
@@ -148,6 +151,14 @@ class ContainerState:
             health_checked=bool(state.get("Health")),
             exit_code=state.get("ExitCode") or 0,
             finished_at=state.get("FinishedAt") or "",
+            engine_socket=next(
+                (
+                    mount["Source"]
+                    for mount in found.get("Mounts") or ()
+                    if mount.get("Source") and any(_holds(mount["Source"], path) for path in ENGINE_SOCKETS)
+                ),
+                "",
+            ),
         )
 
     @property
@@ -228,6 +239,10 @@ def _endpoint(name: str, found: dict[str, t.Any], container_id: str, configured_
         ipv6_address=found.get("GlobalIPv6Address") or "",
         mac_address=mac_address,
     )
+
+
+def _holds(directory: str, path: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def _settings_from_dict(value: dict[str, t.Any]) -> EndpointSettings:

@@ -18,6 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._errors i
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import Judgement, PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.neighbours import neighbour_warnings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 
 _UNRESOLVED = {"ambiguous": "ambiguous", "stale": "stale"}
@@ -86,9 +87,9 @@ class Judge:
             # One container that cannot be inspected must not keep others from being isolated.
             return [_verdict(alert, "error", str(error), error=error)]
 
-    def network_peers(self, container_id: str) -> list[str]:
-        """Names of the other containers on its network, where that is not its own alone. Raises EngineError."""
-        return [peer.name for peer in self._resolver.network_peers(container_id)]
+    def neighbour_warnings(self, container_id: str, actions: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[str, ...]:
+        """What to say of other containers once this one was isolated by these actions."""
+        return neighbour_warnings(self._resolver, container_id, actions)
 
     def _addressed(self, alert: Alert) -> bool | None:
         """Whether the alert is about this host; None where that is not known."""

@@ -156,11 +156,9 @@ class Responder:
         # Of a container that is isolated already there is evidence, and alerts repeat themselves.
         if self._gathering and decision.evidence and outcome.changed and not self._check:
             self._gathering.want(event, decision.evidence, cause, begun)
-        try:
-            warnings = peer_warnings(self._judge.network_peers(container_id), event.actions)
-        except GuardError as error:  # what was done is done, and must be on record
-            warnings = [f"which containers share its network is not known: {error.message}"]
-        return dataclasses.replace(event, warnings=(*event.warnings, *warnings))
+        return dataclasses.replace(
+            event, warnings=(*event.warnings, *self._judge.neighbour_warnings(container_id, event.actions))
+        )
 
     def _isolate(
         self, container_id: str, actions: t.Sequence[Action], decision: Decision, cause: Cause
@@ -196,14 +194,6 @@ class Responder:
                 started_at=first.started_at,
             )
         return outcome, begun
-
-
-def peer_warnings(names: t.Sequence[str], actions: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
-    """What to say of the other containers on the network of one that was isolated by these actions."""
-    # Ending the owner of a network leaves those that use it without one, until they are restarted (measured).
-    cut = any(action["type"] in ("network_disconnect", "stop", "kill") for action in actions)
-    state = "cut off with it" if cut else "still connected"
-    return [f"container {name} shares its network: {state}, and not paused or ended" for name in names]
 
 
 def _subject(verdict: Verdict) -> tuple[str, str]:
