@@ -33,7 +33,11 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineVersion,
     Pieces,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
+    EngineError,
+    NotFound,
+    NotSupported,
+)
 
 IMAGE = "container-guard/busybox:latest"
 SHORT_ID_LENGTH = 12
@@ -374,6 +378,7 @@ class _Container:
     host_ports: dict[str, int] = dataclasses.field(default_factory=dict)
     lies: set[tuple[Lie, str]] = dataclasses.field(default_factory=set)
     content: _Content = _Content()
+    freezes: bool = True
     mac_address: str = ""
     """As it was asked for the container, or for the network that it is made for (measured)."""
 
@@ -537,6 +542,7 @@ class FakeEngine:
         published: t.Mapping[str, int | None] | None = None,
         created: datetime.datetime | None = None,
         mac_address: str = "",
+        freezes: bool = True,
     ) -> str:
         """Create a container, bring it into a state and return its id.
 
@@ -556,6 +562,7 @@ class FakeEngine:
             published: container port such as C(80/tcp) to host port; None for an ephemeral one.
             created: when; now by default.
             mac_address: as it was asked for the container, and not for one of its networks.
+            freezes: its runtime can pause it.
         """
         with self._lock:
             mode = network_mode or (self._network(next(iter(networks))).name if networks else "default")
@@ -574,6 +581,7 @@ class FakeEngine:
                 auto_remove=auto_remove,
                 published=dict(published or {}),
                 mac_address=mac_address,
+                freezes=freezes,
             )
             if networks is None and not container.owner:
                 networks = {"bridge" if default else mode: EndpointSettings()}
@@ -800,7 +808,10 @@ class FakeEngine:
 
     @_engine_call
     def pause(self, container_id: str) -> None:
-        self._move(self._container(container_id), "pause")
+        container = self._container(container_id)
+        if container.status == "running" and not container.freezes:
+            raise NotSupported(f"the engine answers: Cannot pause container {container.id}: cannot freeze", status=500)
+        self._move(container, "pause")
 
     @_engine_call
     def unpause(self, container_id: str) -> None:

@@ -51,8 +51,8 @@ _NO_FREEZER = re.compile(
     r"^(?!.*(busy|time[d ]?out|deadline|again|temporarily)).*("
     r"freezer( cgroup)?( \(v2\))? (is )?not supported"  # runc without cgroup.freeze; containerd without a freezer
     r"|no such directory for freezer|mountpoint for freezer not found"  # runc on cgroup v1, rootless among others
-    r"|subsystem does not exist|cgroup manager is not configured"  # runc where it made no cgroup
-    r"|cannot pause the container without a cgroup"  # crun
+    r"|cannot toggle freezer|subsystem does not exist|cgroup manager is not configured"  # runc where it made no cgroup
+    r"|without a cgroup"  # crun
     r"|cannot freeze"
     r"|(unable to|failed to|cannot) (freeze|pause).*"
     r"(permission denied|operation not permitted|read-only file system|no such file or directory)"
