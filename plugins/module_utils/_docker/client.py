@@ -80,6 +80,7 @@ class DockerEngine:
         self._timeout = timeout
         with self._translated("connect to the engine"):
             self._client, version = sdk.connect(self._docker, docker_host, timeout)
+        self._version = text.display(version.get("Version"), _ANSWER_LIMIT)
         podman = _podman_in(version)
         if podman:
             self.close()
@@ -94,9 +95,7 @@ class DockerEngine:
         self._client.close()
 
     def version(self) -> EngineVersion:
-        with self._translated("ask for the version"):
-            found = self._client.version(api_version=False)
-        return EngineVersion(engine=found["Version"], api=self._client.api_version)
+        return EngineVersion(engine=self._version, api=self._client.api_version)
 
     def list_containers(self, container_id: str = "") -> list[dict[str, t.Any]]:
         filters: t.Any = {"id": container_id} if container_id else None

@@ -111,8 +111,13 @@ class ContainerState:
     engine_socket: str = ""
 
     @classmethod
-    def from_inspect(cls, found: dict[str, t.Any]) -> ContainerState:
-        """The state in an answer of C(GET /containers/{id}/json)."""
+    def from_inspect(cls, found: dict[str, t.Any], pins_mac: bool = False) -> ContainerState:
+        """The state in an answer of C(GET /containers/{id}/json).
+
+        Args:
+            found: the answer.
+            pins_mac: the engine gives back a MAC address that is asked for on connect.
+        """
         state, host_config = found["State"], found["HostConfig"]
         policy = host_config.get("RestartPolicy") or {}
         networks = found["NetworkSettings"].get("Networks") or {}
@@ -130,7 +135,8 @@ class ContainerState:
             auto_remove=bool(host_config.get("AutoRemove")),
             restart_policy=RestartPolicy(policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0),
             endpoints=tuple(
-                _endpoint(name, settings, found["Id"], configured_mac) for name, settings in sorted(networks.items())
+                _endpoint(name, settings, found["Id"], configured_mac, pins_mac)
+                for name, settings in sorted(networks.items())
             ),
             ports={
                 port: tuple(sorted(f"{binding['HostIp']}:{binding['HostPort']}" for binding in bindings or ()))
@@ -215,7 +221,7 @@ class ContainerState:
         }
 
 
-def _endpoint(name: str, found: dict[str, t.Any], container_id: str, configured_mac: str) -> Endpoint:
+def _endpoint(name: str, found: dict[str, t.Any], container_id: str, configured_mac: str, pins_mac: bool) -> Endpoint:
     ipam = found.get("IPAMConfig") or {}
     mac_address = found.get("MacAddress") or ""
     return Endpoint(
@@ -231,7 +237,7 @@ def _endpoint(name: str, found: dict[str, t.Any], container_id: str, configured_
             driver_opts=found.get("DriverOpts") or {},
             # One that the engine made must not be asked for again: before 28 it is made from the IPv4 address, which
             # may belong to somebody else by then.
-            mac_address=mac_address if configured_mac and mac_address == configured_mac else "",
+            mac_address=mac_address if pins_mac or (configured_mac and mac_address == configured_mac) else "",
             gw_priority=found.get("GwPriority") or 0,
         ),
         attached=bool(found.get("EndpointID")),

@@ -12,7 +12,10 @@ import threading
 
 import pytest
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
+    EndpointSettings,
+    EngineVersion,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import NO_RETRY
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.host_ports import (
     Listener,
@@ -176,3 +179,30 @@ class TestSwarm:
         monkeypatch.setattr(engine, "connect", learns)
         assert isolator.release(container).outcome == "released"
         assert list(engine.inspect_container(container)["NetworkSettings"]["Networks"]) == ["mesh"]
+
+
+class TestMacAddress:
+    """D5: lost silently on Docker 29, which would take it back in connect."""
+
+    def test_is_given_back_where_the_engine_takes_one(self, journal: Journal) -> None:
+        engine = FakeEngine(EngineVersion(engine="29.5.0", api="1.55"))
+        network = engine.add_network("front", "10.1.0.0/24")
+        settings = EndpointSettings(mac_address="02:42:ac:11:00:99")
+        container = engine.add_container("web", networks={"front": settings})
+        isolator = Isolator(engine, journal, FakeTruth(engine), NO_RETRY, settle_timeout=0.2)
+        before = engine.inspect_container(container)["NetworkSettings"]["Networks"]["front"]["MacAddress"]
+        assert isolator.isolate(container, BOTH).ok
+        outcome = isolator.release(container)
+        after = engine.inspect_container(container)["NetworkSettings"]["Networks"]["front"]["MacAddress"]
+        assert (outcome.outcome, outcome.not_restored, after) == ("released", (), before)
+        assert network
+
+    def test_of_a_configured_one_the_loss_is_told_where_it_does_not(self, journal: Journal) -> None:
+        engine = FakeEngine(EngineVersion(engine="28.5.2", api="1.51"))
+        engine.add_network("front", "10.1.0.0/24")
+        settings = EndpointSettings(mac_address="02:42:ac:11:00:99")
+        container = engine.add_container("web", networks={"front": settings})
+        isolator = Isolator(engine, journal, FakeTruth(engine), NO_RETRY, settle_timeout=0.2)
+        assert isolator.isolate(container, BOTH).ok
+        outcome = isolator.release(container)
+        assert [difference["what"] for difference in outcome.not_restored] == ["mac_address on network front"]
