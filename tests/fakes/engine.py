@@ -42,7 +42,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 IMAGE = "container-guard/busybox:latest"
 SHORT_ID_LENGTH = 12
 HOST_INTERFACES = frozenset({"lo", "eth0", "docker0"})
-CHANGING_CALLS = frozenset({"pause", "unpause", "stop", "kill", "start", "set_restart_policy", "disconnect", "connect"})
+CHANGING_CALLS = frozenset(
+    {"create_network", "pause", "unpause", "stop", "kill", "start", "set_restart_policy", "disconnect", "connect"}
+)
 PREDEFINED = ("bridge", "host", "none")
 REPLAYED_EVENTS = 256
 PIECE = 16 * 1024
@@ -805,6 +807,19 @@ class FakeEngine:
             "Options": dict(network.options),
             "Labels": dict(network.labels),
         }
+
+    @_engine_call
+    def create_network(self, definition: t.Mapping[str, t.Any]) -> str:
+        if any(network.name == definition["Name"] for network in self._networks.values()):
+            raise _error(409, "network with name {} already exists".format(definition["Name"]))
+        return self.add_network(
+            definition["Name"],
+            [pool["Subnet"] for pool in definition["IPAM"]["Config"]],
+            driver=definition["Driver"],
+            internal=definition["Internal"],
+            driver_opts=definition["Options"],
+            labels=definition["Labels"],
+        )
 
     @_engine_call
     def pause(self, container_id: str) -> None:

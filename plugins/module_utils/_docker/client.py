@@ -44,6 +44,10 @@ _ANSWER_LIMIT = 300
 _PIECE = 64 * 1024
 _FRAME_HEADER = 8
 _PODMAN = "podman"
+_NETWORK_SETTINGS = (
+    *("Name", "Driver", "IPAM", "Internal", "Attachable"),
+    *("EnableIPv4", "EnableIPv6", "Options", "Labels"),
+)
 
 # What runtimes say where freezing a container cannot work, whenever one tries. "unable to freeze" alone is none of it:
 # runc says that after it tried in vain for a while, on a container that is busy.
@@ -133,6 +137,14 @@ class DockerEngine:
     def inspect_network(self, network_id: str) -> dict[str, t.Any]:
         with self._translated("inspect network", network_id):
             return t.cast("dict[str, t.Any]", self._client.inspect_network(network_id))
+
+    def create_network(self, definition: t.Mapping[str, t.Any]) -> str:
+        wanted = {name: definition[name] for name in _NETWORK_SETTINGS if definition.get(name) is not None}
+        with self._translated("create network", network=str(definition["Name"])):
+            url = f"{self._client.base_url}/v{self._client.api_version}/networks/create"
+            answer = self._client.post(url, json=wanted, timeout=self._timeout)
+            self._check(answer)
+            return str(answer.json()["Id"])
 
     def pause(self, container_id: str) -> None:
         with self._translated("pause container", container_id, impossible=_NO_FREEZER):

@@ -84,7 +84,7 @@ class Engine(t.Protocol):
     """
 
     def version(self) -> EngineVersion:
-        """Versions of the engine and of the API in use."""
+        """Versions of the engine and of the API in use, as told when the connection was made."""
 
     def list_containers(self, container_id: str = "") -> list[dict[str, t.Any]]:
         """All containers, running or not, as C(GET /containers/json) gives them; or those whose id begins so.
@@ -108,6 +108,9 @@ class Engine(t.Protocol):
 
     def inspect_network(self, network_id: str) -> dict[str, t.Any]:
         """As C(GET /networks/{id}): Containers lists those with a running endpoint. Raises NotFound."""
+
+    def create_network(self, definition: t.Mapping[str, t.Any]) -> str:
+        """Make a network of what inspect_network said of one that is gone; its id. 409 where its name is taken."""
 
     def pause(self, container_id: str) -> None:
         """Freeze every process. 409 when it is paused, stopped or restarting."""

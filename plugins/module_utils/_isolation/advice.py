@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import Proof
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
     NO_NETWORK,
     ContainerState,
 )
+
+PREDEFINED = ("bridge", "host", "none")
+"""Networks that nobody can remove."""
 
 
 def of_isolating(state: ContainerState, hold: Goal) -> list[str]:
@@ -29,6 +34,8 @@ def of_isolating(state: ContainerState, hold: Goal) -> list[str]:
         )
     if hold.ends and swarm:
         warnings.append("swarm starts another one in its place within seconds; pause keeps it from that")
+    if hold.ends:
+        warnings.append("docker container prune removes it while it is down, and what it wrote with it")
     if hold.ends and nomad:
         warnings.append("nomad starts another one in its place, here or elsewhere; stop its job, too")
     if hold.networks and nomad and not hold.ends:
@@ -55,6 +62,18 @@ def of_what_is_left(state: ContainerState, networks: t.Sequence[str], hold: Goal
         return []
     # Taking it off the network that is its gateway moves published ports to another one (measured).
     return [f"its published ports stay reachable through network {', '.join(left)}"]
+
+
+def of_pruning(entry: Entry, proof: Proof) -> list[str]:
+    """What a prune takes while it is isolated."""
+    hold = entry.hold
+    return [
+        f"it was the last one on network {endpoint.network}, which docker network prune removes now; a release with "
+        "recreate_networks makes it anew"
+        for endpoint in entry.snapshot.endpoints
+        for network in [proof.networks.get(endpoint.reference)]
+        if network and hold.cuts(endpoint) and not network.get("Containers") and endpoint.network not in PREDEFINED
+    ]
 
 
 def of_releasing(

@@ -107,6 +107,7 @@ class Take:
         cause: who asked for it, and why.
         sharer: the container that uses its network and needs it off no longer, or empty.
         force: give back also what cannot be given back in full.
+        recreate_networks: make networks anew that are gone.
         remembered: leave a tombstone, so that no earlier alert isolates it again: a person wants it released.
     """
 
@@ -115,6 +116,7 @@ class Take:
     cause: Cause = UNSTATED
     sharer: str = ""
     force: bool = False
+    recreate_networks: bool = False
     remembered: bool = False
 
     def takes(self, claim: Claim) -> bool:

@@ -254,6 +254,7 @@ class Requests:
         force: bool = False,
         which: t.Callable[[Claim], bool] = lambda _claim: True,
         cause: Cause = UNSTATED,
+        recreate_networks: bool = False,
         remembered: bool = True,
     ) -> list[Result]:
         """Release them.
@@ -268,7 +269,14 @@ class Requests:
             for entry in target.predecessors:
                 self._forget(entry)
             outcome = self._isolator.release(
-                target.container.id, self._check, restart, which=which, cause=cause, force=force, remembered=remembered
+                target.container.id,
+                self._check,
+                restart,
+                which=which,
+                cause=cause,
+                force=force,
+                recreate_networks=recreate_networks,
+                remembered=remembered,
             )
             warnings = tuple(
                 f"container {entry.snapshot.id[:12]} of that name was isolated and is gone; its isolation is forgotten"
