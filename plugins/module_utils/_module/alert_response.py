@@ -27,11 +27,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder, Response
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
 if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 
-_UNSUCCESSFUL = ("failed", "unknown", "refused")
+_UNSUCCESSFUL = ("failed", "unknown", "refused", "limit")
 
 
 def argument_spec() -> common.Spec:
@@ -136,7 +137,7 @@ def _respond(
     responder = Responder(
         Judge(PolicyEngine(policy_set), Resolver(engine), params["host"], params["docker_host"]),
         Isolator(engine, Journal(state_dir), retry=retry),
-        Limiter(state_dir, policy_set.limits),
+        Limiter(StateDir(state_dir), policy_set.limits),
         host=params["host"],
         concurrency=concurrency,
         check=check,
