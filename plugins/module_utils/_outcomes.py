@@ -79,6 +79,14 @@ OUTCOMES: t.Mapping[str, Meaning] = {
 }
 
 
+_IN_CHECK_MODE = {ISOLATED: WOULD_ISOLATE, RELEASED: WOULD_RELEASE, COLLECTED: WOULD_COLLECT}
+
+
+def in_check_mode(outcome: str) -> str:
+    """What an outcome is called where it is only foreseen: never as if it had come about."""
+    return _IN_CHECK_MODE.get(outcome, outcome)
+
+
 def is_green(outcome: str) -> bool:
     """Whether an outcome is no failure."""
     return OUTCOMES[outcome].green

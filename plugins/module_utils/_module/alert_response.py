@@ -106,7 +106,8 @@ def respond(module: AnsibleModule) -> dict[str, t.Any]:
         result["failed"] = params["fail_on_error"]
     if not module.check_mode:
         # Before the evidence, which may take long: what was done must be on record whatever happens meanwhile.
-        record(events, state_dir, result)
+        periods = {policy.id: policy.cooldown for policy in policy_set.policies if policy.cooldown}
+        record(events, state_dir, result, periods)
     collected = gathering.collect() if gathering else []
     result["evidence"] = [event.to_dict() for event in collected]
     result["warnings"] += [

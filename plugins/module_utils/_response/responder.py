@@ -123,6 +123,8 @@ class Responder:
             trace_id=alert.trace_id,
             alert_id=alert.id,
             policy_id=decision.policy_id,
+            source=alert.source,
+            rule=alert.rule,
             host=self._host,
             container=decision.container,
             actions=tuple(action.to_dict() for action in decision.actions),
@@ -156,7 +158,7 @@ class Responder:
             return event.with_error(error)
         except Exception as error:  # a defect of the guard must not lose the records of the other containers
             return event.with_error(GuardError(f"internal error: {error!r}", kind="internal_error"))
-        event = event.with_outcome(outcome)
+        event = event.with_outcome(outcome, self._check)
         # Of a container that is isolated already there is evidence, and alerts repeat themselves.
         if self._gathering and decision.evidence and outcome.changed and not self._check:
             self._gathering.want(event, decision.evidence, cause, begun)

@@ -211,7 +211,7 @@ def test_check_mode_decides_and_does_not_act(host: Host) -> None:
     target = host.engine.add_container("web")
     (response,) = host.responder(check=True).respond([alert(container={"id": target})])
     assert response.event is not None
-    assert (response.event.outcome, response.event.changed) == ("isolated", True)
+    assert (response.event.outcome, response.event.changed) == ("would_isolate", True)
     assert {step["status"] for step in response.event.steps} == {"planned"}
     assert host.engine.changes == []
 
