@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import stat
 import subprocess
@@ -265,13 +266,15 @@ class TestBounds:
         def work() -> None:
             self.log(max_bytes=1_500).append([again(ALERT), ActionEvent("isolated")])
 
-        for _ in kill_at_every_call(lambda: self.log().append([ActionEvent("released")]), work):
+        def prepare() -> None:
+            shutil.rmtree(self.directory / "state", ignore_errors=True)
+            self.log().append([ActionEvent("released", trace_id=f"t-{number}") for number in range(3)])
+
+        for _ in kill_at_every_call(prepare, work):
             self.log(max_bytes=1_500).append([ActionEvent("released")])
             found = self.log().verify()
             torn = [line for path in self.files() for line in path.read_text().splitlines() if not whole(line)]
             assert found["intact"] is (not torn), "apart from the line in which it died"
-            for path in self.files() if torn else ():
-                path.unlink()
 
 
 class TestIntended:
