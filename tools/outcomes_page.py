@@ -28,8 +28,8 @@ Every alert and every request ends with one of these words, in results, in the a
 |---|---|---|---|---|---|---|
 """
 AFTER = """
-In check mode the outcomes begin with `would_`; nothing is called `isolated`, `released` or `collected` that did not come
-about. A decision that is to act has the outcome `isolate`, and its record the outcome of the attempt.
+In check mode the outcomes begin with `would_`: nothing is called `isolated`, `released` or `collected` that did not
+come about. A decision that is to act has the outcome `isolate`, and its record the outcome of the attempt.
 """
 
 
