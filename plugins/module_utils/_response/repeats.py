@@ -58,8 +58,8 @@ class Repeats:
         if entry and self._now < entry["until"] <= self._now + entry["period"] and not event.changed:
             entry["count"] += 1
             entry["event"].update(_shown(event), id=event.id, time=event.time)
-            entry["event"]["timeline"]["last"] = event.time
-            entry["event"]["timeline"].setdefault("first", event.time)
+            first = entry["event"].get("timeline", {}).get("first", event.time)
+            entry["event"]["timeline"] = {"first": first, "last": event.time}
             return []
         if entry:
             self._end(key)
@@ -68,7 +68,7 @@ class Repeats:
             "until": self._now + period,
             "period": period,
             "count": 0,
-            "event": {**_shown(event), "repeat_of": event.id, "id": event.id, "time": event.time, "timeline": {}},
+            "event": {**_shown(event), "repeat_of": event.id, "id": event.id, "time": event.time},
         }
         if len(self._known) > MAX_COUNTED:
             self._end(min(self._known, key=lambda other: float(self._known[other]["until"])))
