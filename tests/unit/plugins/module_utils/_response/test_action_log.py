@@ -241,28 +241,32 @@ class TestBounds:
         (self.directory / "state" / lost).unlink()
         assert self.log().verify()["intact"] is False
 
-    def test_the_chain_goes_on_in_memory_and_is_carried_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.fixture
+    def disk(self, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Disk]:
         disk = Disk(self.directory / "disk", monkeypatch)
-        try:
-            self.directory = disk.path
-            files = lambda: StateDir(str(disk.path / "state"), str(disk.path.parent / "run"))  # noqa: E731 # one line
-            ActionLog(files()).append([ActionEvent("isolated", trace_id="t-1")])
-            disk.freeze()
-            sick = files()
-            ActionLog(sick).append([ActionEvent("isolated", trace_id="t-2")])
-            ActionLog(sick).append([ActionEvent("isolated", trace_id="t-3")])
-            assert "cannot be written" in sick.warnings[0]
-            assert (ActionLog(files()).verify()["records"], ActionLog(files()).verify()["intact"]) == (3, True)
-            disk.heal()
-            healed = files()
-            ActionLog(healed).append([ActionEvent("isolated", trace_id="t-4")])
-            assert "carried over" in healed.warnings[0]
-            found = ActionLog(files()).verify()
-            assert (found["records"], found["intact"], len(lines(ActionLog(files())))) == (4, True, 4)
-        finally:
-            disk.close()
+        self.directory = disk.path
+        yield disk
+        disk.close()
 
-    def test_a_kill_at_any_moment_leaves_a_whole_chain(self) -> None:
+    def test_the_chain_goes_on_in_memory_and_is_carried_over(self, disk: Disk) -> None:
+        def files() -> StateDir:
+            return StateDir(str(disk.path / "state"), str(disk.path.parent / "run"))
+
+        ActionLog(files()).append([ActionEvent("isolated", trace_id="t-1")])
+        disk.freeze()
+        sick = files()
+        ActionLog(sick).append([ActionEvent("isolated", trace_id="t-2")])
+        ActionLog(sick).append([ActionEvent("isolated", trace_id="t-3")])
+        assert "cannot be written" in sick.warnings[0]
+        assert (ActionLog(files()).verify()["records"], ActionLog(files()).verify()["intact"]) == (3, True)
+        disk.heal()
+        healed = files()
+        ActionLog(healed).append([ActionEvent("isolated", trace_id="t-4")])
+        assert "carried over" in healed.warnings[0]
+        found = ActionLog(files()).verify()
+        assert (found["records"], found["intact"], len(lines(ActionLog(files())))) == (4, True, 4)
+
+    def test_a_kill_at_any_moment_leaves_a_whole_chain(self, disk: Disk) -> None:
         def work() -> None:
             self.log(max_bytes=1_500).append([again(ALERT), ActionEvent("isolated")])
 
