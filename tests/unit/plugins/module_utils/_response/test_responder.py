@@ -11,12 +11,14 @@ import hashlib
 import json
 import pathlib
 import threading
+import time
 import typing as t
 
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
+    EngineError,
     EngineTimeout,
     EngineUnreachable,
 )
@@ -36,11 +38,11 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
     PolicySet,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.errors import LimitsError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
@@ -74,7 +76,7 @@ class Host:
         policy_set = PolicySet.of([Policy.from_dict(policy) for policy in policies or (SHELLS,)], protect, limits)
         state_dir = str(self._state_dir / "state")
         isolator = Isolator(self.engine, Journal(state_dir), truth=FakeTruth(self.engine))
-        limiter = Limiter(state_dir, limits, clock=lambda: self.now)
+        limiter = Limiter(StateDir(state_dir, f"{state_dir}-run"), limits, clock=lambda: self.now)
         judge = Judge(PolicyEngine(policy_set), Resolver(self.engine), "docker-1")
         return Responder(judge, isolator, limiter, "docker-1", **options)
 
@@ -282,28 +284,25 @@ def _strings(value: object) -> t.Iterator[str]:
 class TestRestraint:
     """Cooldown, limits, fallback and alerts that name no container."""
 
-    def test_a_cooldown_keeps_the_policy_from_acting_again(self, host: Host) -> None:
+    @pytest.mark.parametrize("undo", ["breach", "failure"])
+    def test_after_a_breach_or_a_failure_the_next_alert_acts_whatever_the_cooldown(
+        self, host: Host, undo: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         target = host.engine.add_container("web")
         policy = {**SHELLS, "cooldown": 300}
-        (first,) = host.responder(policy).respond([alert(container={"id": target})])
-        assert first.decision.outcome == "isolate"
-        host.engine.unpause(target)
-        host.now += 299
+        if undo == "breach":
+            host.responder(policy).respond([alert(container={"id": target})])
+            host.engine.unpause(target)
+        else:
+            for _ in range(4):
+                host.engine.fail_next("pause", EngineError("freezer is broken", status=500))
+            monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+            (failed,) = host.responder(policy).respond([alert(container={"id": target})])
+            assert failed.event is not None
+            assert failed.event.outcome != "isolated"
         (again,) = host.responder(policy).respond([alert(container={"id": target})])
-        assert again.decision.outcome == "cooldown"
-        assert "less than 300 seconds" in again.decision.reasons[-1]
         assert again.event is not None
-        assert host.paused == set()
-        host.now += 2
-        (later,) = host.responder(policy).respond([alert(container={"id": target})])
-        assert later.decision.outcome == "isolate"
-        assert host.paused == {"web"}
-
-    def test_a_cooldown_is_for_one_container(self, host: Host) -> None:
-        targets = [host.engine.add_container(name) for name in ("web-1", "web-2")]
-        for target in targets:
-            (response,) = host.responder({**SHELLS, "cooldown": 300}).respond([alert(container={"id": target})])
-            assert response.decision.outcome == "isolate"
+        assert (again.event.outcome, host.paused) == ("isolated", {"web"})
 
     def test_no_more_containers_within_the_window_than_the_limit(self, host: Host) -> None:
         targets = [host.engine.add_container(f"web-{number}") for number in range(4)]
@@ -345,15 +344,24 @@ class TestRestraint:
         (response,) = host.responder(policy, limits=limits).respond([alert(container={"id": target})])
         assert response.decision.outcome == "isolate"
 
-    def test_a_memory_that_is_damaged_is_an_error_before_anything_is_touched(
+    def test_a_memory_that_is_damaged_keeps_nothing_from_being_isolated(
         self, host: Host, tmp_path: pathlib.Path
     ) -> None:
         target = host.engine.add_container("web")
         (tmp_path / "state").mkdir()
         (tmp_path / "state" / "limits.json").write_text("{")
-        with pytest.raises(LimitsError, match="damaged"):
-            host.responder({**SHELLS, "cooldown": 1}).respond([alert(container={"id": target})])
-        assert host.engine.changes == []
+        host.responder(limits=Limits(max_isolations=1, window=600)).respond([alert(container={"id": target})])
+        assert host.paused == {"web"}
+
+    def test_a_limit_is_an_error_that_names_the_way_out(self, host: Host) -> None:
+        targets = [host.engine.add_container(f"web-{number}") for number in range(2)]
+        limits = Limits(max_isolations=1, window=600)
+        responses = host.responder(limits=limits).respond([alert(container={"id": target}) for target in targets])
+        event = responses[1].event
+        assert event is not None
+        assert event.error is not None
+        assert (event.outcome, event.error["kind"]) == ("limit", "limit")
+        assert "of at most 1" in event.error["message"]
 
     def test_a_fallback_is_taken_where_no_action_can_work(self, host: Host) -> None:
         target = host.engine.add_container("host-mode", network_mode="host")
