@@ -152,7 +152,9 @@ def test_flattened_keys_of_falcosidekick() -> None:
     reference = alert_from_object({**MESSAGE, "output_fields": fields}).container
     assert reference == ContainerRef(id=SHORT, name="shop-web", image="registry.example.com:5000/shop:4.2")
     both = {**fields, "container.id": None}
-    assert alert_from_object({**MESSAGE, "output_fields": both}).subject is Subject.UNIDENTIFIED, "the dotted key counts"
+    assert alert_from_object({**MESSAGE, "output_fields": both}).subject is Subject.UNIDENTIFIED, (
+        "the dotted key counts"
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,9 @@ def test_image() -> None:
     assert container(container__id=SHORT, container__image__repository="r/a").image == "r/a"
     assert container(container__id=SHORT, container__image__repository=["r"]).image == ""
     assert container(container__id=SHORT, container__image__repository=None, container__image__tag="3.19").image == ""
-    assert container(container__id=SHORT, container__image__repository="r/a", container__image__tag="<NA>").image == "r/a"
+    assert (
+        container(container__id=SHORT, container__image__repository="r/a", container__image__tag="<NA>").image == "r/a"
+    )
 
 
 def test_an_image_that_is_not_known_is_empty() -> None:
