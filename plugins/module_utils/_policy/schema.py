@@ -142,9 +142,10 @@ POLICY: dict[str, t.Any] = {
             "Globs for the inventory name of the host, or what the detector says where that is unknown. Default: any."
         ),
         "scope": {
-            "description": "alert_container answers alerts that name their container, with that one. "
-            "matching_containers answers alerts that say nothing about containers, of sources that do not name them, with "
-            "the containers of their host that target_filter matches, within limits.max_containers_per_alert. Default: alert_container.",
+            "description": "alert_container answers alerts that mean one container, with that one. "
+            "matching_containers answers alerts that say nothing about containers, of sources that do not name them, "
+            "with the containers of their host that target_filter matches, within limits.max_containers_per_alert. "
+            "Default: alert_container.",
             "enum": list(SCOPES),
         },
         "target_filter": {
