@@ -197,10 +197,8 @@ class Alert:
             received_at=timestamp.format_timestamp(received) if received else timestamp.now(),
             host=text.host_name(value.get("host")),
             inventory_host=text.host_name(value.get("inventory_host")),
-            # Records of older versions of the guard, which alone say when they were received, have no subject. Empty
-            # objects were in all of them, whatever the alert was about.
             container=ContainerRef.from_dict(
-                value.get("container"), Subject.NOTHING if "received_at" in value else Subject.UNIDENTIFIED
+                value.get("container"), Subject.NOTHING if _is_old_record(value) else Subject.UNIDENTIFIED
             ),
             tags=tuple(tag for tag in (text.display(tag, 128) for tag in (tags or ())[:MAX_TAGS]) if tag),
             message=text.display(value.get("message")),
@@ -221,6 +219,12 @@ class Alert:
             "container": self.container.to_dict(),
             "tags": list(self.tags),
         }
+
+
+def _is_old_record(value: dict[str, t.Any]) -> bool:
+    """Whether an older version of the guard wrote it, with an empty container whatever the alert was about."""
+    container = value.get("container")
+    return "received_at" in value and isinstance(container, dict) and container.keys() == _CONTAINER_KEYS - {"subject"}
 
 
 def _required(value: dict[str, t.Any], key: str, check: t.Callable[[object], str]) -> str:
