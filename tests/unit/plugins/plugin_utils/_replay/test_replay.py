@@ -174,9 +174,9 @@ def test_the_whole_report_of_a_small_log() -> None:
         ],
         "notes": [],
     }
+    heading = "policy mode alerts containers would isolate repeats cooldown limit protected audit undecidable"
     assert [line.split() for line in table(report)[4:8]] == [
-        "policy mode alerts containers would isolate repeats cooldown limit protected audit undecidable no container "
-        "unresolved".split(),
+        [*heading.split(), "no", "container", "unresolved"],
         ["shells", "enforce", "3", "1", "1", "1", "0", "0", "0", "0", "0", "1", "0"],
         ["watch", "audit", "1", "1", "0", "0", "0", "0", "0", "1", "0", "0", "0"],
         [],
