@@ -64,10 +64,10 @@ def judge(docker_host: str, quick: bool, say: Callable[[str], None]) -> list[Row
 
 
 def _until_paused(world: Stage, policy_set: PolicySet, alerts: Sequence[Alert]) -> tuple[float, str, float]:
-    """Seconds from the alerts to the pause, what was paused, and the seconds that explaining takes afterwards."""
-    policies = PolicyEngine(policy_set)
+    """Seconds from alerts and policies to the pause, what was paused, and the seconds that explaining takes afterwards."""
     started = time.perf_counter()
-    deciding = Judge(policies, Resolver(world.engine))
+    # As a run of the module does: nothing is remembered from the one before.
+    deciding = Judge(PolicyEngine(policy_set), Resolver(world.engine))
     verdicts = [verdict for alert in alerts for verdict in deciding.decide(alert)]
     isolating = {
         (verdict.decision.container or {})["id"]: verdict
