@@ -64,7 +64,7 @@ def judge(docker_host: str, quick: bool, say: Callable[[str], None]) -> list[Row
 
 
 def _until_paused(world: Stage, policy_set: PolicySet, alerts: Sequence[Alert]) -> tuple[float, str, float]:
-    """Seconds from alerts and policies to the pause, what was paused, and the seconds that explaining takes afterwards."""
+    """Seconds from alerts and policies to the pause, what was paused, and the seconds of explaining afterwards."""
     started = time.perf_counter()
     # As a run of the module does: nothing is remembered from the one before.
     deciding = Judge(PolicyEngine(policy_set), Resolver(world.engine))

@@ -30,7 +30,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 
 CACHE_SIZE = 10_000
-"""Most masks that each of the two caches holds."""
+"""Most masks that each of the caches holds."""
 NEAREST_MISSES = 3
 
 
@@ -92,6 +92,7 @@ class PolicyEngine:
             self._excluded_labels.add_labels(policy.exclude.labels, bit)
         self._alert_masks: dict[t.Hashable, int] = {}
         self._target_masks: dict[t.Hashable, int] = {}
+        self._name_masks: dict[t.Hashable, int] = {}
 
     def wants(self, alert: Alert, scope: str | None = None) -> bool:
         """Whether any policy could answer the alert, whatever container it is about.
@@ -104,7 +105,10 @@ class PolicyEngine:
 
     def may_reach(self, alert: Alert, name: str) -> bool:
         """Whether any policy could answer the alert about a container of that name, whatever else it is."""
-        names = self._names.mask([name]) & ~self._excluded_names.mask([name])
+        names = self._name_masks.get(name)
+        if names is None:
+            names = self._names.mask([name]) & ~self._excluded_names.mask([name])
+            _remember(self._name_masks, name, names)
         return bool(self._alert_mask(alert, scope_of(alert)) & names)
 
     def mode_of(self, policy: Policy) -> str:
