@@ -25,26 +25,26 @@ def age_of(alert: Alert, now: datetime.datetime) -> datetime.timedelta:
         alert: received by the clock that C(now) is of.
         now: with a zone.
     """
-    received, happened = parse_timestamp(alert.received_at), seen_at(alert)
+    received, happened = parse_timestamp(alert.received_at), _happened(alert)
+    if received and happened and abs(received - happened) > BELIEVED:
+        happened = None
     known = [moment for moment in (received, happened) if moment]
     return max(now - min(known), datetime.timedelta(0)) if known else datetime.timedelta(0)
 
 
 def seen_at(alert: Alert) -> datetime.datetime | None:
-    """When the detector saw what it tells of, or None where its own time says nothing.
+    """The earliest moment of which the alert may speak, or None where it says none.
 
-    It says nothing where it does not mean the event, or lies too far from the receipt to be true.
+    Whatever clock is wrong, what came to be after that moment need not be what the alert means.
     """
-    happened, received = parse_timestamp(alert.time), parse_timestamp(alert.received_at)
-    if happened is None or not source_of(alert.source).time_is_of_event:
-        return None
-    return None if received and abs(received - happened) > BELIEVED else happened
+    known = [moment for moment in (parse_timestamp(alert.received_at), _happened(alert)) if moment]
+    return min(known) if known else None
 
 
 def skew_of(alert: Alert) -> str:
     """What to say of the clock of its detector, or empty."""
-    happened, received = parse_timestamp(alert.time), parse_timestamp(alert.received_at)
-    if happened is None or received is None or not source_of(alert.source).time_is_of_event:
+    received, happened = parse_timestamp(alert.received_at), _happened(alert)
+    if happened is None or received is None:
         return ""
     host = alert.inventory_host or alert.host or "its host"
     if happened - received > SKEW:
@@ -54,6 +54,11 @@ def skew_of(alert: Alert) -> str:
         hours = (received - happened).total_seconds() / 3600
         return f"the time of the alert lies {hours:.0f} hours before its receipt and does not count"
     return ""
+
+
+def _happened(alert: Alert) -> datetime.datetime | None:
+    """When it happened, as the detector says, or None where it says nothing of that."""
+    return parse_timestamp(alert.time) if source_of(alert.source).time_is_of_event else None
 
 
 def clock_skew(here: datetime.datetime, controller: datetime.datetime) -> str:

@@ -89,7 +89,8 @@ class Resolver:
         """When containers got their names, by full id, as far as the engine still knows."""
         if self._renamed is None:
             self._renamed = {}
-            with contextlib.suppress(EngineError):  # such as a proxy that lets no events through
+            # A proxy may let no events through, or others.
+            with contextlib.suppress(EngineError, LookupError, TypeError):
                 for event in self._engine.past_events():
                     if event["Type"] == "container" and event["Action"] == "rename":
                         moment = datetime.datetime.fromtimestamp(event["timeNano"] / 10**9, datetime.timezone.utc)

@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import typing as t
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import age, text, timestamp
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import age, text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, Subject
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.sources import source_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
@@ -191,8 +191,7 @@ class Judge:
                 "it names its container, but its host is not known to be this one",
                 remedy="Map the host name that the detector sends to the inventory",
             )
-        seen = [each for each in (age.seen_at(alert), timestamp.parse_timestamp(alert.received_at)) if each]
-        return self._resolver.by_name(alert.container.name, min(seen) if seen else None)
+        return self._resolver.by_name(alert.container.name, age.seen_at(alert))
 
     def _decide_matching(self, alert: Alert, host_known: bool) -> list[Verdict]:
         if not host_known:

@@ -61,10 +61,21 @@ def test_age_is_never_negative() -> None:
     assert age_of(alert(seconds(-30)), RECEIVED - seconds(100)) == seconds(0)
 
 
-def test_the_time_of_the_event_is_not_that_of_an_alertmanager() -> None:
-    assert seen_at(alert(seconds(5))) == RECEIVED - seconds(5)
-    assert seen_at(alert(seconds(5), "alertmanager")) is None
-    assert seen_at(alert()) is None
+@pytest.mark.parametrize(
+    ("happened", "source", "before"),
+    [
+        (None, "falco", 0),
+        (5, "falco", 5),
+        (-5, "falco", 0),
+        (200_000, "falco", 200_000),  # whichever clock is wrong: nothing that is younger is meant for certain
+        (5, "alertmanager", 0),
+    ],
+)
+def test_what_is_younger_than_the_earliest_moment_need_not_be_meant(
+    happened: float | None, source: str, before: float
+) -> None:
+    told = alert(None if happened is None else seconds(happened), source)
+    assert seen_at(told) == RECEIVED - seconds(before)
 
 
 @pytest.mark.parametrize(

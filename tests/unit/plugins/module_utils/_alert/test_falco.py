@@ -8,6 +8,8 @@ import json
 import typing as t
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import falco
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import (
@@ -251,6 +253,32 @@ def test_an_image_that_is_not_known_is_empty() -> None:
 def test_output_fields_of_another_type(fields: object) -> None:
     with pytest.raises(AlertError, match="output_fields is not an object"):
         falco.convert({**MESSAGE, "output_fields": fields})
+
+
+_VALUES = st.sampled_from(
+    [None, "", "<NA>", "host", SHORT, FULL, "101", "web", "a b", "{{ x }}", 7, True, [], {}, 2**70]
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [f"container{dot}{key}" for dot in "._" for key in ("id", "full_id", "name", "image", "image.repository")]
+        ),
+        _VALUES,
+    ),
+    st.sampled_from([None, "syscall", "internal", "k8s_audit", ["x"]]),
+)
+def test_whatever_the_fields_hold_it_is_an_alert_or_a_reason(fields: dict[str, t.Any], source: object) -> None:
+    try:
+        alert = alert_from_object({**MESSAGE, "source": source, "output_fields": fields})
+    except AlertError:
+        return
+    assert bool(alert.container.id) is (alert.subject is Subject.CONTAINER)
+    assert alert.container.id in ("", SHORT, FULL)
+    if "host" in (fields.get("container.id"), fields.get("container_id", 0) if "container.id" not in fields else 0):
+        assert alert.subject in (Subject.NOT_DOCKER, Subject.NOTHING)
+    assert Alert.from_dict(json.loads(json.dumps(alert.to_dict()))) == alert
 
 
 def test_recognises() -> None:

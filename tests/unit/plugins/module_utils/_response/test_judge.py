@@ -181,6 +181,10 @@ class TestTheRightContainer:
         assert outcomes(judge(engine).decide(falco({"container.id": ID}))) == ["ambiguous"]
         engine.add_container("fresh", created=datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1))
         assert outcomes(judge(engine).decide(falco({"container.name": "fresh"}))) == ["stale"]
+        engine.add_container("young", created=datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1))
+        last_week = format_timestamp(datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=7))
+        assert outcomes(judge(engine).decide(falco({"container.name": "young"}, time=last_week))) == ["stale"]
+        assert outcomes(judge(engine).decide(falco({"container.name": "young"}))) == ["isolate"]
 
 
 class TestUnreadable:
