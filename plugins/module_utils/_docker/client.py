@@ -38,12 +38,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.event_stream import DecodedEvents
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
-_ANSWER_LIMIT = 300
-_PIECE = 64 * 1024
-_FRAME_HEADER = 8
 _EVENT_FILTERS = json.dumps(
     {"type": list(EVENTS), "event": sorted({action for actions in EVENTS.values() for action in actions})}
 )
+_ANSWER_LIMIT = 300
+_PIECE = 64 * 1024
+_FRAME_HEADER = 8
 
 
 class DockerEngine:
