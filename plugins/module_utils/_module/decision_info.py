@@ -16,7 +16,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text, timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.lazy import connected_when_asked
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.alert_response import read_alerts
@@ -59,8 +58,7 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
     policy_set = read_policy_set(params["policy_set"])
     alerts, rejected = read_alerts(params["alerts"])
     if given is None:
-        common.in_range(params, "action_timeout", 1, 300)
-        resolver = Resolver(connected_when_asked(lambda: common.engine_of(params)))
+        resolver = Resolver(common.lazy_engine_of(params))
     else:
         if not params["host"]:
             raise common.invalid_option(
