@@ -198,8 +198,14 @@ class Judge:
             return [_verdict(alert, UNRESOLVED, "it names no container, and its host is not known to be this one")]
         unreadable: dict[str, EngineError] = {}
         containers = self._resolver.all(unreadable, lambda name: self._policies.may_reach(alert, name))
-        verdicts = [self._judged(alert, container) for container in containers]
-        wanted = [verdict for verdict in verdicts if verdict.policy]
+        wanted = []
+        for container in containers:
+            try:
+                verdict = self._judged(alert, container)
+            except EngineError as error:  # of a container that shares its network
+                unreadable[container.name] = error
+            else:
+                wanted += [verdict] if verdict.policy else []
         failed = [
             _verdict(alert, FAILED, f"it may mean container {text.display(name, 80)}: {error}", error=error)
             for name, error in unreadable.items()

@@ -217,6 +217,16 @@ class TestUnreadable:
         assert isinstance(failed.error, EngineTimeout)
         assert failed.leaves_record
 
+    def test_one_beside_it_on_its_network_keeps_no_other_from_being_answered(
+        self, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        owner = engine.add_container("shop-owner")
+        self.hang(engine, engine.add_container("beside", network_mode=f"container:{owner}"), monkeypatch)
+        cutting = {**SWEEP, "actions": [{"type": "network_disconnect"}]}
+        answered, failed = judge(engine, cutting).decide(generic())
+        assert (answered.decision.container or {})["name"] == "shop-web"
+        assert failed.decision.reasons == ("it may mean container shop-owner: no answer",)
+
     def test_alone_it_is_the_answer(self) -> None:
         engine = FakeEngine()
         engine.add_container("shop-broken")
