@@ -776,6 +776,10 @@ class FakeEngine:
         return stream
 
     @_engine_call
+    def past_events(self) -> list[Json]:
+        return [event for event in self._past_events if event["Action"] in EVENTS.get(event["Type"], ())]
+
+    @_engine_call
     def inspect_container(self, container_id: str) -> Json:
         return self._details(self._container(container_id))
 

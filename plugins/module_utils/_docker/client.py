@@ -16,6 +16,7 @@ import json
 import re
 import socket
 import sys
+import time
 import typing as t
 import urllib.parse
 
@@ -40,6 +41,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.event_stream import DecodedEvents
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
+_EVENT_FILTERS = json.dumps(
+    {"type": list(EVENTS), "event": sorted({action for actions in EVENTS.values() for action in actions})}
+)
 _ANSWER_LIMIT = 300
 _PIECE = 64 * 1024
 _FRAME_HEADER = 8
@@ -107,8 +111,7 @@ class DockerEngine:
             return t.cast("list[dict[str, t.Any]]", self._client.containers(all=True, filters=filters))
 
     def events(self, since: int | None = None, silence: float = 60) -> EventStream:
-        filters = {"type": list(EVENTS), "event": sorted({action for actions in EVENTS.values() for action in actions})}
-        params = {"filters": json.dumps(filters)}
+        params = {"filters": _EVENT_FILTERS}
         if since is not None:
             params["since"] = "{}.{:09}".format(*divmod(since, 10**9))
         # The SDK's own call waits without end, for the answer and for each event, and tells no break from an end.
@@ -125,6 +128,25 @@ class DockerEngine:
             if connection is not None and connection.sock is not None:
                 connection.sock.settimeout(silence)
             return DecodedEvents(answer, self._pieces_of_events(answer), self._docker_host)
+
+    def past_events(self) -> list[dict[str, t.Any]]:
+        # The engine answers with what it remembers and no more where the end lies in the past (measured), which it does
+        # once the engine reads it. A beginning of 0 is none.
+        with self._translated("ask for past events"):
+            answer = self._client.get(
+                f"{self._client.base_url}/v{self._client.api_version}/events",
+                params={"since": "1", "until": f"{time.time():.9f}", "filters": _EVENT_FILTERS},
+                timeout=self._timeout,
+            )
+            self._check(answer)
+        try:
+            events = [json.loads(line) for line in answer.content.splitlines() if line.strip()]
+            # The engine ignores filters that it does not know (measured).
+            return [event for event in events if event["Action"] in EVENTS.get(event["Type"], ())]
+        except (ValueError, TypeError, LookupError) as error:
+            raise EngineError(
+                f"what answers at {self._docker_host} does not tell events as a Docker engine does", status=200
+            ) from error
 
     def _pieces_of_events(self, answer: t.Any) -> Pieces:
         with self._translated("follow events"):

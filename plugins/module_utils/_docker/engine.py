@@ -103,6 +103,9 @@ class Engine(t.Protocol):
                 can be told from a host where nothing happens, but by asking anew.
         """
 
+    def past_events(self) -> list[dict[str, t.Any]]:
+        """The events until now that the engine still has, oldest first: those of EVENTS among its last 256."""
+
     def inspect_container(self, container_id: str) -> dict[str, t.Any]:
         """As C(GET /containers/{id}/json). Raises NotFound."""
 

@@ -44,6 +44,9 @@ class FakeWorld(World):
         subnets = [f"198.18.{number}.0/24", *([f"fd00:198:18:{number}::/64"] if ipv6 else [])]
         return self.fake.add_network(name or self.name(suffix), subnets if user_configured else None, internal=internal)
 
+    def rename(self, container_id: str, suffix: str) -> None:
+        self.fake.rename_container(container_id, self.name(suffix))
+
     def make_container(
         self,
         suffix: str,

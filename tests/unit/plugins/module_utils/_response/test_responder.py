@@ -120,7 +120,7 @@ def test_a_container_named_like_the_id_is_not_taken_for_it(host: Host) -> None:
 def test_an_id_that_is_gone_is_not_looked_up_by_name(host: Host) -> None:
     host.engine.add_container("web")
     (response,) = host.responder().respond([alert(host="docker-1", container={"id": "6bc1b4be90d6", "name": "web"})])
-    assert response.decision.outcome == "unresolved"
+    assert response.decision.outcome == "gone"
     assert host.paused == set()
 
 
@@ -165,7 +165,7 @@ def test_alerts_without_a_container_isolate_nothing(host: Host) -> None:
     responses = host.responder().respond(
         [alert(), alert(container={"id": "host", "name": "host"}), alert(container={"id": "<NA>", "name": "<NA>"})]
     )
-    assert [response.decision.outcome for response in responses] == ["no_policy"] * 3
+    assert [response.decision.outcome for response in responses] == ["no_policy", "no_container", "unresolved"]
     assert "scope alert_container does not match" in responses[0].decision.reasons[0]
     assert host.paused == set()
 
@@ -383,7 +383,7 @@ class TestRestraint:
         for name in ("web", "db"):
             host.engine.add_container(name)
         policy = {**SHELLS, "scope": "matching_containers", "target_filter": {"container_names": ["web*"]}}
-        (response,) = host.responder(policy).respond([alert(host="docker-1")])
+        (response,) = host.responder(policy).respond([alert(source="suricata", host="docker-1")])
         assert response.decision.outcome == "isolate"
         assert host.paused == {"web"}
 
@@ -391,17 +391,17 @@ class TestRestraint:
         for number in range(3):
             host.engine.add_container(f"web-{number}")
         policy = {**SHELLS, "scope": "matching_containers", "target_filter": {"container_names": ["web*"]}}
-        responses = host.responder(policy).respond([alert(host="docker-1")])
-        assert [response.decision.outcome for response in responses] == ["limit"] * 3
+        responses = host.responder(policy).respond([alert(source="suricata", host="docker-1")])
+        assert [response.decision.outcome for response in responses] == ["too_many_matches"] * 3
         assert host.paused == set()
         limits = Limits(max_containers_per_alert=3)
-        host.responder(policy, limits=limits).respond([alert(host="docker-1")])
+        host.responder(policy, limits=limits).respond([alert(source="suricata", host="docker-1")])
         assert len(host.paused) == 3
 
     def test_an_alert_without_a_container_and_of_an_unknown_host_isolates_nothing(self, host: Host) -> None:
         host.engine.add_container("web")
         policy = {**SHELLS, "scope": "matching_containers", "target_filter": {"container_names": ["web*"]}}
-        (response,) = host.responder(policy).respond([alert(host="somewhere")])
+        (response,) = host.responder(policy).respond([alert(source="suricata", host="somewhere")])
         assert response.decision.outcome == "unresolved"
         assert host.paused == set()
 
@@ -455,7 +455,7 @@ class TestTrouble:
         broken, target = host.engine.add_container("broken"), host.engine.add_container("web")
         host.engine.fail_next("inspect_container", EngineTimeout("no answer"))
         responses = host.responder().respond([alert(container={"id": broken}), alert(container={"id": target})])
-        assert [response.decision.outcome for response in responses] == ["error", "isolate"]
+        assert [response.decision.outcome for response in responses] == ["failed", "isolate"]
         assert host.paused == {"web"}
         event = responses[0].event
         assert event is not None
@@ -465,10 +465,12 @@ class TestTrouble:
 
     def test_a_container_that_cannot_be_inspected_and_an_alert_that_names_none(self, host: Host) -> None:
         target = host.engine.add_container("web")
+        host.engine.add_container("db")
         matching = {**SHELLS, "id": "m", "scope": "matching_containers", "target_filter": {"container_names": ["db"]}}
         host.engine.fail_next("inspect_container", EngineTimeout("no answer"))
-        responses = host.responder(SHELLS, matching).respond([alert(host="docker-1"), alert(container={"id": target})])
-        assert [response.decision.outcome for response in responses] == ["error", "isolate"]
+        nameless = alert(source="suricata", host="docker-1")
+        responses = host.responder(SHELLS, matching).respond([nameless, alert(container={"id": target})])
+        assert [response.decision.outcome for response in responses] == ["failed", "isolate"]
         assert host.paused == {"web"}
 
     def test_a_damaged_journal_entry(self, host: Host, tmp_path: pathlib.Path) -> None:
@@ -515,7 +517,7 @@ class TestTrouble:
     def test_what_cannot_be_found_on_its_own_host_leaves_a_record(self, host: Host) -> None:
         (known,) = host.responder().respond([alert(host="docker-1", container={"id": "0" * 64})])
         assert known.event is not None
-        assert known.event.outcome == "unresolved"
+        assert known.event.outcome == "gone"
         (elsewhere,) = host.responder().respond([alert(host="somewhere", container={"id": "0" * 64})])
         assert elsewhere.event is None
 
