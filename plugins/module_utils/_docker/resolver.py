@@ -211,20 +211,23 @@ class Resolver:
     def _find(self, find: t.Callable[[Listing], list[Entry]]) -> list[Entry]:
         found = find(self._list())
         if not found and self._list().number <= self._begun:
-            if self._cannot_list:
-                raise self._cannot_list  # not once for each alert, as that may take as long as the engine may
-            try:
-                self._listing = self._inventory.listing(after=self._begun)
-            except EngineError as error:
-                self._cannot_list = error
-                raise
+            self._listing = self._listed(lambda: self._inventory.listing(after=self._begun))
             found = find(self._listing)
         return found
 
     def _list(self) -> Listing:
         if self._listing is None:
-            self._listing = self._inventory.listing()
+            self._listing = self._listed(self._inventory.listing)
         return self._listing
+
+    def _listed(self, listing: t.Callable[[], Listing]) -> Listing:
+        if self._cannot_list:
+            raise self._cannot_list  # not once for each alert, as that may take as long as the engine may
+        try:
+            return listing()
+        except EngineError as error:
+            self._cannot_list = error
+            raise
 
 
 def _network_owner(entry: Entry) -> str:

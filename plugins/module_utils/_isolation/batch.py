@@ -21,7 +21,9 @@ class Walked(t.NamedTuple):
     error: GuardError | None = None
 
 
-def in_two_passes(walks: t.Sequence[Walk], concurrency: int) -> list[Walked]:
+def in_two_passes(
+    walks: t.Sequence[Walk], concurrency: int, between: t.Callable[[], object] = lambda: None
+) -> list[Walked]:
     """Begin all, then finish all: one result for each, in their order.
 
     What happens to one container does not keep the others from being worked on.
@@ -29,9 +31,11 @@ def in_two_passes(walks: t.Sequence[Walk], concurrency: int) -> list[Walked]:
     Args:
         walks: not begun yet, each on another container.
         concurrency: how many are worked on at a time, 1 to 100.
+        between: done once all are begun: what should not wait until the end, and for which no pause should wait.
     """
     with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
         begun = list(pool.map(_begun, walks))
+        _walked(between)
         # A container that uses the network of another one takes that one's lock, too, which may be held by this batch.
         results: list[Walked] = [Walked()] * len(walks)
         for wave in (False, True):

@@ -34,6 +34,7 @@ class Cause:
         alert_id: of the alert.
         policy_id: the policy that asked for it.
         actor: who it was, as claimed: a user, the rulebook, a timer.
+        intended: id of the line of the action log that says that it was about to be done.
     """
 
     reason: str = ""
@@ -41,6 +42,7 @@ class Cause:
     alert_id: str = ""
     policy_id: str = ""
     actor: str = ""
+    intended: str = ""
 
 
 UNSTATED = Cause()

@@ -141,6 +141,18 @@ class Walk:
         """Whether the container uses the network of another one; false where that could not be read."""
         return hasattr(self, "_attempt") and bool(self._attempt.before.network_owner)
 
+    @property
+    def acts(self) -> bool:
+        """Once begun: whether it has changed something, or is about to. False where another run keeps it waiting."""
+        if self._outcome or self._busy or not hasattr(self, "_attempt"):
+            return False
+        return self._attempt.changed or bool(self._attempt.steps or self._steps)
+
+    @property
+    def interrupted(self) -> Entry | None:
+        """Once begun: the isolation or release that it found unfinished: cut short, or without success."""
+        return self._before if self._before and self._before.phase != VERIFIED else None
+
     def _prepare(self) -> None:
         """From reading to the pause, under the lock."""
         for stage in (self._read, self._change_claims, self._plan, self._record, self._pause):

@@ -84,7 +84,7 @@ class ActionEvent:
             before=found["before"],
             after=found["after"],
             error=found["error"],
-            warnings=tuple(found["warnings"]),
+            warnings=(*self.warnings, *found["warnings"]),
             timeline={**self.timeline, **{name: moment for name, moment in timeline.items() if moment}},
         )
 

@@ -38,6 +38,8 @@ _LOCK = "actions"
 _LOCK_TIMEOUT = 10
 _TAIL = 1 << 20
 _MAX_INTERRUPTED = 100
+# What a line has that was written before acting, or is the end of such an attempt. Quotes in a text are escaped.
+_MARKS = (b'"outcome":"intended"', b'"intended":"')
 
 
 class ActionLog:
@@ -63,8 +65,8 @@ class ActionLog:
         self._clock = clock
         self.path = os.path.join(files.path, NAME)
 
-    def append(self, events: t.Sequence[ActionEvent], periods: t.Mapping[str, int] | None = None) -> None:
-        """Write the events, on disk when this returns. Raises ActionLogError.
+    def append(self, events: t.Sequence[ActionEvent], periods: t.Mapping[str, int] | None = None) -> set[str]:
+        """Write the events, on disk when this returns; the ids of those that have a record. Raises ActionLogError.
 
         Args:
             events: what was done or decided.
@@ -72,7 +74,7 @@ class ActionLog:
                 those that are not named.
         """
         if not events:
-            return
+            return set()
         try:
             with self._files.lock(_LOCK, _LOCK_TIMEOUT):
                 before = self._files.read(_REPEATS)
@@ -84,6 +86,7 @@ class ActionLog:
                 # Last: to count a few too many after a kill is better than to count what is not on record.
                 if repeats.to_json() != (before or b"").decode("utf-8", "replace"):
                     self._files.write(_REPEATS, repeats.to_json())
+                return {event.id for event in written}
         except StateDirError as error:
             raise ActionLogError(
                 f"cannot write the action log: {error.message}",
@@ -93,9 +96,11 @@ class ActionLog:
     def intend(self, events: t.Sequence[ActionEvent]) -> list[ActionEvent]:
         """Write that they are about to be acted on; the events, each with C(intended). That fails for nothing.
 
-        Where the log cannot be written, containment comes first: that is told in C(warnings), and C(intended) is empty.
+        Where the log cannot be written, containment comes first, and that is told in C(warnings).
         """
-        marked = [dataclasses.replace(event, intended=str(uuid.uuid4())) for event in events]
+        if not events:
+            return []
+        marked = [dataclasses.replace(event, intended=event.intended or str(uuid.uuid4())) for event in events]
         lines = [
             {
                 "outcome": INTENDED,
@@ -112,8 +117,36 @@ class ActionLog:
                 self._write(lines)
         except StateDirError as error:
             self._files.warnings.append(f"what is about to be done is not on record: {error}")
-            return list(events)
         return marked
+
+    def unfinished(self, container_ids: t.Collection[str], ids: t.Collection[str]) -> list[dict[str, t.Any]]:
+        """The lines of attempts on those containers of which no end is on record, oldest first.
+
+        Args:
+            container_ids: full ids.
+            ids: of attempts that may have no line, as they were cut short before it was written: C(id) alone is told.
+
+        Raises:
+            ActionLogError: it cannot be read.
+        """
+        begun: dict[str, dict[str, t.Any]] = {}
+        ended: set[str] = set()
+        try:
+            with self._files.lock(_LOCK, _LOCK_TIMEOUT) if self._names() else contextlib.nullcontext():
+                for name in self._names():
+                    for line in (self._files.read(name) or b"").splitlines():
+                        if any(mark in line for mark in _MARKS):
+                            record = _record(line) or {}
+                            ended.add(str(record.get("intended", "")))
+                            if record.get("outcome") == INTENDED:
+                                begun[str(record.get("id", ""))] = record
+        except StateDirError as error:
+            raise ActionLogError(f"cannot read the action log: {error.message}") from error
+        concerned = {
+            key: record for key, record in begun.items() if (record.get("container") or {}).get("id") in container_ids
+        }
+        told = {**{key: {"id": key} for key in ids if key and key not in begun}, **concerned}
+        return [record for key, record in told.items() if key not in ended]
 
     def verify(self) -> dict[str, t.Any]:
         """Whether the chain is whole, over all files that are kept.

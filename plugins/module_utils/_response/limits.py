@@ -68,6 +68,7 @@ class Limiter:
         self._limits = limits
         self._clock = clock
         self._run = uuid.uuid4().hex[:12]
+        self._foreseen: list[tuple[float, str]] = []
 
     def admit(self, container_ids: t.Sequence[str], check: bool = False) -> list[Admission]:
         """Leave to isolate each container with that full id, in order. What is granted has a place until it is settled.
@@ -83,7 +84,10 @@ class Limiter:
 
     def settle(self, isolated: t.Collection[str], check: bool = False) -> None:
         """Count those that were isolated, and give back all else that was granted to this run."""
-        if check or not self._limits.max_isolations:
+        if not self._limits.max_isolations:
+            return
+        if check:
+            self._foreseen.extend((self._clock(), container_id) for container_id in isolated)
             return
         with self._memory(check) as memory:
             now = self._clock()
@@ -116,6 +120,7 @@ class Limiter:
                 except StateDirError as error:
                     self._warn(error)
             memory = self._load(check)
+            memory.isolations.extend(self._foreseen)
             yield memory
             if not check:
                 try:

@@ -2,35 +2,35 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Responding: alerts in; decisions, actions and their records out."""
+"""Responding: alerts in; decisions, actions and their records out.
+
+First all alerts are decided, then containers are isolated, and only then is explained why.
+"""
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import typing as t
+import uuid
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATED as VERIFIED
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
-    LIMIT,
-    OUTCOMES,
-    REFUSED,
-    UNKNOWN,
-)
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import FAILED, OUTCOMES, is_green
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import ISOLATE, Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.answered import Answer, Answered
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.attempts import Attempt, Attempts
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge, Verdict
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 
 if t.TYPE_CHECKING:  # most policies want no evidence, and what is not imported costs no time
-    from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.collection import Collection
     from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 
 
@@ -39,6 +39,18 @@ class Response(t.NamedTuple):
 
     decision: Decision
     event: ActionEvent | None
+
+    @property
+    def outcome(self) -> str:
+        """What became of the alert."""
+        return self.event.outcome if self.event else self.decision.outcome
+
+    @property
+    def answer(self) -> Answer:
+        """What is to be said where the alert is delivered again."""
+        container, event = self.decision.container or {}, self.event
+        record_id = (event.repeat_of or event.id) if event else ""
+        return Answer(self.decision.alert_id, self.outcome, container.get("id", ""), self.decision.policy_id, record_id)
 
     def to_dict(self) -> dict[str, t.Any]:
         """The response as modules return it."""
@@ -51,10 +63,14 @@ class Responder:
     Args:
         judge: decides.
         isolator: isolates.
+        journal: of the host.
         limiter: keeps it from doing too much.
         host: inventory name of this host, for the records.
+        actor: who answers, for the records.
         concurrency: how many containers are worked on at a time, 1 to 100.
         check: only say what would be done.
+        answered: knows which alerts were answered before; None where each alert counts anew.
+        intents: where it is declared what is about to be done; None to leave that.
         gathering: collects evidence; None where no policy wants any.
     """
 
@@ -62,145 +78,184 @@ class Responder:
         self,
         judge: Judge,
         isolator: Isolator,
+        journal: Journal,
         limiter: Limiter,
         host: str = "",
+        actor: str = "",
         concurrency: int = 10,
         check: bool = False,
+        answered: Answered | None = None,
+        intents: Intents | None = None,
         gathering: Gathering | None = None,
     ) -> None:
-        self._gathering = gathering
         self._judge = judge
-        self._isolator = isolator
+        self._journal = journal
         self._limiter = limiter
         self._host = host
-        self._concurrency = concurrency
+        self._actor = actor
         self._check = check
+        self._answered = answered
+        self._intents = intents
+        self._gathering = gathering
+        self._attempts = Attempts(isolator, concurrency, check, intents, gathering)
 
     def respond(self, alerts: t.Sequence[Alert]) -> list[Response]:
-        """Decide all, then act: one response for each alert and container, in the order of the alerts.
+        """One response for each alert and container, in the order of the alerts.
 
-        Raises EngineError where containers cannot be listed or read; then nothing was touched.
+        Trouble with the engine is in the responses of those alerts that it concerns.
         """
-        verdicts = [verdict for alert in alerts for verdict in self._judge.decide(alert)]
-        # Alerts of one batch that one policy answers with the same container are one attempt.
-        attempts: dict[tuple[str, str], list[int]] = {}
+        verdicts = self._decided(alerts)
+        decided = timestamp.now()
+        wanted: dict[tuple[str, str], list[int]] = {}
         for index, verdict in enumerate(verdicts):
-            if verdict.decision.outcome == "isolate":
-                attempts.setdefault(_subject(verdict), []).append(index)
-        wishes = list(dict.fromkeys(container_id for container_id, _policy_id in attempts))
-        admissions = dict(zip(wishes, self._limiter.admit(wishes, self._check)))
-        for subject, indexes in list(attempts.items()):
-            admission = admissions[subject[0]]
-            if admission.outcome != "isolate":
-                del attempts[subject]
-                for index in indexes:
-                    verdicts[index] = verdicts[index].turned_down(admission.outcome, admission.reason)
-        events = [self._event(verdict) if verdict.leaves_record else None for verdict in verdicts]
-        # Policies that want the same container take turns, in their order: what holds in the end must not be chance.
-        leaders: dict[str, list[Verdict]] = {}
-        for (container_id, _policy_id), indexes in attempts.items():
-            leaders.setdefault(container_id, []).append(verdicts[indexes[0]])
-        done: dict[tuple[str, str], ActionEvent] = {}
-        with concurrent.futures.ThreadPoolExecutor(self._concurrency) as pool:
-            for events_of_one in pool.map(self._act_in_turn, leaders.values()):
-                done.update(events_of_one)
-        for subject, indexes in attempts.items():
-            events[indexes[0]] = leader = done[subject]
-            for index in indexes[1:]:
-                events[index] = dataclasses.replace(
-                    self._event(verdicts[index]), outcome=leader.outcome, error=leader.error, repeat_of=leader.id
-                )
-        isolated = [subject[0] for subject, event in done.items() if event.changed and OUTCOMES[event.outcome].counts]
-        self._limiter.settle(isolated, self._check)
+            if verdict.decision.outcome == ISOLATE:
+                wanted.setdefault(_subject(verdict), []).append(index)
+        # Alerts of one batch that one policy answers with the same container are one attempt.
+        attempts = {
+            subject: self._attempt([verdicts[index] for index in indexes], decided)
+            for subject, indexes in sorted(wanted.items(), key=lambda item: _order(verdicts[item[1][0]]))
+        }
+        turned_down = self._carry_out(list(attempts.values()))
+
+        for (container_id, _policy_id), indexes in wanted.items():
+            for index in indexes if container_id in turned_down else ():
+                verdicts[index] = verdicts[index].turned_down(*turned_down[container_id])
+        events = [self._record(verdict, decided) if verdict.leaves_record else None for verdict in verdicts]
+        for subject, indexes in wanted.items():
+            if subject[0] not in turned_down:
+                self._tell(attempts[subject], events, indexes)
         return [Response(verdict.decision, event) for verdict, event in zip(verdicts, events)]
 
-    def _event(self, verdict: Verdict) -> ActionEvent:
-        alert, decision, error = verdict.alert, verdict.decision, verdict.error
-        if decision.outcome == LIMIT:
-            error = GuardError(decision.reasons[-1], kind=LIMIT, remedy="It is still connected: isolate it by hand")
-        return ActionEvent(
-            outcome="failed" if verdict.error else decision.outcome,
-            error=error.to_dict() if error else None,
-            trace_id=alert.trace_id,
-            alert_id=alert.id,
-            policy_id=decision.policy_id,
-            source=alert.source,
-            rule=alert.rule,
-            host=self._host,
-            container=decision.container,
-            actions=tuple(action.to_dict() for action in decision.actions),
-            reasons=decision.reasons,
-            timeline={"accepted": alert.received_at, "decided": timestamp.now()},
-        )
+    # --- deciding -----------------------------------------------------------------------------------------------------
 
-    def _act_in_turn(self, verdicts: list[Verdict]) -> dict[tuple[str, str], ActionEvent]:
-        ordered = sorted(verdicts, key=lambda verdict: (_wish(verdict)[0].priority, _wish(verdict)[0].id))
-        return {_subject(verdict): self._act(verdict) for verdict in ordered}
+    def _decided(self, alerts: t.Sequence[Alert]) -> list[Verdict]:
+        known = self._answered.recall(alert.id for alert in alerts) if self._answered else {}
+        return [
+            verdict
+            for alert in alerts
+            for verdict in (
+                [_as_before(alert, answer) for answer in known[alert.id]] if alert.id in known else self._decide(alert)
+            )
+        ]
 
-    def _act(self, verdict: Verdict) -> ActionEvent:
-        alert, decision = verdict.alert, verdict.decision
-        event = self._event(verdict)
+    def _decide(self, alert: Alert) -> list[Verdict]:
+        try:
+            return self._judge.decide(alert)
+        except GuardError as error:
+            trouble = error
+        except Exception as error:  # a defect of the guard must not keep the other alerts from being answered
+            trouble = GuardError(f"internal error: {error!r}", kind="internal_error")
+        decision = Decision(FAILED, alert.id, alert.trace_id, explain=lambda: (str(trouble),))
+        return [Verdict(alert, decision, error=trouble)]
+
+    # --- acting -------------------------------------------------------------------------------------------------------
+
+    def _attempt(self, verdicts: t.Sequence[Verdict], decided: str) -> Attempt:
+        """The attempt for alerts that one policy answers with one container."""
+        alert, decision = verdicts[0].alert, verdicts[0].decision
+        event = self._event(verdicts[0], decided, str(uuid.uuid4()))
         cause = Cause(
             reason=f"{alert.source}: {alert.rule}",
             trace_id=alert.trace_id,
             alert_id=alert.id,
             policy_id=decision.policy_id,
+            actor=self._actor,
+            intended="" if self._check else event.intended,
         )
-        container_id = _subject(verdict)[0]
-        begun: Collection | None = None
+        # One that was received after a release acts, whatever came before.
+        newest = max((verdict.alert.received_at for verdict in verdicts), key=_moment)
+        return Attempt(decision, event, cause, newest)
+
+    def _carry_out(self, attempts: t.Sequence[Attempt]) -> dict[str, tuple[str, str]]:
+        """Carry out what the limit leaves room for; by container, the outcome of the others and why."""
+        container_ids = dict.fromkeys(attempt.container_id for attempt in attempts)
+        now = {container_id for container_id in container_ids if self._holds(container_id)}
+        waiting = [container_id for container_id in container_ids if container_id not in now]
+        while now or waiting:
+            admissions = dict(zip(waiting, self._limiter.admit(waiting, self._check)))
+            granted = {one for one, admission in admissions.items() if admission.outcome == ISOLATE}
+            batch = [attempt for attempt in attempts if attempt.container_id in now | granted]
+            self._attempts.carry_out(batch)
+            isolated = {attempt.container_id for attempt in batch if self._counts(attempt)}
+            self._limiter.settle(isolated, self._check)
+            waiting = [container_id for container_id in waiting if container_id not in granted]
+            if granted <= isolated:  # no place is free that was not before
+                return {one: (admissions[one].outcome, admissions[one].reason) for one in waiting}
+            now = set()
+        return {}
+
+    def _holds(self, container_id: str) -> bool:
+        """Whether it is isolated, by the journal: then it is verified, and costs no place."""
         try:
-            outcome, begun = self._isolate(container_id, decision.actions, decision, cause)
-            if outcome.outcome == REFUSED and decision.fallback:
-                refusal = f"fallback, as {(outcome.error or {})['message']}"
-                outcome, begun = self._isolate(container_id, decision.fallback, decision, cause)
-                outcome = dataclasses.replace(outcome, warnings=(refusal, *outcome.warnings))
-                event = dataclasses.replace(event, actions=tuple(action.to_dict() for action in decision.fallback))
-        except GuardError as error:
-            return event.with_error(error)
-        except Exception as error:  # a defect of the guard must not lose the records of the other containers
-            return event.with_error(GuardError(f"internal error: {error!r}", kind="internal_error"))
-        event = event.with_outcome(outcome, self._check)
+            entry = self._journal.load(container_id)
+        except GuardError:
+            return False
+        return entry is not None and entry.phase == VERIFIED
+
+    def _counts(self, attempt: Attempt) -> bool:
+        outcome = attempt.record(self._check, ()).outcome if attempt.outcome else ""
+        isolates = outcome == "would_isolate" if self._check else bool(outcome) and OUTCOMES[outcome].counts
+        return isolates and attempt.outcome is not None and attempt.outcome.changed
+
+    # --- explaining ---------------------------------------------------------------------------------------------------
+
+    def _event(self, verdict: Verdict, decided: str, intended: str = "") -> ActionEvent:
+        """The record without what came of it, and without reasons, for which acting does not wait."""
+        alert, decision = verdict.alert, verdict.decision
+        return ActionEvent(
+            outcome=decision.outcome,
+            trace_id=alert.trace_id,
+            alert_id=alert.id,
+            policy_id=decision.policy_id,
+            source=alert.source,
+            rule=alert.rule,
+            actor=self._actor,
+            host=self._host,
+            container=decision.container,
+            actions=tuple(action.to_dict() for action in decision.actions),
+            warnings=verdict.warnings,
+            timeline={"accepted": alert.received_at, "decided": decided},
+            intended=intended,
+        )
+
+    def _record(self, verdict: Verdict, decided: str) -> ActionEvent:
+        """The record of a decision that does not act, or did not come to it."""
+        decision, error = verdict.decision, verdict.error
+        event = dataclasses.replace(self._event(verdict, decided), reasons=decision.reasons)
+        if error is None and decision.outcome != ISOLATE and not is_green(decision.outcome):
+            why = decision.reasons[-1] if decision.reasons else decision.outcome
+            error = GuardError(why, kind=decision.outcome, remedy=_REMEDIES.get(decision.outcome, ""))
+        return dataclasses.replace(event, error=error.to_dict() if error else None)
+
+    def _tell(self, attempt: Attempt, events: list[ActionEvent | None], indexes: t.Sequence[int]) -> None:
+        """Put what came of an attempt into the records of the alerts that it was made for."""
+        first, *others = indexes
+        declared = self._intents.declared if self._intents else ()
+        event = attempt.record(self._check, declared)
+        if attempt.outcome and attempt.outcome.ok:
+            peers = self._judge.neighbour_warnings(attempt.container_id, event.actions)
+            event = dataclasses.replace(event, warnings=(*event.warnings, *peers))
+        explained = t.cast(ActionEvent, events[first])
+        events[first] = event = dataclasses.replace(event, reasons=explained.reasons)
         # Of a container that is isolated already there is evidence, and alerts repeat themselves.
-        if self._gathering and decision.evidence and outcome.changed and not self._check:
-            self._gathering.want(event, decision.evidence, cause, begun)
-        return dataclasses.replace(
-            event, warnings=(*event.warnings, *self._judge.neighbour_warnings(container_id, event.actions))
-        )
-
-    def _isolate(
-        self, container_id: str, actions: t.Sequence[Action], decision: Decision, cause: Cause
-    ) -> tuple[Outcome, Collection | None]:
-        """Isolate; where that ends the processes, take the evidence that goes with them in between."""
-
-        def isolate(actions: t.Sequence[Action], check: bool = False) -> Outcome:
-            return self._isolator.isolate(
-                container_id, actions, cause, check or self._check, release_after=decision.release_after
+        if self._gathering and attempt.decision.evidence and event.changed and not self._check:
+            self._gathering.want(event, attempt.decision.evidence, attempt.cause, attempt.begun)
+        for index in others:
+            repeat = t.cast(ActionEvent, events[index])
+            events[index] = dataclasses.replace(
+                repeat, outcome=event.outcome, error=event.error, actions=event.actions, repeat_of=event.id
             )
 
-        holding = [action for action in actions if action.type not in ("stop", "kill")]
-        ends = len(holding) < len(actions)
-        if not (self._gathering and decision.evidence and ends) or self._check:
-            return isolate(actions), None
-        planned = isolate(actions, check=True)
-        if not (planned.ok and planned.changed):
-            return isolate(actions), None
-        first = isolate(holding) if holding else None
-        begun = self._gathering.begin(container_id, decision.evidence, cause)
-        try:
-            outcome = isolate(actions)
-        except GuardError as error:
-            if first is None:
-                raise
-            outcome = dataclasses.replace(first, outcome=UNKNOWN, error=error.to_dict(), verified_at="", steps=())
-        if first:
-            outcome = dataclasses.replace(
-                outcome,
-                changed=first.changed or outcome.changed,
-                before=first.before,
-                steps=(*first.steps, *outcome.steps),
-                started_at=first.started_at,
-            )
-        return outcome, begun
+
+_REMEDIES = {"limit": "It is still connected: isolate it by hand"}
+
+
+def _as_before(alert: Alert, answer: Answer) -> Verdict:
+    """The verdict on an alert that was answered before: nothing is done."""
+    container = {"id": answer.container_id, "name": "", "image": ""} if answer.container_id else None
+    why = f"it was answered before, by record {answer.record_id}" if answer.record_id else "it was answered before"
+    decision = Decision(answer.outcome, alert.id, alert.trace_id, answer.policy_id, container, explain=lambda: (why,))
+    return Verdict(alert, decision, recorded=False)
 
 
 def _subject(verdict: Verdict) -> tuple[str, str]:
@@ -208,5 +263,11 @@ def _subject(verdict: Verdict) -> tuple[str, str]:
     return (verdict.decision.container or {})["id"], verdict.decision.policy_id
 
 
-def _wish(verdict: Verdict) -> tuple[Policy, str]:
-    return t.cast(Policy, verdict.policy), _subject(verdict)[0]
+def _moment(received_at: str) -> float:
+    moment = timestamp.parse_timestamp(received_at)
+    return moment.timestamp() if moment else 0.0
+
+
+def _order(verdict: Verdict) -> tuple[int, str]:
+    policy = t.cast(Policy, verdict.policy)
+    return policy.priority, policy.id

@@ -38,6 +38,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
     PolicySet,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
@@ -46,6 +47,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._state_di
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
+NOTHING_SAID: t.Mapping[str, t.Any] = {}
 SHELLS: dict[str, t.Any] = {
     "id": "shells",
     "rules": ["Terminal shell*"],
@@ -71,14 +73,18 @@ class Host:
         *policies: dict[str, t.Any],
         protect: TargetFilter = NO_FILTER,
         limits: Limits = NO_LIMITS,
+        judging: t.Mapping[str, t.Any] = NOTHING_SAID,
         **options: t.Any,
     ) -> Responder:
         policy_set = PolicySet.of([Policy.from_dict(policy) for policy in policies or (SHELLS,)], protect, limits)
         state_dir = str(self._state_dir / "state")
-        isolator = Isolator(self.engine, Journal(state_dir), truth=FakeTruth(self.engine))
-        limiter = Limiter(StateDir(state_dir, f"{state_dir}-run"), limits, clock=lambda: self.now)
-        judge = Judge(PolicyEngine(policy_set), Resolver(self.engine), "docker-1")
-        return Responder(judge, isolator, limiter, "docker-1", **options)
+        self.files = StateDir(state_dir, f"{state_dir}-run")
+        self.log = ActionLog(self.files)
+        journal = Journal(self.files)
+        isolator = Isolator(self.engine, journal, truth=FakeTruth(self.engine), busy_timeout=0.1)
+        limiter = Limiter(self.files, limits, clock=lambda: self.now)
+        judge = Judge(PolicyEngine(policy_set), Resolver(self.engine), "docker-1", **judging)
+        return Responder(judge, isolator, journal, limiter, "docker-1", **options)
 
     def gathering(self) -> Gathering:
         return Gathering(Collector(self.engine, str(self._state_dir / "state"), "docker-1"), concurrency=2)
@@ -248,13 +254,24 @@ def test_different_containers_are_worked_on_at_the_same_time(host: Host) -> None
     assert {response.event.outcome for response in responses if response.event} == {"isolated"}
 
 
-def test_an_engine_that_does_not_answer_is_an_error_before_anything_is_touched(host: Host) -> None:
+def test_an_engine_that_does_not_answer_fails_each_alert_that_needs_it_and_is_asked_once(host: Host) -> None:
     target = host.engine.add_container("web")
     responder = host.responder()
     host.engine.fail_next("list_containers", EngineUnreachable("no socket"))
-    with pytest.raises(EngineUnreachable):
-        responder.respond([alert(container={"id": target})])
+    responses = responder.respond(
+        [
+            alert(container={"id": target}),
+            alert(container={"id": target}, inventory_host="docker-2"),
+            alert(container={"id": target}),
+        ]
+    )
+    assert [response.outcome for response in responses] == ["failed", "other_host", "failed"]
+    for event in (responses[0].event, responses[2].event):
+        assert event is not None
+        assert event.error is not None
+        assert event.error["kind"] == "engine_unreachable"
     assert host.engine.changes == []
+    assert [name for name, _arguments in host.engine.calls] == ["list_containers"]
 
 
 def test_what_attackers_write_stays_inert_in_results(host: Host) -> None:
