@@ -17,6 +17,8 @@ description:
     container where a policy says so. Leaves a record of every attempt in the action log.
   - All alerts are decided before anything is touched. Different containers are then worked on at the same time.
   - An alert that does not mean exactly one container of this host isolates none.
+  - An alert of the event source that was answered on this host before gets its first answer, and nothing is done.
+  - Where the engine does not answer, alerts that need it are V(failed) and the others are answered.
 extends_documentation_fragment:
   - ironpost.container_guard.attributes
   - ironpost.container_guard.engine
@@ -50,8 +52,29 @@ options:
     description: File on the host that M(ironpost.container_guard.policy_set) put in place.
     type: path
     default: /etc/container-guard/policy_set.json
+  mode:
+    description:
+      - V(audit) only records what would be done, whatever the policies say. V(enforce) leaves it to the policy set and
+        to each policy. The strictest of the three counts.
+    type: str
+    default: enforce
+  actor:
+    description:
+      - Who answers, for the records. It is text for people.
+      - By default V(rulebook) for alerts that the event source of the collection received.
+    type: str
+    default: ''
+  controller_time:
+    description:
+      - This moment by the clock of the controller, RFC 3339, such as C(now(utc=true\).isoformat(\)) gives it. Alerts
+        that are older than C(max_alert_age) of the policy set are then V(expired), and isolations are dated by that
+        clock.
+      - Without it, alerts have no age.
+    type: str
   fail_on_error:
-    description: Whether the module fails, with all results, when one of the alerts could not be answered.
+    description:
+      - Whether the module fails, with all results, when one of the alerts ended with an outcome that is not green, or is
+        no alert. The page on outcomes says which are green.
     type: bool
     default: true
 seealso:
@@ -78,10 +101,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 responses:
-  description: One for each alert, in their order.
+  description: One for each alert and container, in the order of the alerts.
   type: list
   elements: dict
-  returned: when the alerts could be decided
+  returned: always
   contains:
     decision:
       description: What was decided.
@@ -89,9 +112,8 @@ responses:
       contains:
         outcome:
           description:
-            - V(isolate) is the only one that acts. V(audit) would have, by a policy in that mode. V(protected),
-              V(cooldown), V(limit), V(ambiguous), V(stale) and V(error) kept the guard from acting. V(no_policy),
-              V(unresolved) and V(other_host) ask for nothing here.
+            - V(isolate) is the only one that acts. The page on outcomes says what the others mean. Of an alert that was
+              answered before it is the first outcome.
           type: str
         policy_id:
           description: The policy that answers, or empty.
@@ -211,7 +233,7 @@ evidence:
       are ended. The outcome is V(collected) or V(failed).
   type: list
   elements: dict
-  returned: when the alerts could be decided
+  returned: always
   contains:
     evidence:
       description: Where it is. The hash of the manifest is in the action log, too, so that a changed case is found out.
@@ -229,22 +251,49 @@ evidence:
         action_event:
           description: Id of the record of the action that it was collected for.
           type: str
+outcomes:
+  description: What became of each alert, in short. The same alerts as in RV(responses), in the same order.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    alert_id:
+      description: Id of the alert.
+      type: str
+    trace_id:
+      description: Trace id of the alert.
+      type: str
+    container:
+      description: Id and name, or V(none).
+      type: dict
+    policy_id:
+      description: The policy that answers, or empty.
+      type: str
+    outcome:
+      description: The outcome of the attempt, or of the decision where none was made.
+      type: str
+    check_mode:
+      description: Whether it is only what would be.
+      type: bool
+    record_id:
+      description: Id of its record in the action log. Empty where it has none, or is counted in that of an earlier one.
+      type: str
 rejected:
   description: Elements of O(alerts) that are no alerts, with their index, and kind and message of the error.
   type: list
   elements: dict
-  returned: when the alerts could be decided
+  returned: always
 summary:
   description: How many decisions and how many outcomes of each kind.
   type: dict
-  returned: when the alerts could be decided
+  returned: always
   sample: {decisions: {isolate: 2, no_policy: 1}, outcomes: {isolated: 2}}
 policy_set_digest:
-  description: Digest of the policy set that decided.
+  description: Digest of the policy set that decided; empty where there is none that can be used.
   type: str
-  returned: when the alerts could be decided
+  returned: always
 error:
-  description: Kind, message and remedy, where the module could not decide or not record.
+  description: Kind, message and remedy of the first alert that was not answered, or where the module could not record.
   type: dict
   returned: failure
 """

@@ -376,6 +376,9 @@ claims:
     actor:
       description: Who asked for it, as claimed.
       type: str
+    intended:
+      description: Id of the line of the action log that was written before acting, or empty.
+      type: str
 orchestrator:
   description: The labels by which compose or swarm know the container. They may start it or put another in its place.
   type: dict

@@ -37,10 +37,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 isolations:
-  description: The isolations of the journal, oldest first.
+  description:
+    - The isolations of the journal, oldest first. Where the engine does not answer the module fails and returns them all
+      the same, each with the breach V(unreadable).
   type: list
   elements: dict
-  returned: success
+  returned: always
   contains:
     container:
       description: Id and name of the container.
@@ -81,6 +83,9 @@ isolations:
     policy_id:
       description: Of the policy, or empty.
       type: str
+    intended:
+      description: Id of the line of the action log that was written before acting, or empty.
+      type: str
     before:
       description: State before the isolation.
       type: dict
@@ -110,16 +115,16 @@ damaged:
   description: Entries of the journal that cannot be read, and why.
   type: list
   elements: str
-  returned: success
+  returned: always
 agree:
   description: Whether journal and engine agree on all isolations.
   type: bool
-  returned: success
+  returned: always
 cut_off_by_others:
   description: Containers that the engine shows as cut off and the journal does not know, once for each way.
   type: list
   elements: dict
-  returned: success
+  returned: always
   contains:
     id:
       description: Full id.
@@ -133,7 +138,7 @@ cut_off_by_others:
 action_log:
   description: Whether the action log is whole.
   type: dict
-  returned: success
+  returned: always
   contains:
     records:
       description: How many records there are.
@@ -161,6 +166,10 @@ action_log:
         - Attempts to act that have no end on record, at most 100 of the newest. They were cut short, or are being made.
       type: list
       elements: dict
+error:
+  description: Kind, message and remedy, where the engine did not answer.
+  type: dict
+  returned: failure
 """
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.isolation_info import main

@@ -11,9 +11,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alert_from_object
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import HostTruth
@@ -22,9 +24,15 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import read_policy_set
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import FAILED, is_green
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import ENFORCE, stricter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.answered import Answered
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder, Response
@@ -33,7 +41,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._state_di
 if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 
-_UNSUCCESSFUL = ("failed", "unknown", "refused", "limit")
+RULEBOOK = "rulebook"
+"""Who answers alerts that the event source of the guard received, where nobody says otherwise."""
 
 
 def argument_spec() -> common.Spec:
@@ -42,6 +51,9 @@ def argument_spec() -> common.Spec:
         "alerts": {"type": "list", "elements": "dict", "required": True},
         "host": {"type": "str", "default": ""},
         "policy_set": {"type": "path", "default": common.DEFAULT_POLICY_SET},
+        "mode": {"type": "str", "default": ENFORCE},
+        "actor": {"type": "str", "default": ""},
+        "controller_time": {"type": "str"},
         "fail_on_error": {"type": "bool", "default": True},
         **common.engine_spec(),
         **common.retry_spec(),
@@ -57,95 +69,150 @@ def main() -> None:
 
 
 def respond(module: AnsibleModule) -> dict[str, t.Any]:
-    """What the module does. Raises GuardError before anything was touched."""
-    params = module.params
-    state_dir = common.state_dir_of(params)
+    """What the module does. Raises GuardError before anything was touched, where an option cannot be used."""
+    params, check = module.params, module.check_mode
+    run = _Run(params, check)
     alerts, rejected = read_alerts(params["alerts"])
+    trouble: GuardError | None = None
     try:
-        policy_set, responses, gathering = _respond(params, alerts, state_dir, module.check_mode)
-    except GuardError as error:
-        # Nothing was touched. That nobody answered them must be on record, too.
-        failures = [
-            ActionEvent("failed", trace_id=alert.trace_id, alert_id=alert.id, host=params["host"]).with_error(error)
-            for alert in alerts
-        ]
-        if not module.check_mode:
-            record(failures, state_dir, {})
-        raise
+        responses = run.answer(alerts)
+    except GuardError as error:  # there are no policies to go by: that nobody answered is on record, too
+        trouble, responses = error, [run.unanswered(alert, error) for alert in alerts]
     events = [response.event for response in responses if response.event]
     result: dict[str, t.Any] = {
         "changed": any(event.changed for event in events),
-        "policy_set_digest": policy_set.digest,
+        "policy_set_digest": run.digest,
         "responses": [response.to_dict() for response in responses],
         "rejected": rejected,
         "summary": {
             "decisions": dict(collections.Counter(response.decision.outcome for response in responses)),
             "outcomes": dict(collections.Counter(event.outcome for event in events)),
         },
-        "warnings": [
-            f"{event.container['name']}: {warning}" for event in events if event.container for warning in event.warnings
-        ],
     }
     if module._diff:
-        result["diff"] = [
-            {
-                "before_header": event.container["name"],
-                "after_header": event.container["name"],
-                "before": dict(event.before),
-                "after": dict(event.after),
-            }
-            for event in events
-            if event.container and event.before != event.after
-        ]
-    troubles = [
-        "{}: {}".format(event.container["name"] if event.container else event.alert_id, event.error["message"])
-        for event in events
-        if event.outcome in _UNSUCCESSFUL and event.error and not event.repeat_of
-    ] + ["alert {index} is refused: {message}".format(**rejection) for rejection in rejected]
+        result["diff"] = [_difference(event) for event in events if event.container and event.before != event.after]
+    troubles = _troubles(responses, rejected)
     if troubles:
         result["msg"] = "; ".join(troubles)
         result["failed"] = params["fail_on_error"]
-    if not module.check_mode:
-        # Before the evidence, which may take long: what was done must be on record whatever happens meanwhile.
-        periods = {policy.id: policy.cooldown for policy in policy_set.policies if policy.cooldown}
-        record(events, state_dir, result, periods)
-    collected = gathering.collect() if gathering else []
+        result["error"] = next((event.error for event in events if event.error and not is_green(event.outcome)), None)
+    if trouble:
+        result.update(msg=str(trouble), failed=True, error=trouble.to_dict())
+    recorded = run.record(responses, result)
+    result["outcomes"] = [_answer(response, check, recorded) for response in responses]
+    collected = run.gather(result)
     result["evidence"] = [event.to_dict() for event in collected]
-    result["warnings"] += [
-        "evidence of {}: {}".format((event.container or {})["name"], warning)
-        for event in collected
-        for warning in (*event.warnings, *([event.error["message"]] if event.error else []))
-    ]
-    if collected:
-        record(collected, state_dir, result)
+    result["warnings"] = [*run.warnings, *_warnings(events), *_warnings_of_evidence(collected)]
     return result
 
 
-def _respond(
-    params: t.Mapping[str, t.Any], alerts: list[Alert], state_dir: str, check: bool
-) -> tuple[PolicySet, list[Response], Gathering | None]:
-    retry, concurrency = common.retry_of(params), common.concurrency_of(params)
-    policy_set = read_policy_set(params["policy_set"])
-    if not alerts:
-        return policy_set, [], None
-    engine = common.engine_of(params, retry)
-    gathering: Gathering | None = None
-    if any(policy.evidence for policy in policy_set.policies) and not check:
+class _Run:
+    """One run of the module on one host. Raises GuardError (C(invalid_option)) where an option cannot be used.
+
+    Attributes:
+        digest: of the policy set, once it was read.
+    """
+
+    def __init__(self, params: t.Mapping[str, t.Any], check: bool) -> None:
+        self._params = params
+        self._check = check
+        self._retry, self._concurrency = common.retry_of(params), common.concurrency_of(params)
+        self._clock = common.clock_of(params)
+        self._engine = common.lazy_engine_of(params, self._retry)
+        self._state_dir = common.state_dir_of(params)
+        stricter(ENFORCE, params["mode"])  # says so where it is none
+        self._delivered = any("received_at" in value for value in params["alerts"])
+        self._actor = text.display(params["actor"], 128) or (RULEBOOK if self._delivered else "")
+        # One object for all that is remembered, so that what does not work is told once.
+        self._files = StateDir(self._state_dir)
+        self._log = ActionLog(self._files)
+        # Alerts that a person gives count each time.
+        self._answered = Answered(self._files) if self._delivered else None
+        self._intents = None if check else Intents(self._log, self._files.warnings)
+        self._gathering: Gathering | None = None
+        self._periods: dict[str, int] = {}
+        self._told: tuple[str, ...] = ()
+        self.digest = ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know beside what became of alerts."""
+        return [*self._told, *self._files.warnings]
+
+    def answer(self, alerts: t.Sequence[Alert]) -> list[Response]:
+        """Decide and act. Raises GuardError where the policy set cannot be used."""
+        policy_set = read_policy_set(self._params["policy_set"])
+        self.digest = policy_set.digest
+        self._periods = {policy.id: policy.cooldown for policy in policy_set.policies if policy.cooldown}
+        if not alerts:
+            return []
+        engine, journal, params = self._engine, Journal(self._files), self._params
+        judge = Judge(
+            PolicyEngine(policy_set),
+            Resolver(engine),
+            params["host"],
+            params["docker_host"],
+            params["mode"],
+            self._clock() if params["controller_time"] else None,
+        )
+        self._told = judge.warnings
+        self._gathering = self._gathering_of(policy_set, engine)
+        responder = Responder(
+            judge,
+            Isolator(engine, journal, HostTruth(params["docker_host"]), self._retry, now=self._clock),
+            journal,
+            Limiter(self._files, policy_set.limits),
+            host=params["host"],
+            actor=self._actor,
+            concurrency=self._concurrency,
+            check=self._check,
+            answered=self._answered,
+            intents=self._intents,
+            gathering=self._gathering,
+        )
+        return responder.respond(alerts)
+
+    def unanswered(self, alert: Alert, error: GuardError) -> Response:
+        """The response to an alert that could not even be decided."""
+        event = ActionEvent(
+            FAILED,
+            trace_id=alert.trace_id,
+            alert_id=alert.id,
+            source=alert.source,
+            rule=alert.rule,
+            host=self._params["host"],
+            actor=self._actor,
+            timeline={"accepted": alert.received_at},
+        ).with_error(error)
+        return Response(Decision(FAILED, alert.id, alert.trace_id, explain=lambda: (str(error),)), event)
+
+    def record(self, responses: t.Sequence[Response], result: dict[str, t.Any]) -> set[str]:
+        """Put on record what was done, and remember what was answered; the ids of events that have a record."""
+        if self._check:
+            return set()
+        # Before the evidence, which may take long: what was done must be on record whatever happens meanwhile.
+        ends = self._intents.ends if self._intents else []
+        events = [response.event for response in responses if response.event]
+        recorded = record([*ends, *events], self._log, result, self._periods)
+        if self._answered:
+            self._answered.remember(response.answer for response in responses if response.event)
+        return recorded
+
+    def gather(self, result: dict[str, t.Any]) -> list[ActionEvent]:
+        """Collect the evidence that policies want; a record of each."""
+        collected = self._gathering.collect() if self._gathering else []
+        if collected:
+            record(collected, self._log, result)
+        return collected
+
+    def _gathering_of(self, policy_set: PolicySet, engine: Engine) -> Gathering | None:
+        if self._check or not any(policy.evidence for policy in policy_set.policies):
+            return None
         # Most policies want none, and what is not imported costs no time.
         from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.collector import Collector
         from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 
-        gathering = Gathering(Collector(engine, state_dir, params["host"]), concurrency)
-    responder = Responder(
-        Judge(PolicyEngine(policy_set), Resolver(engine), params["host"], params["docker_host"]),
-        Isolator(engine, Journal(state_dir), HostTruth(params["docker_host"]), retry),
-        Limiter(StateDir(state_dir), policy_set.limits),
-        host=params["host"],
-        concurrency=concurrency,
-        check=check,
-        gathering=gathering,
-    )
-    return policy_set, responder.respond(alerts), gathering
+        return Gathering(Collector(engine, self._state_dir, self._params["host"]), self._concurrency)
 
 
 def read_alerts(values: t.Sequence[dict[str, t.Any]]) -> tuple[list[Alert], list[dict[str, t.Any]]]:
@@ -158,3 +225,51 @@ def read_alerts(values: t.Sequence[dict[str, t.Any]]) -> tuple[list[Alert], list
         except AlertError as error:
             rejected.append({"index": index, **error.to_dict()})
     return alerts, rejected
+
+
+def _answer(response: Response, check: bool, recorded: t.Collection[str]) -> dict[str, t.Any]:
+    """What became of an alert, short enough for artifacts of playbooks."""
+    decision, event = response.decision, response.event
+    container = decision.container
+    return {
+        "alert_id": decision.alert_id,
+        "trace_id": decision.trace_id,
+        "container": {"id": container["id"], "name": container["name"]} if container else None,
+        "policy_id": decision.policy_id,
+        "outcome": response.outcome,
+        "check_mode": check,
+        "record_id": event.id if event and event.id in recorded else "",
+    }
+
+
+def _troubles(responses: t.Sequence[Response], rejected: t.Sequence[dict[str, t.Any]]) -> list[str]:
+    """Why the module fails, each reason once: a batch in which something dangerous stayed connected is never green."""
+    found = []
+    for response in responses:
+        event, container = response.event, response.decision.container
+        if not is_green(response.outcome) and not (event and event.repeat_of):
+            error = (event.error if event else None) or {"message": "; ".join(response.decision.reasons)}
+            subject = container["name"] if container else response.decision.alert_id
+            found.append("{}: {}: {}".format(subject, response.outcome, error["message"]))
+    return [*found, *("alert {index} is refused: {message}".format(**rejection) for rejection in rejected)]
+
+
+def _warnings(events: t.Iterable[ActionEvent]) -> list[str]:
+    return [
+        "{}: {}".format(event.container["name"] if event.container else event.alert_id, warning)
+        for event in events
+        for warning in event.warnings
+    ]
+
+
+def _warnings_of_evidence(collected: t.Iterable[ActionEvent]) -> list[str]:
+    return [
+        "evidence of {}: {}".format((event.container or {})["name"], warning)
+        for event in collected
+        for warning in (*event.warnings, *([event.error["message"]] if event.error else []))
+    ]
+
+
+def _difference(event: ActionEvent) -> dict[str, t.Any]:
+    name = (event.container or {})["name"]
+    return {"before_header": name, "after_header": name, "before": dict(event.before), "after": dict(event.after)}

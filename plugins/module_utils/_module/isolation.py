@@ -18,6 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.ti
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause, Claim
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import shown_claims
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import HostTruth
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import (
@@ -32,6 +33,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.a
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.requests import (
     Requests,
@@ -42,6 +45,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
     claimed,
     expired_at,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
 DEFAULT_ACTIONS = ({"type": "pause"}, {"type": "network_disconnect"})
 ISOLATED, RELEASED = "isolated", "released"
@@ -113,8 +117,11 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
     now = common.clock_of(params)
     which = _claims(params, now())
     policies = _policies(params)
-    journal = Journal(state_dir)
-    engine = common.engine_of(params, retry)
+    files = StateDir(state_dir)
+    journal, log = Journal(files), ActionLog(files)
+    intents = None if check else Intents(log, files.warnings)
+    # What is asked for is told, and what the journal knows of it, also where the engine does not answer.
+    engine = common.lazy_engine_of(params, retry)
     resolver = Resolver(engine)
     targets = _targets(Selection(resolver, journal), params, which)
     requests = Requests(
@@ -124,6 +131,7 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
         Protection(resolver, policies, params["docker_host"]),
         concurrency,
         check,
+        intents,
     )
     cause = Cause(reason=text.display(params["reason"]), trace_id=trace_id, actor=text.display(params["actor"], 128))
     if not isolates:
@@ -138,12 +146,14 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
             remembered=not params["expired_only"],
         )
     elif params["recorded"]:
-        results = requests.repair(targets, force)
+        results = requests.repair(targets, force, cause)
     else:
         results = requests.isolate(targets, actions, cause, force, release_after)
     asked = tuple(action.to_dict() for action in actions) if isolates and not params["recorded"] else ()
-    events = [_event(result, asked, trace_id, params) for result in results]
-    return {**_reported(module, results, events, state_dir), "trace_id": trace_id}
+    events = [_event(result, asked, cause, params) for result in results]
+    found = _reported(module, results, events, log, intents)
+    found["warnings"] += files.warnings
+    return {**found, "trace_id": trace_id}
 
 
 def _claims(params: t.Mapping[str, t.Any], moment: datetime.datetime) -> t.Callable[[Claim], bool]:
@@ -218,14 +228,16 @@ def _filter(value: t.Mapping[str, t.Any]) -> TargetFilter:
 
 
 def _event(
-    result: Result, actions: tuple[dict[str, t.Any], ...], trace_id: str, params: t.Mapping[str, t.Any]
+    result: Result, actions: tuple[dict[str, t.Any], ...], cause: Cause, params: t.Mapping[str, t.Any]
 ) -> ActionEvent:
     target = result.target
     known_id = target.entry.snapshot.id if target.entry else ""
     shown = target.container.to_dict() if target.container else {"id": known_id, "name": target.name, "image": ""}
     event = ActionEvent(
         outcome="failed",
-        trace_id=trace_id,
+        trace_id=cause.trace_id,
+        actor=cause.actor,
+        intended=result.intended,
         container={name: text.display(value) for name, value in shown.items()},
         actions=actions,
         reasons=tuple(filter(None, [text.display(params["reason"]), "forced" if params["force"] else ""])),
@@ -236,27 +248,26 @@ def _event(
 
 
 def _reported(
-    module: AnsibleModule, results: list[Result], events: list[ActionEvent], state_dir: str
+    module: AnsibleModule, results: list[Result], events: list[ActionEvent], log: ActionLog, intents: Intents | None
 ) -> dict[str, t.Any]:
     """What the module returns; the action log is written on the way."""
     params = module.params
-    recorded = [
-        (result, event)
-        for result, event in zip(results, events)
-        if not module.check_mode and (event.changed or not result.ok)
-    ]
-    ids = {id(result): event.id for result, event in recorded}
-    shown = [_shown(result, event, ids.get(id(result), "")) for result, event in zip(results, events)]
-    found: dict[str, t.Any] = {
-        "changed": any(event.changed for event in events),
-        "results": shown,
-        "summary": dict(collections.Counter(one["outcome"] for one in shown)),
-        "warnings": [
+    found: dict[str, t.Any] = {"changed": any(event.changed for event in events)}
+    troubled: dict[str, t.Any] = {}
+    recorded: set[str] = set()
+    if not module.check_mode:
+        done = [event for result, event in zip(results, events) if event.changed or not result.ok]
+        recorded = record([*(intents.ends if intents else ()), *done], log, troubled)
+    shown = [_shown(result, event, event.id if event.id in recorded else "") for result, event in zip(results, events)]
+    found.update(
+        results=shown,
+        summary=dict(collections.Counter(one["outcome"] for one in shown)),
+        warnings=[
             warning if params["container"] else f"{one['container']['name']}: {warning}"
             for one in shown
             for warning in one["warnings"]
         ],
-    }
+    )
     if params["container"] is not None and results and results[0].outcome:
         found.update({name: value for name, value in shown[0].items() if name != "warnings"})
     if module._diff:
@@ -276,8 +287,9 @@ def _reported(
         found["error"] = next(one["error"] for one in shown if one["error"])
     elif not results:
         found["warnings"].append("no container is meant by that")
-    if recorded:
-        record([event for _result, event in recorded], state_dir, found)
+    if troubled:
+        msg = "; ".join(filter(None, [found.get("msg"), troubled["msg"]]))
+        found.update({**troubled, "msg": msg})
     return found
 
 
@@ -292,6 +304,7 @@ def _shown(result: Result, event: ActionEvent, event_id: str) -> dict[str, t.Any
         "after": {},
         "steps": [],
         "warnings": [],
+        "claims": shown_claims(result.target.entry) if result.target.entry else [],
         "error": t.cast(GuardError, result.error).to_dict(),
         "event_id": event_id,
     }

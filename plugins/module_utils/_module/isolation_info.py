@@ -12,6 +12,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.breaches import Inspection, inspect
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import shown_claims
@@ -20,6 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import inert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import NO_NETWORK
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Finding
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
@@ -37,26 +39,37 @@ def main() -> None:
 
 def report(module: AnsibleModule) -> dict[str, t.Any]:
     """What the module does. Raises GuardError."""
-    state_dir = common.state_dir_of(module.params)
-    journal = Journal(state_dir)
+    files = StateDir(common.state_dir_of(module.params))
+    journal = Journal(files)
     entries, damaged = journal.entries()
-    engine = common.engine_of(module.params)
+    engine = common.lazy_engine_of(module.params)
     isolator = Isolator(engine, journal, HostTruth(module.params["docker_host"]))
     resolver = Resolver(engine)
-    isolations = [_shown(inspect(isolator, resolver, entry)) for entry in entries]
+    trouble: dict[str, t.Any] = {}
+    try:
+        containers = engine.list_containers()
+        inspections = [inspect(isolator, resolver, entry) for entry in entries]
+    except EngineError as error:
+        # What the journal says is told all the same; each look would take as long as the engine may.
+        containers, unreadable = [], (Finding("unreadable", error.message),)
+        inspections = [Inspection(entry, None, unreadable) for entry in entries]
+        trouble = {"failed": True, "msg": str(error), "error": error.to_dict()}
+    isolations = [_shown(inspection) for inspection in inspections]
     recorded = {entry.snapshot.id for entry in entries}
     return {
         "changed": False,
         "isolations": isolations,
         "damaged": [error.message for error in damaged],
-        "agree": not damaged and all(isolation["agree"] for isolation in isolations),
+        "agree": not trouble and not damaged and all(isolation["agree"] for isolation in isolations),
         "cut_off_by_others": [
             {"id": summary["Id"], "name": name_of(summary), "how": how}
-            for summary in engine.list_containers()
+            for summary in containers
             for how in _cut_off(summary)
             if summary["Id"] not in recorded
         ],
-        "action_log": ActionLog(StateDir(state_dir)).verify(),
+        "action_log": ActionLog(files).verify(),
+        "warnings": files.warnings,
+        **trouble,
     }
 
 

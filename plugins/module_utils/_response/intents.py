@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import UNSTATED, Cause
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.walk import Walk
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import UNKNOWN
@@ -47,25 +47,30 @@ class Intents:
         begun = [(walk, event) for walk, event in attempts if event.intended not in self.declared]
         found = {walk.interrupted.snapshot.id: walk.interrupted for walk, _event in begun if walk.interrupted}
         if found:
-            self.ends += self._ends_of(found, begun[0][1])
+            self.ends.extend(self._ends_of(found, begun[0][1]))
         acting = [event for walk, event in begun if walk.acts]
         self._log.intend(acting)
         self.declared.update(event.intended for event in acting)
 
     def _ends_of(self, found: t.Mapping[str, Entry], own: ActionEvent) -> list[ActionEvent]:
         """The records of attempts on these containers of which no end is on record."""
-        causes = {
+        causes: dict[str, tuple[Entry | None, Cause]] = {
             claim.cause.intended: (entry, claim.cause)
             for entry in found.values()
             for claim in entry.claims
             if claim.cause.intended
         }
         try:
-            unfinished = self._log.unfinished(found, set(causes) - self.declared)
+            unfinished = self._log.unfinished(found, set(causes))
         except ActionLogError as error:
             self._warnings.append(f"whether earlier runs were cut short is not known: {error.message}")
             return []
-        return [_end(record, *causes.get(record["id"], (None, Cause())), host=own.host) for record in unfinished]
+        nobody: tuple[Entry | None, Cause] = (None, UNSTATED)
+        return [
+            _end(record, *causes.get(record["id"], nobody), own.host)
+            for record in unfinished
+            if record["id"] not in self.declared
+        ]
 
 
 def _end(record: t.Mapping[str, t.Any], entry: Entry | None, cause: Cause, host: str) -> ActionEvent:
@@ -75,7 +80,7 @@ def _end(record: t.Mapping[str, t.Any], entry: Entry | None, cause: Cause, host:
         remedy="See the records of the container that follow",
     )
     container = {"id": entry.snapshot.id, "name": entry.snapshot.name, "image": ""} if entry else None
-    said = {
+    said: dict[str, t.Any] = {
         "trace_id": cause.trace_id,
         "alert_id": cause.alert_id,
         "policy_id": cause.policy_id,

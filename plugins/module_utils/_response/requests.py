@@ -13,6 +13,7 @@ import concurrent.futures
 import dataclasses
 import datetime
 import typing as t
+import uuid
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now, parse_timestamp
@@ -21,7 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import ResolutionError, Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.batch import in_two_passes
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold, Take
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import UNSTATED, Cause, Claim
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
@@ -33,6 +34,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import INTENDED
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.neighbours import neighbour_warnings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 
@@ -58,11 +62,15 @@ class Target(t.NamedTuple):
 
 
 class Result(t.NamedTuple):
-    """What came of a target: an outcome, or the error of an attempt that ended before anything was touched."""
+    """What came of a target: an outcome, or the error of an attempt that ended before anything was touched.
+
+    C(intended) is the id of the line of the action log that was written before acting, or empty.
+    """
 
     target: Target
     outcome: Outcome | None = None
     error: GuardError | None = None
+    intended: str = ""
 
     @property
     def ok(self) -> bool:
@@ -83,7 +91,10 @@ class Selection:
         self._journal = journal
 
     def named(self, references: t.Iterable[str]) -> list[Target]:
-        """The containers of these ids or names, each once. Raises EngineError, JournalError."""
+        """The containers of these ids or names, each once; what the journal says where the engine does not answer.
+
+        Raises JournalError.
+        """
         found: dict[str, Target] = {}
         for reference in references:
             target = self._named(reference)
@@ -127,19 +138,27 @@ class Selection:
         try:
             container = self._resolver.by_reference(reference)
         except ResolutionError as error:
-            for entry in self._journal.entries()[0] if error.kind == "not_found" else ():
-                container_id = text.container_id(reference)
-                if reference.lstrip("/") == entry.snapshot.name or (
-                    container_id and entry.snapshot.id.startswith(container_id)
-                ):
-                    return self._of(entry)
-            return Target(text.display(reference, 80), error=error)
+            entry = self._recorded_as(reference) if error.kind == "not_found" else None
+            return self._of(entry) if entry else Target(text.display(reference, 80), error=error)
+        except EngineError as error:
+            entry = self._recorded_as(reference)
+            return Target(entry.snapshot.name if entry else text.display(reference, 80), entry=entry, error=error)
         try:
             own = self._journal.load(container.id)
             return Target(container.name, container, own, predecessors=self._predecessors(container, own))
         except JournalError:
             # Whoever works on this container meets it again, and the others are not kept from theirs.
             return Target(container.name, container)
+
+    def _recorded_as(self, reference: str) -> Entry | None:
+        """The isolation of the container with that id or name, by the journal alone. Raises JournalError."""
+        container_id = text.container_id(reference)
+        for entry in self._journal.entries()[0]:
+            if reference.lstrip("/") == entry.snapshot.name or (
+                container_id and entry.snapshot.id.startswith(container_id)
+            ):
+                return entry
+        return None
 
     def _predecessors(self, container: Container, entry: Entry | None) -> tuple[Entry, ...]:
         """Isolations of containers that are gone, and whose name the container has now."""
@@ -185,6 +204,7 @@ class Requests:
         protection: says what must not be isolated.
         concurrency: how many containers are worked on at a time, 1 to 100.
         check: only say what would be done.
+        intents: where it is declared what is about to be done; None to leave that.
     """
 
     def __init__(
@@ -195,7 +215,9 @@ class Requests:
         protection: Protection,
         concurrency: int,
         check: bool = False,
+        intents: Intents | None = None,
     ) -> None:
+        self._intents = intents
         self._isolator = isolator
         self._journal = journal
         self._resolver = resolver
@@ -212,22 +234,23 @@ class Requests:
         release_after: int = 0,
     ) -> list[Result]:
         """Isolate them, all paused before the first one leaves its networks. One that is protected is refused."""
-        claim = self._isolator.claim(actions, cause, release_after)
+        self._isolator.claim(actions)  # says so where they exclude each other
 
-        def walk(target: Target) -> Walk | Result:
+        def walk(target: Target, cause: Cause) -> Walk | Result:
+            claim = self._isolator.claim(actions, cause, release_after)
             container = t.cast(Container, target.container)
             why = "" if force else self._protection.reason(container, actions)
             if why:
                 return Result(target, _refused(container, why))
             return self._isolator.walk(container.id, Hold((claim,), force), self._check, patient=False)
 
-        asked = [action.to_dict() for action in actions]
-        return [self._with_peers(result, asked) for result in self._in_two_passes(targets, walk)]
+        asked = tuple(action.to_dict() for action in actions)
+        return [self._with_peers(result, asked) for result in self._in_two_passes(targets, walk, cause, asked)]
 
-    def repair(self, targets: t.Sequence[Target], force: bool = False) -> list[Result]:
+    def repair(self, targets: t.Sequence[Target], force: bool = False, cause: Cause = UNSTATED) -> list[Result]:
         """Do again what the journal says of them and somebody undid, also to containers that took their names."""
 
-        def walk(target: Target) -> Walk | Result:
+        def walk(target: Target, _cause: Cause) -> Walk | Result:
             entry = t.cast(Entry, target.entry)
             if self._journal.load(entry.snapshot.id) is None:
                 raise Refused(f"container {target.name} was released meanwhile", remedy="Nothing was touched")
@@ -245,7 +268,7 @@ class Requests:
             claims = tuple(claim.renewed(self._isolator.now()) for claim in entry.own_claims)
             return self._isolator.walk(container.id, Hold(claims, force), self._check, patient=False)
 
-        return [self._after_repair(result) for result in self._in_two_passes(targets, walk, also_gone=True)]
+        return [self._after_repair(result) for result in self._in_two_passes(targets, walk, cause, also_gone=True)]
 
     def release(
         self,
@@ -263,28 +286,31 @@ class Requests:
         is asked for by it.
         """
 
-        def work(target: Target) -> Outcome:
+        def work(target: Target) -> Result:
             if target.container is None:
-                return self._release_gone(target, force)
+                return Result(target, self._release_gone(target, force))
             for entry in target.predecessors:
                 self._forget(entry)
-            outcome = self._isolator.release(
-                target.container.id,
-                self._check,
+            event = self._event(target, cause)
+            change = Take(
+                which,
                 restart,
-                which=which,
-                cause=cause,
+                dataclasses.replace(cause, intended=event.intended),
                 force=force,
                 recreate_networks=recreate_networks,
                 remembered=remembered,
             )
+            walk = self._isolator.walk(target.container.id, change, self._check).begin()
+            self._declare([(walk, event)])
+            outcome = walk.finish()
             warnings = tuple(
                 f"container {entry.snapshot.id[:12]} of that name was isolated and is gone; its isolation is forgotten"
                 for entry in target.predecessors
             )
-            return dataclasses.replace(
+            outcome = dataclasses.replace(
                 outcome, changed=outcome.changed or bool(warnings), warnings=(*warnings, *outcome.warnings)
             )
+            return Result(target, outcome, intended=self._declared(event))
 
         # The network of its owner comes back with a container that uses it; the owner by itself would be refused.
         users = [target for target in targets if target.entry and target.entry.snapshot.network_owner]
@@ -293,24 +319,55 @@ class Requests:
         return [done[id(target)] for target in targets]
 
     def _in_two_passes(
-        self, targets: t.Sequence[Target], walk: t.Callable[[Target], Walk | Result], also_gone: bool = False
+        self,
+        targets: t.Sequence[Target],
+        walk: t.Callable[[Target, Cause], Walk | Result],
+        cause: Cause,
+        asked: tuple[dict[str, t.Any], ...] = (),
+        also_gone: bool = False,
     ) -> list[Result]:
+        events = [self._event(target, cause, asked) for target in targets]
+        causes = iter([dataclasses.replace(cause, intended=event.intended) for event in events])
+
         def prepared(target: Target) -> Walk | Result:
+            own = next(causes)
             gone = target.error is not None and target.error.kind == "container_gone"
             if target.error and not (also_gone and gone):
                 return Result(target, error=target.error)
-            return walk(target)
+            return walk(target, own)
 
         found = [self._guarded(target, prepared) for target in targets]
-        walks = [one for one in found if isinstance(one, Walk)]
-        walked = iter(in_two_passes(walks, self._concurrency))
-        return [Result(target, *next(walked)) if isinstance(one, Walk) else one for target, one in zip(targets, found)]
+        begun = [(one, event) for one, event in zip(found, events) if isinstance(one, Walk)]
+        walked = iter(in_two_passes([one for one, _event in begun], self._concurrency, lambda: self._declare(begun)))
+        return [
+            Result(target, *next(walked), self._declared(event)) if isinstance(one, Walk) else one
+            for target, one, event in zip(targets, found, events)
+        ]
 
-    def _each(self, targets: t.Sequence[Target], work: t.Callable[[Target], Outcome]) -> list[Result]:
+    def _event(self, target: Target, cause: Cause, asked: tuple[dict[str, t.Any], ...] = ()) -> ActionEvent:
+        """What is declared of an attempt."""
+        shown = target.container.to_dict() if target.container else {"id": "", "name": target.name, "image": ""}
+        return ActionEvent(
+            INTENDED,
+            trace_id=cause.trace_id,
+            actor=cause.actor,
+            container={name: text.display(value) for name, value in shown.items()},
+            actions=asked,
+            intended=str(uuid.uuid4()) if self._intents else "",
+        )
+
+    def _declare(self, attempts: t.Sequence[tuple[Walk, ActionEvent]]) -> None:
+        if self._intents:
+            self._intents.declare(attempts)
+
+    def _declared(self, event: ActionEvent) -> str:
+        return event.intended if self._intents and event.intended in self._intents.declared else ""
+
+    def _each(self, targets: t.Sequence[Target], work: t.Callable[[Target], Result]) -> list[Result]:
         def one(target: Target) -> Result:
             if target.error and target.error.kind != "container_gone":
                 return Result(target, error=target.error)
-            return Result(target, work(target))
+            return work(target)
 
         with concurrent.futures.ThreadPoolExecutor(self._concurrency) as pool:
             return list(pool.map(lambda target: self._guarded(target, one), targets))
@@ -331,8 +388,8 @@ class Requests:
         try:
             self._forget(entry)
         except GuardError as error:
-            return Result(target, dataclasses.replace(outcome, error=error.to_dict()))
-        return Result(target, dataclasses.replace(outcome, warnings=(warning, *outcome.warnings)))
+            return result._replace(outcome=dataclasses.replace(outcome, error=error.to_dict()))
+        return result._replace(outcome=dataclasses.replace(outcome, warnings=(warning, *outcome.warnings)))
 
     def _successor(self, entry: Entry, target: Target) -> Container:
         try:

@@ -48,6 +48,10 @@ class Module:
         return {result["container"]["name"]: result["outcome"] for result in self.run(**options)["results"]}
 
     def records(self) -> list[dict[str, t.Any]]:
+        """The action log, without what was declared before acting."""
+        return [record for record in self.lines() if record["outcome"] != "intended"]
+
+    def lines(self) -> list[dict[str, t.Any]]:
         """The action log."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
