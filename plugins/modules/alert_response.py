@@ -66,15 +66,14 @@ options:
     default: ''
   controller_time:
     description:
-      - This moment by the clock of the controller, RFC 3339, such as C(now(utc=true\).isoformat(\)) gives it. Alerts
-        that are older than C(max_alert_age) of the policy set are then V(expired), and isolations are dated by that
-        clock.
+      - This moment by the clock of the controller, RFC 3339, such as C(2026-04-05T12:43:02Z). Alerts that
+        are older than C(max_alert_age) of the policy set are then V(expired), and isolations are dated by that clock.
       - Without it, alerts have no age.
     type: str
   fail_on_error:
     description:
-      - Whether the module fails, with all results, when one of the alerts ended with an outcome that is not green, or is
-        no alert. The page on outcomes says which are green.
+      - Whether the module fails, with all results, when one of the alerts is none, or ended with an outcome that is not
+        green. The page on outcomes says which are.
     type: bool
     default: true
 seealso:

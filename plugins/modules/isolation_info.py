@@ -38,8 +38,8 @@ EXAMPLES = r"""
 RETURN = r"""
 isolations:
   description:
-    - The isolations of the journal, oldest first. Where the engine does not answer the module fails and returns them all
-      the same, each with the breach V(unreadable).
+    - The isolations of the journal, oldest first. Where the engine does not answer the module fails, and they are
+      returned all the same, each with the breach V(unreadable).
   type: list
   elements: dict
   returned: always

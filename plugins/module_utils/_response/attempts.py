@@ -20,9 +20,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import DONE, Outcome, inert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.walk import Walk
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import REFUSED, UNKNOWN
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import HELD, ISOLATED, REFUSED, UNKNOWN
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
@@ -44,6 +44,7 @@ class Attempt:
         event: what is to become the record, without what came of it.
         cause: why.
         received_at: when the newest of its alerts was received.
+        held: it is isolated already, by the journal.
         outcome: what came of it; None where it ended before anything was touched.
         error: why it ended then.
         fallback: whether the fallback was taken.
@@ -54,6 +55,7 @@ class Attempt:
     event: ActionEvent
     cause: Cause
     received_at: str
+    held: bool = False
     outcome: Outcome | None = None
     error: GuardError | None = None
     fallback: bool = False
@@ -80,6 +82,9 @@ class Attempt:
                 steps=(*before.steps, *outcome.steps),
                 started_at=before.started_at,
             )
+            # What the engine can never do was tried again, and what it can was so already.
+            if self.held and outcome.outcome == ISOLATED and all(step.status != DONE for step in self.outcome.steps):
+                self.outcome = dataclasses.replace(self.outcome, outcome=HELD, changed=False)
 
     def record(self, check: bool, declared: t.Collection[str]) -> ActionEvent:
         """The record of what came of it, and in check mode would come of it."""
@@ -193,8 +198,9 @@ class Attempts:
         if outcome.outcome != REFUSED and not outcome.unsupported:
             return []
         attempt.fallback = True
-        why = (f"fallback, as {(outcome.error or {})['message']}",)
-        attempt.event = dataclasses.replace(attempt.event, warnings=why)
+        answers = [step.message for step in outcome.steps if step.message]
+        why = "; ".join(["fallback, as {}".format((outcome.error or {})["message"]), *answers])
+        attempt.event = dataclasses.replace(attempt.event, warnings=(inert(why), *attempt.event.warnings))
         return self._turns(attempt, fallback, outcome.unsupported)
 
 

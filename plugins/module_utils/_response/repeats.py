@@ -55,7 +55,11 @@ class Repeats:
         key = _key(event)
         entry = self._known.get(key)
         # A clock that was set back must not count for longer than the period.
-        if entry and self._now < entry["until"] <= self._now + entry["period"] and not event.changed:
+        if (
+            entry
+            and self._now < entry["until"] <= self._now + entry["period"]
+            and not (event.changed or event.intended)
+        ):
             entry["count"] += 1
             entry["event"].update(_shown(event), id=event.id, time=event.time)
             first = entry["event"].get("timeline", {}).get("first", event.time)

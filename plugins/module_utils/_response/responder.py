@@ -170,18 +170,19 @@ class Responder:
         """Carry out what the limit leaves room for; by container, the outcome of the others and why."""
         container_ids = dict.fromkeys(attempt.container_id for attempt in attempts)
         now = {container_id for container_id in container_ids if self._holds(container_id)}
+        for attempt in attempts:
+            attempt.held = attempt.container_id in now
         waiting = [container_id for container_id in container_ids if container_id not in now]
         while now or waiting:
             admissions = dict(zip(waiting, self._limiter.admit(waiting, self._check)))
-            granted = {one for one, admission in admissions.items() if admission.outcome == ISOLATE}
-            batch = [attempt for attempt in attempts if attempt.container_id in now | granted]
+            now |= {one for one, admission in admissions.items() if admission.outcome == ISOLATE}
+            if not now:
+                return {one: (admission.outcome, admission.reason) for one, admission in admissions.items()}
+            batch = [attempt for attempt in attempts if attempt.container_id in now]
             self._attempts.carry_out(batch)
-            isolated = {attempt.container_id for attempt in batch if self._counts(attempt)}
-            self._limiter.settle(isolated, self._check)
-            waiting = [container_id for container_id in waiting if container_id not in granted]
-            if granted <= isolated:  # no place is free that was not before
-                return {one: (admissions[one].outcome, admissions[one].reason) for one in waiting}
-            now = set()
+            self._limiter.settle({attempt.container_id for attempt in batch if self._counts(attempt)}, self._check)
+            # A place that came free is for those that were turned down.
+            waiting, now = [container_id for container_id in waiting if container_id not in now], set()
         return {}
 
     def _holds(self, container_id: str) -> bool:

@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import pathlib
+import signal
 import threading
 import time
 import typing as t
@@ -17,6 +20,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
     EngineError,
     EngineTimeout,
@@ -24,9 +28,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.collector import Collector
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import Judgement, PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
     NO_FILTER,
     Policy,
@@ -39,10 +44,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.answered import Answered
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder, Response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
@@ -67,6 +74,9 @@ class Host:
         self.engine = FakeEngine()
         self.now = 1_000_000.0
         self._state_dir = state_dir
+        self.files = StateDir(str(state_dir / "state"), str(state_dir / "state-run"))
+        self.log = ActionLog(self.files)
+        self.journal = Journal(self.files)
 
     def responder(
         self,
@@ -77,17 +87,22 @@ class Host:
         **options: t.Any,
     ) -> Responder:
         policy_set = PolicySet.of([Policy.from_dict(policy) for policy in policies or (SHELLS,)], protect, limits)
-        state_dir = str(self._state_dir / "state")
-        self.files = StateDir(state_dir, f"{state_dir}-run")
-        self.log = ActionLog(self.files)
-        journal = Journal(self.files)
-        isolator = Isolator(self.engine, journal, truth=FakeTruth(self.engine), busy_timeout=0.1)
         limiter = Limiter(self.files, limits, clock=lambda: self.now)
         judge = Judge(PolicyEngine(policy_set), Resolver(self.engine), "docker-1", **judging)
-        return Responder(judge, isolator, journal, limiter, "docker-1", **options)
+        return Responder(judge, self.isolator(), self.journal, limiter, "docker-1", **options)
+
+    def isolator(self) -> Isolator:
+        return Isolator(self.engine, self.journal, truth=FakeTruth(self.engine), busy_timeout=0.1)
 
     def gathering(self) -> Gathering:
         return Gathering(Collector(self.engine, str(self._state_dir / "state"), "docker-1"), concurrency=2)
+
+    def intents(self) -> Intents:
+        return Intents(self.log, self.files.warnings)
+
+    def lines(self) -> list[dict[str, t.Any]]:
+        """The action log."""
+        return [json.loads(line) for line in (self.files.read("actions.jsonl") or b"").splitlines()]
 
     @property
     def paused(self) -> set[str]:
@@ -620,3 +635,366 @@ def test_release_after_of_the_policy_is_in_the_journal(host: Host, tmp_path: pat
     entry = Journal(str(tmp_path / "state")).load(container)
     assert entry is not None
     assert (entry.claims[0].release_after, bool(entry.expires_at)) == (3600, True)
+
+
+def received(moment: str, **values: t.Any) -> Alert:
+    return alert(received_at=moment, **values)
+
+
+def outcomes(responses: t.Iterable[Response]) -> list[str]:
+    return [response.outcome for response in responses]
+
+
+LIMITED = Limits(max_isolations=1, window=600)
+BEFORE, RELEASED_AT, AFTER = "2020-01-01T00:00:00Z", "2030-01-01T00:00:00Z", "2040-01-01T00:00:00Z"
+
+
+class TestActsFirst:
+    def test_all_are_paused_before_the_first_one_leaves_its_networks(self, host: Host) -> None:
+        targets = [host.engine.add_container(f"web-{number}") for number in range(5)]
+        host.responder().respond([alert(container={"id": target}) for target in targets])
+        names = [name for name, _arguments in host.engine.changes if name in ("pause", "disconnect")]
+        assert names == ["pause"] * 5 + ["disconnect"] * 5
+
+    def test_nothing_is_explained_before_all_have_been_isolated(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        targets = [host.engine.add_container(f"web-{number}") for number in range(2)]
+        changes: list[int] = []
+        judge = PolicyEngine.judge
+
+        def judged(*arguments: t.Any) -> Judgement:
+            judgement = judge(*arguments)
+
+            def explain() -> tuple[str, ...]:
+                changes.append(len(host.engine.changes))
+                return judgement.explain()
+
+            return dataclasses.replace(judgement, explain=explain)
+
+        monkeypatch.setattr(PolicyEngine, "judge", judged)
+        host.responder().respond(
+            [
+                *(alert(container={"id": target}) for target in targets),
+                alert(rule="nobody's", container={"id": "0" * 12}),
+            ]
+        )
+        assert changes
+        assert set(changes) == {len(host.engine.changes)}
+
+    def test_policies_that_want_the_same_container_each_have_their_own_record(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        cut = {**SHELLS, "id": "cut", "priority": 2, "rules": ["Cut"], "actions": [{"type": "network_disconnect"}]}
+        responses = host.responder(cut, {**SHELLS, "priority": 1}).respond(
+            [alert(rule="Cut", container={"id": target}), alert(container={"id": target})]
+        )
+        assert outcomes(responses) == ["held", "isolated"], "the policy of the lower number goes first"
+        entry = host.journal.load(target)
+        assert entry is not None
+        assert [claim.subject for claim in entry.claims] == ["shells", "cut"]
+
+    def test_evidence_of_one_that_is_to_end_keeps_no_other_connected(self, host: Host) -> None:
+        doomed, other = host.engine.add_container("doomed"), host.engine.add_container("other")
+        end = {
+            **SHELLS,
+            "priority": 1,
+            "evidence": ["top"],
+            "target_filter": {"container_names": ["doomed"]},
+            "actions": [{"type": "pause"}, {"type": "network_disconnect"}, {"type": "kill"}],
+        }
+        cut = {**SHELLS, "id": "cut", "actions": [{"type": "network_disconnect"}]}
+        gathering = host.gathering()
+        host.responder(end, cut, gathering=gathering).respond(
+            [alert(container={"id": doomed}), alert(container={"id": other})]
+        )
+        calls = [name for name, _arguments in host.engine.calls]
+        top = calls.index("top")
+        assert calls[:top].count("disconnect") == 2
+        assert calls.index("pause") < top < calls.index("kill")
+
+
+class TestARelease:
+    """A4: a person's release is respected."""
+
+    def release(self, host: Host, container_id: str) -> None:
+        person = Cause(actor="jane")
+        moment = datetime.datetime.fromisoformat(RELEASED_AT)
+        isolator = Isolator(host.engine, host.journal, truth=FakeTruth(host.engine), now=lambda: moment)
+        assert isolator.release(container_id, cause=person).outcome == "released"
+
+    def test_an_alert_that_was_received_before_it_is_superseded_and_later_ones_act(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        host.responder().respond([received(BEFORE, container={"id": target})])
+        self.release(host, target)
+        (late,) = host.responder().respond([received(BEFORE, container={"id": target})])
+        assert (late.outcome, host.paused) == ("superseded", set())
+        assert late.event is not None
+        assert any("jane released it" in warning for warning in late.event.warnings)
+        (fresh,) = host.responder().respond([received(AFTER, container={"id": target})])
+        assert (fresh.outcome, host.paused) == ("isolated", {"web"})
+
+    def test_of_the_alerts_of_one_batch_one_that_was_received_after_it_acts(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        self.release(host, target)
+        container = {"id": target}
+        responses = host.responder().respond(
+            [received(BEFORE, container=container), received(AFTER, container=container)]
+        )
+        assert outcomes(responses) == ["isolated", "isolated"]
+
+    def test_an_old_alert_of_one_policy_does_not_act_beside_a_new_one_of_another(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        self.release(host, target)
+        cut = {**SHELLS, "id": "cut", "rules": ["Cut"], "actions": [{"type": "network_disconnect"}]}
+        responses = host.responder(SHELLS, cut).respond(
+            [received(BEFORE, container={"id": target}), received(AFTER, rule="Cut", container={"id": target})]
+        )
+        assert outcomes(responses) == ["superseded", "isolated"]
+        assert host.paused == set()
+
+    def test_an_alert_that_was_answered_before_gets_its_first_answer_and_nothing_is_done(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        alerts = [received(AFTER, id="a-1", container={"id": target})]
+        (first,) = host.responder(answered=Answered(host.files)).respond(alerts)
+        Answered(host.files).remember([first.answer])
+        host.engine.unpause(target)
+        done = len(host.engine.calls)
+        (again,) = host.responder(answered=Answered(host.files)).respond(alerts)
+        assert len(host.engine.calls) == done
+        assert (again.outcome, again.event, host.paused) == ("isolated", None, set())
+        assert again.decision.container == {"id": target, "name": "", "image": ""}
+        assert first.event is not None
+        assert first.event.id in again.decision.reasons[0]
+
+
+class TestOldAlerts:
+    """A5: by the clock of the controller."""
+
+    def test_expire_and_are_on_record_and_red(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        now = datetime.datetime(2026, 4, 5, 12, 16, tzinfo=datetime.UTC)
+        (response,) = host.responder(judging={"now": now}).respond(
+            [received("2026-04-05T12:00:00Z", container={"id": target})]
+        )
+        assert (response.outcome, host.paused) == ("expired", set())
+        assert response.event is not None
+        assert response.event.error is not None
+        assert "960 seconds old, of at most 900" in response.event.error["message"]
+
+    def test_clocks_that_are_apart_are_a_warning(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        now = datetime.datetime(2026, 4, 5, 12, tzinfo=datetime.UTC)
+        (response,) = host.responder(judging={"now": now}).respond(
+            [received("2026-04-05T12:00:00Z", time="2026-04-05T12:05:00Z", container={"id": target})]
+        )
+        assert response.event is not None
+        assert response.outcome == "isolated"
+        assert any("check the clock of docker-1" in warning for warning in response.event.warnings)
+
+
+class TestNothingStaysConnected:
+    """B: a cooldown, a limit or a full disk never leaves a dangerous container connected."""
+
+    @pytest.mark.parametrize("breach", ["unpaused", "reconnected", "restarted", "ended"])
+    def test_b1_after_a_breach_the_next_alert_acts(self, host: Host, breach: str) -> None:
+        network = host.engine.add_network("front")
+        target = host.engine.add_container("web", networks={"front": EndpointSettings()})
+        host.responder({**SHELLS, "cooldown": 300}).respond([alert(container={"id": target})])
+        if breach == "unpaused":
+            host.engine.unpause(target)
+        elif breach == "reconnected":
+            host.engine.connect(network, target, EndpointSettings())
+        elif breach == "restarted":
+            host.engine.kill(target)
+            host.engine.start(target)
+        else:
+            host.engine.kill(target)
+            host.engine.start(target)
+            host.engine.connect(network, target, EndpointSettings())
+        (again,) = host.responder({**SHELLS, "cooldown": 300}, limits=LIMITED).respond(
+            [alert(container={"id": target})]
+        )
+        assert (again.outcome, host.paused) == ("isolated", {"web"})
+
+    def test_b1_what_is_held_costs_no_place_of_the_limit(self, host: Host) -> None:
+        first, second = host.engine.add_container("web-1"), host.engine.add_container("web-2")
+        host.responder().respond([alert(container={"id": first})])
+        host.now += 700
+        responses = host.responder(limits=LIMITED).respond([alert(container={"id": each}) for each in (first, second)])
+        assert outcomes(responses) == ["held", "isolated"]
+        repeated = host.responder(limits=LIMITED).respond([alert(container={"id": first})])
+        assert outcomes(repeated) == ["held"], "though the limit is reached"
+
+    @pytest.mark.parametrize("trouble", ["refused", "failed"])
+    def test_b2_a_place_that_comes_free_is_given_to_who_was_turned_down(self, host: Host, trouble: str) -> None:
+        mode = {"network_mode": "host"} if trouble == "refused" else {"freezes": False}
+        first, second = host.engine.add_container("first", **mode), host.engine.add_container("second")
+        third = host.engine.add_container("third")
+        action = "network_disconnect" if trouble == "refused" else "pause"
+        policy = {**SHELLS, "actions": [{"type": action}]}
+        responses = host.responder(policy, limits=LIMITED).respond(
+            [alert(container={"id": each}) for each in (first, second, third)]
+        )
+        assert outcomes(responses) == [trouble, "isolated", "limit"]
+        event = responses[2].event
+        assert event is not None
+        assert event.error is not None
+        assert "1 containers were isolated on this host" in event.error["message"]
+
+    def test_b2_check_mode_foresees_the_limit(self, host: Host) -> None:
+        targets = [
+            host.engine.add_container("first", network_mode="host"),
+            host.engine.add_container("second"),
+            host.engine.add_container("third"),
+        ]
+        policy = {**SHELLS, "actions": [{"type": "network_disconnect"}]}
+        responses = host.responder(policy, limits=LIMITED, check=True).respond(
+            [alert(container={"id": target}) for target in targets]
+        )
+        assert outcomes(responses) == ["refused", "would_isolate", "limit"]
+        assert host.files.read("limits.json") is None
+
+    @pytest.fixture
+    def broken(self, tmp_path: pathlib.Path) -> Host:
+        """A host where neither the disk nor what stands in for it takes anything."""
+        broken = Host(tmp_path)
+        (tmp_path / "file").write_text("")
+        broken.files = StateDir(str(tmp_path / "file" / "state"), str(tmp_path / "file" / "run"))
+        broken.journal, broken.log = Journal(broken.files), ActionLog(broken.files)
+        return broken
+
+    def test_b3_a_host_that_keeps_nothing_still_pauses(self, broken: Host) -> None:
+        target = broken.engine.add_container("web")
+        (response,) = broken.responder(limits=LIMITED, intents=broken.intents()).respond(
+            [alert(container={"id": target})]
+        )
+        assert (response.outcome, broken.paused) == ("failed", {"web"})
+        assert response.event is not None
+        assert response.event.error is not None
+        assert "is paused and not cut off" in response.event.error["message"]
+        assert any("the limit counts" in warning for warning in broken.files.warnings)
+
+    def test_b3_without_a_pause_nothing_is_done_that_could_not_be_undone(self, broken: Host) -> None:
+        target = broken.engine.add_container("web")
+        policy = {**SHELLS, "actions": [{"type": "network_disconnect"}]}
+        (response,) = broken.responder(policy).respond([alert(container={"id": target})])
+        assert (response.outcome, broken.engine.changes) == ("failed", [])
+
+    def test_b4_another_run_that_works_on_it_is_not_waited_for_a_minute(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        began = time.monotonic()
+        with Journal(StateDir(host.files.path, host.files.fallback)).lock(target):
+            (response,) = host.responder().respond([alert(container={"id": target})])
+        assert time.monotonic() - began < 10
+        assert (response.outcome, host.engine.changes) == ("busy", [])
+
+    def test_b4_what_another_run_isolated_meanwhile_is_held(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        host.responder().respond([alert(container={"id": target})])
+        with Journal(StateDir(host.files.path, host.files.fallback)).lock(target):
+            (response,) = host.responder().respond([alert(container={"id": target})])
+        assert response.outcome == "held"
+
+    def test_b5_a_fallback_is_taken_where_the_engine_says_that_it_cannot_freeze(self, host: Host) -> None:
+        target = host.engine.add_container("rootless", freezes=False)
+        policy = {**SHELLS, "actions": [{"type": "pause"}], "fallback": [{"type": "network_disconnect"}]}
+        (response,) = host.responder(policy, intents=host.intents()).respond([alert(container={"id": target})])
+        event = response.event
+        assert event is not None
+        assert (event.outcome, event.error) == ("isolated", None)
+        assert [action["type"] for action in event.actions] == ["network_disconnect"]
+        assert event.warnings[0].startswith("fallback, as ")
+        assert "cannot freeze" in event.warnings[0]
+        entry = host.journal.load(target)
+        assert entry is not None
+        assert (entry.hold.pause, bool(entry.hold.networks), entry.phase) == (False, True, "isolated")
+        (again,) = host.responder(policy).respond([alert(container={"id": target})])
+        assert again.outcome == "held"
+
+    def test_b5_without_a_fallback_it_failed_and_says_why(self, host: Host) -> None:
+        target = host.engine.add_container("rootless", freezes=False)
+        (response,) = host.responder({**SHELLS, "actions": [{"type": "pause"}]}).respond(
+            [alert(container={"id": target})]
+        )
+        assert response.event is not None
+        assert response.outcome == "failed"
+        assert "cannot freeze" in response.event.steps[0]["message"]
+
+
+class TestCompleteRecord:
+    """E5: an isolation that was killed halfway is on record."""
+
+    def answer(self, host: Host, target: str) -> tuple[Response, Intents]:
+        intents = host.intents()
+        (response,) = host.responder(intents=intents, actor="rulebook").respond(
+            [alert(id="a-2", trace_id="t-2", container={"id": target})]
+        )
+        host.log.append([*intents.ends, t.cast(ActionEvent, response.event)])
+        return response, intents
+
+    def killed(self, host: Host, target: str, where: str) -> None:
+        """A run that is killed before it cuts the container off."""
+
+        def kill(*_arguments: object) -> t.NoReturn:
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError
+
+        child = os.fork()
+        if not child:
+            try:
+                if where == "before disconnect":
+                    host.engine.before("disconnect", kill)
+                else:
+                    setattr(host.log, "intend", kill)  # noqa: B010
+                host.responder(intents=host.intents()).respond(
+                    [alert(id="a-1", trace_id="t-1", container={"id": target})]
+                )
+            finally:
+                os._exit(1)
+        _pid, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == signal.SIGKILL
+
+    def test_what_is_about_to_be_done_is_on_record_before_the_networks_are_left_and_once(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        seen: list[list[str]] = []
+        host.engine.before("disconnect", lambda: seen.append([line["outcome"] for line in host.lines()]))
+        response, _intents = self.answer(host, target)
+        assert seen == [["intended"]]
+        intended, final = host.lines()
+        assert response.event is not None
+        assert final["intended"] == intended["id"] == response.event.intended
+        assert (intended["actor"], final["actor"], intended["container"]["id"]) == ("rulebook", "rulebook", target)
+        assert host.log.verify()["interrupted"] == []
+
+    def test_alerts_about_what_is_held_declare_nothing(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        self.answer(host, target)
+        self.answer(host, target)
+        assert [line["outcome"] for line in host.lines()] == ["intended", "isolated", "held"]
+        assert host.lines()[-1]["intended"] == ""
+
+    @pytest.mark.parametrize("where", ["before disconnect", "before it is declared"])
+    def test_the_run_that_finds_what_was_cut_short_writes_its_end(self, host: Host, where: str) -> None:
+        target = host.engine.add_container("web")
+        self.killed(host, target, where)
+        declared = [line["id"] for line in host.lines()]
+        assert len(declared) == (where == "before disconnect")
+        response, _intents = self.answer(host, target)
+        assert response.outcome == "isolated"
+        ends = [line for line in host.lines() if line["outcome"] == "unknown"]
+        assert [(end["trace_id"], end["alert_id"], end["error"]["kind"]) for end in ends] == [
+            ("t-1", "a-1", "interrupted")
+        ]
+        assert ends[0]["container"]["id"] == target
+        assert not declared or ends[0]["intended"] == declared[0]
+        assert host.log.verify()["interrupted"] == []
+        assert host.log.verify()["intact"]
+        _response, intents = self.answer(host, target)
+        assert intents.ends == [], "once"
+
+    def test_a_run_without_success_was_not_cut_short(self, host: Host) -> None:
+        target = host.engine.add_container("rootless", freezes=False)
+        self.answer(host, target)
+        self.answer(host, target)
+        assert [line["outcome"] for line in host.lines() if line["outcome"] != "intended"] == ["failed"] * 2
+        assert host.log.verify()["interrupted"] == []
