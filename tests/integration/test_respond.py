@@ -78,7 +78,8 @@ def falco(container_id: str) -> bytes:
 
 def records(state_dir: pathlib.Path) -> list[dict[str, t.Any]]:
     path = state_dir / "actions.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [line for line in lines if line["outcome"] != "intended"]
 
 
 def paused(world: DockerWorld, container_id: str) -> bool:

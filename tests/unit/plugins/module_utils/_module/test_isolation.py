@@ -6,18 +6,26 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import pathlib
+import signal
 import types
 import typing as t
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineUnreachable
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common, isolation
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common, isolation, isolation_info
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 
 PAUSE = [{"type": "pause"}]
@@ -236,3 +244,94 @@ class TestPolicySet:
         assert module.engine.changes == []
         assert module.run(container="db", force=True)["outcome"] == "isolated"
         assert module.run(container="db", state="released")["outcome"] == "released", "that needs no policies"
+
+
+class TestTrouble:
+    @pytest.fixture
+    def isolated(self, module: Module) -> str:
+        container = module.engine.add_container("web")
+        module.run(container="web", reason="INC-1", actor="jane")
+        return container
+
+    @pytest.fixture
+    def silent(self, module: Module, isolated: str, monkeypatch: pytest.MonkeyPatch) -> str:
+        def connect(*_arguments: object) -> t.NoReturn:
+            raise EngineUnreachable("no socket")
+
+        monkeypatch.setattr(common, "engine_of", connect)
+        return isolated
+
+    @pytest.mark.parametrize("state", ["isolated", "released"])
+    def test_e6_an_engine_that_does_not_answer_hides_nothing_that_the_journal_knows(
+        self, module: Module, silent: str, state: str
+    ) -> None:
+        result = module.run(containers=["web", "other"], state=state)
+        assert result["summary"] == {"failed": 2}
+        assert (result["failed"], result["error"]["kind"]) == (True, "engine_unreachable")
+        known, unknown = result["results"]
+        assert known["container"] == {"id": silent, "name": "web"}
+        assert [(claim["actor"], claim["reason"], bool(claim["since"])) for claim in known["claims"]] == [
+            ("jane", "INC-1", True)
+        ]
+        assert (unknown["container"]["name"], unknown["claims"]) == ("other", [])
+        assert [record["outcome"] for record in module.records()] == ["isolated", "failed", "failed"]
+
+    def test_e6_all_that_is_recorded_is_told_too(self, module: Module, silent: str) -> None:
+        result = module.run(recorded=True, state="released")
+        assert [(one["outcome"], one["container"]["id"]) for one in result["results"]] == [("failed", silent)]
+
+    def test_e6_isolation_info_tells_what_the_journal_says(
+        self, module: Module, silent: str, tmp_path: pathlib.Path
+    ) -> None:
+        params = {"state_dir": str(tmp_path / "state"), "docker_host": "unix:///nowhere", "action_timeout": 5}
+        info: t.Any = types.SimpleNamespace(params=params)
+        result = isolation_info.report(info)
+        assert (result["failed"], result["error"]["kind"], result["agree"]) == (True, "engine_unreachable", False)
+        (one,) = result["isolations"]
+        assert (one["container"]["id"], one["actor"], one["now"]) == (silent, "jane", None)
+        assert one["breaches"] == [{"kind": "unreadable", "message": "no socket"}]
+        assert result["action_log"]["intact"]
+
+    def test_b4_busy_is_not_green(
+        self, module: Module, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(isolation, "Isolator", functools.partial(Isolator, busy_timeout=0.1))
+        with Journal(str(tmp_path / "state")).lock(module.engine.add_container("web")):
+            result = module.run(container="web")
+        assert (result["outcome"], result["failed"], module.engine.changes) == ("busy", True, [])
+
+    def test_e5_what_is_about_to_be_done_is_on_record_with_who_asked(self, module: Module) -> None:
+        module.engine.add_container("web")
+        seen: list[list[tuple[str, str]]] = []
+        for method in ("disconnect", "unpause"):
+            module.engine.before(
+                method, lambda: seen.append([(line["outcome"], line["actor"]) for line in module.lines()])
+            )
+        module.run(container="web", actor="awx: jane")
+        module.run(container="web", state="released", actor="awx: joe")
+        assert seen[0] == [("intended", "awx: jane")]
+        assert seen[1][-1] == ("intended", "awx: joe")
+        began, ended = module.lines()[:2], module.lines()[2:]
+        assert [line["intended"] for line in module.records()] == [began[0]["id"], ended[0]["id"]]
+        assert [line["actor"] for line in module.records()] == ["awx: jane", "awx: joe"]
+
+    @pytest.mark.parametrize("state", ["isolated", "released"])
+    def test_e5_a_run_that_was_killed_gets_its_end_by_the_run_that_finds_it(self, module: Module, state: str) -> None:
+        target = module.engine.add_container("web")
+        if state == "released":
+            module.run(container="web")
+        child = os.fork()
+        if not child:
+            try:
+                method = "disconnect" if state == "isolated" else "connect"
+                module.engine.before(method, lambda: os.kill(os.getpid(), signal.SIGKILL))
+                module.run(container="web", state=state, actor="jane")
+            finally:
+                os._exit(1)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+        module.run(container="web", state=state, actor="joe")
+        ends = [line for line in module.records() if line["outcome"] == "unknown"]
+        assert [(end["actor"], end["error"]["kind"], end["container"]["id"]) for end in ends] == [
+            ("jane", "interrupted", target)
+        ]
+        assert ActionLog(StateDir(str(module.log.parent))).verify()["interrupted"] == []
