@@ -20,6 +20,7 @@ import pytest
 from ansible_collections.ironpost.container_guard.tests.testbed import fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import RECIPES, recipes
+from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 pytest.register_assert_rewrite("ansible_collections.ironpost.container_guard.tests.engine_contract")
 
@@ -79,6 +80,15 @@ def testbed() -> t.Iterator[Testbed]:
     found = Testbed()
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def virtual_machine() -> t.Iterator[VirtualMachine]:
+    """A virtual machine for this run alone, started when a test first needs it, which tests may reboot."""
+    machine = fleet.virtual_machine()
+    machine.start()
+    yield machine
+    machine.stop()
 
 
 @pytest.fixture

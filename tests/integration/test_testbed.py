@@ -29,6 +29,7 @@ from ansible_collections.ironpost.container_guard.tests.integration.rulebook imp
 from ansible_collections.ironpost.container_guard.tests.testbed import fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import recipes
+from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
@@ -156,3 +157,15 @@ def test_a_host_that_is_stopped_leaves_nothing_behind(testbed_engine: str, closi
     world.until(lambda: not any(group.exists() for group in groups), "all control groups are gone")
     assert host.name not in pathlib.Path("/proc/self/mounts").read_text()
     assert not pathlib.Path(host.docker_host.removeprefix("unix://")).parent.exists()
+
+
+def test_the_virtual_machine_has_what_containers_have_not(virtual_machine: VirtualMachine) -> None:
+    for command, said in {
+        "systemctl is-system-running": "running\n",
+        "systemctl is-active docker ssh": "active\nactive\n",
+        "stat --file-system --format %T /sys/fs/cgroup": "cgroup2fs\n",
+    }.items():
+        assert virtual_machine.exec("sh", "-c", command) == (0, said)
+    status, output = virtual_machine.exec("docker", "ps", user="operator")
+    assert status != 0, output
+    assert virtual_machine.exec("sudo", "-n", "id", "-u", user="operator") == (0, "0\n")

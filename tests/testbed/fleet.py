@@ -9,31 +9,40 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import fcntl
+import functools
 import os
 import pathlib
 import typing as t
 
 import docker
 
-from ansible_collections.ironpost.container_guard.tests.testbed import image
+from ansible_collections.ironpost.container_guard.tests.testbed import image, vm_image
 from ansible_collections.ironpost.container_guard.tests.testbed.errors import TestbedError
 from ansible_collections.ironpost.container_guard.tests.testbed.host import LABEL, PREFIX, Host
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import Recipe
+from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 # debootstrap keeps one core busy: on two cores, three at a time are no faster than two.
 BUILDS_AT_A_TIME = 2
 
 
-def up(wanted: t.Sequence[Recipe], say: t.Callable[[str], None] = print) -> list[Host]:
+def up(wanted: t.Sequence[Recipe], say: t.Callable[[str], None] = print, machine: bool = False) -> list[Host]:
     """Build the images that are missing and start the hosts that do not run.
+
+    Args:
+        wanted: the hosts.
+        say: is told what takes long.
+        machine: build the image of the virtual machine, too. It is started by the tests that need it.
 
     Raises:
         TestbedError: it says why and what to do.
     """
     with _one_at_a_time(), _machine() as api:
         _remove_abandoned(api)
-        missing = [recipe for recipe in wanted if not image.is_built(api, recipe)]
-        _on_each(missing, lambda recipe: _build(api, recipe, say), BUILDS_AT_A_TIME)
+        builds = [functools.partial(_build, api, recipe, say) for recipe in wanted if not image.is_built(api, recipe)]
+        if machine and not vm_image.current().is_built:
+            builds.append(functools.partial(_build_machine, say))
+        _on_each(builds, lambda build: build(), BUILDS_AT_A_TIME)
         hosts = [Host(recipe) for recipe in wanted]
         _on_each(hosts, lambda host: _start(host, say))
         return hosts
@@ -46,7 +55,7 @@ def down(say: t.Callable[[str], None] = print, images: bool = False) -> None:
             with contextlib.closing(host):
                 say(f"stopping {host.name} ...")
                 host.stop()
-        for name in image.remove_all(api) if images else ():
+        for name in [*image.remove_all(api), *vm_image.remove_all()] if images else ():
             say(f"removed {name}")
 
 
@@ -55,9 +64,23 @@ def private_host(recipe: Recipe) -> Host:
     return Host(recipe, f"-{os.getpid()}")
 
 
+def virtual_machine(say: t.Callable[[str], None] = print) -> VirtualMachine:
+    """A virtual machine for this process alone, not started yet. Raises TestbedError."""
+    found = vm_image.current()
+    with _one_at_a_time():
+        if not found.is_built:
+            _build_machine(say)
+    return VirtualMachine(found)
+
+
 def _build(api: docker.APIClient, recipe: Recipe, say: t.Callable[[str], None]) -> None:
     say(f"building {recipe.suite} with Docker {recipe.engine} (about a minute) ...")
     image.build(api, recipe)
+
+
+def _build_machine(say: t.Callable[[str], None]) -> None:
+    say(f"building a virtual machine with {vm_image.SUITE} (about a minute) ...")
+    vm_image.current().build()
 
 
 def _start(host: Host, say: t.Callable[[str], None]) -> None:
