@@ -20,6 +20,7 @@ import pytest
 from ansible_collections.ironpost.container_guard.tests.testbed import fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import RECIPES, recipes
+from ansible_collections.ironpost.container_guard.tests.testbed.small_disk import SmallDisk
 from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 pytest.register_assert_rewrite("ansible_collections.ironpost.container_guard.tests.engine_contract")
@@ -28,6 +29,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
 
 EVERY_ENGINE = ("test_engine_contract", "test_evidence", "test_inventory", "test_isolation", "test_testbed")
+PRIVATE = {"faulty_host", "small_disk"}
+"""Fixtures of hosts for this run alone."""
 ENGINES = tuple(recipe.engine for recipe in RECIPES)
 
 
@@ -42,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     on_every = metafunc.module.__name__.rpartition(".")[2].startswith(EVERY_ENGINE)
-    if "testbed_engine" in metafunc.fixturenames and (on_every or "faulty_host" in metafunc.fixturenames):
+    if "testbed_engine" in metafunc.fixturenames and (on_every or not PRIVATE.isdisjoint(metafunc.fixturenames)):
         metafunc.parametrize("testbed_engine", metafunc.config.getoption("engine") or ENGINES)
 
 
@@ -104,6 +107,16 @@ def faulty_host(testbed: Testbed, testbed_engine: str) -> t.Iterator[Host]:
     yield host
     gc.collect()  # see pytest_itemcollected
     host.heal()
+
+
+@pytest.fixture
+def small_disk(testbed: Testbed, testbed_engine: str) -> t.Iterator[SmallDisk]:
+    """A test host whose disk may be filled and made read-only. It is stopped afterwards."""
+    host = testbed.private(testbed_engine)
+    try:
+        yield SmallDisk(host)
+    finally:
+        host.stop()
 
 
 @pytest.fixture

@@ -76,7 +76,8 @@ class VirtualMachine:
         options = {
             "-kernel": str(self._image.kernel),
             "-initrd": str(self._image.initrd),
-            "-append": "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0",
+            # Nobody attacks its kernel, and guarding that costs a tenth of its time.
+            "-append": "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off",
             # What is written goes to a file without a name, which ends with the process.
             "-drive": f"file={self._image.disk},format=raw,if=virtio,snapshot=on,cache=unsafe",
             "-serial": f"file:{self._directory}/console",
@@ -140,6 +141,8 @@ class VirtualMachine:
             # With the control sockets that are closed before a reboot, where Ansible would keep its own.
             "ansible_ssh_args": f"-F {self._ssh_config}",
             "ansible_python_interpreter": "/usr/bin/python3",
+            # Copying a module there first takes as long as running it.
+            "ansible_pipelining": True,
         }
 
     @property
