@@ -143,6 +143,7 @@ class VirtualMachine:
             "ansible_python_interpreter": "/usr/bin/python3",
             # Copying a module there first takes as long as running it.
             "ansible_pipelining": True,
+            "ansible_ssh_timeout": PATIENCE,
         }
 
     @property
