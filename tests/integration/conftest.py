@@ -21,6 +21,7 @@ from ansible_collections.ironpost.container_guard.tests.testbed import fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import RECIPES, recipes
 from ansible_collections.ironpost.container_guard.tests.testbed.small_disk import SmallDisk
+from ansible_collections.ironpost.container_guard.tests.testbed.swarm import Swarm
 from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 pytest.register_assert_rewrite("ansible_collections.ironpost.container_guard.tests.engine_contract")
@@ -29,7 +30,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
 
 EVERY_ENGINE = ("test_engine_contract", "test_evidence", "test_inventory", "test_isolation", "test_testbed")
-PRIVATE = {"faulty_host", "small_disk"}
+PRIVATE = {"faulty_host", "small_disk", "swarm"}
 """Fixtures of hosts for this run alone."""
 ENGINES = tuple(recipe.engine for recipe in RECIPES)
 
@@ -57,6 +58,7 @@ class Testbed:
     def __init__(self) -> None:
         self._shared: dict[str, Host] = {}
         self._private: dict[str, Host] = {}
+        self._swarms: dict[str, Swarm] = {}
 
     def shared(self, engine: str) -> Host:
         """The host of that engine that all test runs share, and that is to stay healthy."""
@@ -71,7 +73,16 @@ class Testbed:
         self._private[engine].start()
         return self._private[engine]
 
+    def swarm(self, engine: str) -> Swarm:
+        """A swarm of that engine for this run alone."""
+        if engine not in self._swarms:
+            self._swarms[engine] = Swarm(self.shared(engine).recipe)
+            self._swarms[engine].start()
+        return self._swarms[engine]
+
     def close(self) -> None:
+        for swarm in self._swarms.values():
+            swarm.stop()
         for host in self._private.values():
             host.stop()
         for host in [*self._private.values(), *self._shared.values()]:
@@ -117,6 +128,12 @@ def small_disk(testbed: Testbed, testbed_engine: str) -> t.Iterator[SmallDisk]:
         yield SmallDisk(host)
     finally:
         host.stop()
+
+
+@pytest.fixture
+def swarm(testbed: Testbed, testbed_engine: str) -> Swarm:
+    """Two test hosts that are a swarm. What a test makes there, it removes."""
+    return testbed.swarm(testbed_engine)
 
 
 @pytest.fixture

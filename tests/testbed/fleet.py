@@ -59,9 +59,14 @@ def down(say: t.Callable[[str], None] = print, images: bool = False) -> None:
             say(f"removed {name}")
 
 
-def private_host(recipe: Recipe) -> Host:
-    """A host for this process alone, not started yet. If the process is killed, the next one removes it."""
-    return Host(recipe, f"-{os.getpid()}")
+def private_host(recipe: Recipe, name: str = "") -> Host:
+    """A host for this process alone, not started yet. If the process is killed, the next one removes it.
+
+    Args:
+        recipe: its engine.
+        name: tells several of one recipe apart.
+    """
+    return Host(recipe, f"-{os.getpid()}" + (f"-{name}" if name else ""))
 
 
 def virtual_machine(say: t.Callable[[str], None] = print) -> VirtualMachine:
@@ -106,7 +111,7 @@ def _existing(api: docker.APIClient) -> list[Host]:
 def _remove_abandoned(api: docker.APIClient) -> None:
     for host in _existing(api):
         with contextlib.closing(host):
-            _engine, _dash, owner = host.name.removeprefix(PREFIX).partition("-")
+            _engine, owner, *_name = [*host.name.removeprefix(PREFIX).split("-"), ""]
             if owner and not pathlib.Path("/proc", owner).exists():
                 host.stop()
 

@@ -107,6 +107,11 @@ class Host:
             return str(engine.version()["Version"])
 
     @property
+    def address(self) -> str:
+        """Its IPv4 address on the bridge of the machine."""
+        return str(self._api.inspect_container(self.name)["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
+
+    @property
     def ssh_port(self) -> int:
         """Where sshd listens, on 127.0.0.1."""
         return int(self._api.port(self.name, 22)[0]["HostPort"])
