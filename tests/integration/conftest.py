@@ -19,6 +19,7 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.tests.testbed import fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
+from ansible_collections.ironpost.container_guard.tests.testbed.podman import PodmanHost
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import RECIPES, recipes
 from ansible_collections.ironpost.container_guard.tests.testbed.small_disk import SmallDisk
 from ansible_collections.ironpost.container_guard.tests.testbed.swarm import Swarm
@@ -103,6 +104,17 @@ def virtual_machine() -> t.Iterator[VirtualMachine]:
     machine.start()
     yield machine
     machine.stop()
+
+
+@pytest.fixture(scope="session")
+def podman_host() -> t.Iterator[PodmanHost]:
+    """A host with Podman for this run alone, started when a test first needs it."""
+    host = fleet.podman_host()
+    try:
+        host.start()
+        yield host
+    finally:
+        host.stop()
 
 
 @pytest.fixture

@@ -16,32 +16,37 @@ import typing as t
 
 import docker
 
-from ansible_collections.ironpost.container_guard.tests.testbed import image, vm_image
+from ansible_collections.ironpost.container_guard.tests.testbed import image, podman, vm_image
 from ansible_collections.ironpost.container_guard.tests.testbed.errors import TestbedError
 from ansible_collections.ironpost.container_guard.tests.testbed.host import LABEL, PREFIX, Host
-from ansible_collections.ironpost.container_guard.tests.testbed.recipe import Recipe
+from ansible_collections.ironpost.container_guard.tests.testbed.podman import PodmanHost
+from ansible_collections.ironpost.container_guard.tests.testbed.recipe import PACKAGES, Recipe
 from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 # debootstrap keeps one core busy: on two cores, three at a time are no faster than two.
 BUILDS_AT_A_TIME = 2
 
 
-def up(wanted: t.Sequence[Recipe], say: t.Callable[[str], None] = print, machine: bool = False) -> list[Host]:
+def up(wanted: t.Sequence[Recipe], say: t.Callable[[str], None] = print, complete: bool = False) -> list[Host]:
     """Build the images that are missing and start the hosts that do not run.
 
     Args:
         wanted: the hosts.
         say: is told what takes long.
-        machine: build the image of the virtual machine, too. It is started by the tests that need it.
+        complete: build the images of the virtual machine and of Podman, too, which tests start when they need them.
 
     Raises:
         TestbedError: it says why and what to do.
     """
     with _one_at_a_time(), _machine() as api:
         _remove_abandoned(api)
-        builds = [functools.partial(_build, api, recipe, say) for recipe in wanted if not image.is_built(api, recipe)]
-        if machine and not vm_image.current().is_built:
+        builds = [
+            functools.partial(_build, api, recipe, say) for recipe in wanted if not image.is_built(api, recipe.image)
+        ]
+        if complete and not vm_image.current().is_built:
             builds.append(functools.partial(_build_machine, say))
+        if complete and not image.is_built(api, podman.IMAGE):
+            builds.append(functools.partial(_build_podman, api, say))
         _on_each(builds, lambda build: build(), BUILDS_AT_A_TIME)
         hosts = [Host(recipe) for recipe in wanted]
         _on_each(hosts, lambda host: _start(host, say))
@@ -78,9 +83,22 @@ def virtual_machine(say: t.Callable[[str], None] = print) -> VirtualMachine:
     return VirtualMachine(found)
 
 
+def podman_host(say: t.Callable[[str], None] = print) -> PodmanHost:
+    """A host with Podman for this process alone, not started yet. Raises TestbedError."""
+    with _one_at_a_time(), _machine() as api:
+        if not image.is_built(api, podman.IMAGE):
+            _build_podman(api, say)
+    return PodmanHost(f"-{os.getpid()}")
+
+
+def _build_podman(api: docker.APIClient, say: t.Callable[[str], None]) -> None:
+    say("building a host with Podman (about a minute) ...")
+    image.build(api, podman.IMAGE, podman.SUITE, podman.PACKAGES)
+
+
 def _build(api: docker.APIClient, recipe: Recipe, say: t.Callable[[str], None]) -> None:
     say(f"building {recipe.suite} with Docker {recipe.engine} (about a minute) ...")
-    image.build(api, recipe)
+    image.build(api, recipe.image, recipe.suite, PACKAGES)
 
 
 def _build_machine(say: t.Callable[[str], None]) -> None:

@@ -14,30 +14,24 @@ import docker
 
 from ansible_collections.ironpost.container_guard.tests.testbed import debian
 from ansible_collections.ironpost.container_guard.tests.testbed.errors import TestbedError
-from ansible_collections.ironpost.container_guard.tests.testbed.recipe import (
-    COMMAND,
-    EXCLUDED,
-    PACKAGES,
-    REPOSITORY,
-    Recipe,
-)
+from ansible_collections.ironpost.container_guard.tests.testbed.recipe import COMMAND, EXCLUDED, REPOSITORY
 
 
-def is_built(api: docker.APIClient, recipe: Recipe) -> bool:
+def is_built(api: docker.APIClient, name: str) -> bool:
     """Whether the engine of this machine has the image."""
     try:
-        api.inspect_image(recipe.image)
+        api.inspect_image(name)
     except docker.errors.ImageNotFound:
         return False
     return True
 
 
-def build(api: docker.APIClient, recipe: Recipe) -> None:
-    """Build the image. Raises TestbedError, DockerException."""
+def build(api: docker.APIClient, name: str, suite: str, packages: t.Sequence[str]) -> None:
+    """Build the image of that name from a release of Debian. Raises TestbedError, DockerException."""
     debian.check_space(api.info()["DockerRootDir"])
-    with debian.unpacked(recipe.suite, PACKAGES) as root:
+    with debian.unpacked(suite, packages) as root:
         excluded = [f"--exclude={path}" for path in EXCLUDED]
-        _import(api, recipe, [*debian.AS_ROOT, "tar", "-C", str(root), *excluded, "-c", "."])
+        _import(api, name, [*debian.AS_ROOT, "tar", "-C", str(root), *excluded, "-c", "."])
 
 
 def remove_all(api: docker.APIClient) -> list[str]:
@@ -48,7 +42,7 @@ def remove_all(api: docker.APIClient) -> list[str]:
     return tags
 
 
-def _import(api: docker.APIClient, recipe: Recipe, tar: list[str]) -> None:
+def _import(api: docker.APIClient, name: str, tar: list[str]) -> None:
     with subprocess.Popen(tar, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         changes: t.Any = [f"CMD {json.dumps(COMMAND)}"]
         answer = api.import_image_from_stream(process.stdout, changes=changes)
@@ -56,7 +50,6 @@ def _import(api: docker.APIClient, recipe: Recipe, tar: list[str]) -> None:
     last = json.loads(answer.splitlines()[-1])
     # Tagged only now: a system of which tar could not read everything is none.
     if process.returncode or "error" in last:
-        raise TestbedError(
-            f"the image of Debian {recipe.suite} cannot be imported: {last.get('error') or debian.end_of(complaint)}"
-        )
-    api.tag(last["status"], *recipe.image.split(":"))
+        raise TestbedError(f"{name} cannot be imported: {last.get('error') or debian.end_of(complaint)}")
+    repository, _colon, tag = name.partition(":")
+    api.tag(last["status"], repository, tag)
