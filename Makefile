@@ -23,7 +23,7 @@ lint: venv ## formatting, types, old Pythons, shell, YAML, docs, ansible-lint, s
 	$(in_env) ruff check
 	$(in_env) mypy $(addprefix -p $(package).,$(typed_packages))
 	$(in_env) vermin --target=3.8- --violations --no-tips --quiet $(wildcard $(host_code))
-	$(in_env) shellcheck .ci/run tools/*.sh
+	$(in_env) shellcheck .ci/run tools/*.sh tests/testbed/*.sh
 	$(in_env) yamllint --strict .
 	$(in_env) antsibull-changelog lint
 	@$(MAKE) docs

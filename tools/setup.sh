@@ -179,12 +179,19 @@ setup_victim() {
 
 # --- testbed ----------------------------------------------------------------------------------------------------------
 
+# What makes and runs the virtual machine of the testbed.
+setup_emulator() {
+  command -v qemu-system-x86_64 >/dev/null || apt_install qemu-system-x86
+  [[ -x /usr/sbin/mke2fs || -x /sbin/mke2fs ]] || apt_install e2fsprogs
+}
+
 # Hosts with other versions of the Docker Engine, for the integration tests. It says itself what it builds and starts.
 setup_testbed() {
   need_busybox
   [[ -x /usr/sbin/debootstrap && -e /usr/share/keyrings/debian-archive-keyring.gpg ]] ||
     apt_install debootstrap debian-archive-keyring
   command -v ssh >/dev/null || apt_install openssh-client
+  setup_emulator
   PYTHONPATH=$venv/collections "$venv/bin/python" -m ansible_collections.ironpost.container_guard.tests.testbed up
 }
 

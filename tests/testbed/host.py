@@ -107,6 +107,11 @@ class Host:
             return str(engine.version()["Version"])
 
     @property
+    def address(self) -> str:
+        """Its IPv4 address on the bridge of the machine."""
+        return str(self._api.inspect_container(self.name)["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
+
+    @property
     def ssh_port(self) -> int:
         """Where sshd listens, on 127.0.0.1."""
         return int(self._api.port(self.name, 22)[0]["HostPort"])
@@ -238,7 +243,7 @@ class Host:
         self._directory.mkdir(mode=0o700)
         labels = {LABEL: self.recipe.engine, KEY_LABEL: self._key()}
         self._api.create_container(name=self.name, labels=labels, **self._options())
-        self._api.put_archive(self.name, "/usr/local/lib", _init_archive())
+        self._api.put_archive(self.name, "/usr/local/lib", init_archive())
         self._api.start(self.name)
         self._wait("its init process answers", (self._directory / "control.sock").exists)
         self._ssh_config.write_text(
@@ -309,7 +314,8 @@ class Host:
         return "\n".join(f"  {line}" for line in lines[-10:])
 
 
-def _init_archive() -> bytes:
+def init_archive() -> bytes:
+    """The first process of a host, as an archive for C(/usr/local/lib)."""
     buffer, script = io.BytesIO(), INIT.read_bytes()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         member = tarfile.TarInfo("testbed/init.py")
