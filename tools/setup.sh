@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|peer ...
+# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|cores|peer ...
 # Each step looks first and does nothing when its work is done, so that every make target can afford to ask for it.
 set -euo pipefail
 
@@ -43,12 +43,12 @@ apt_install() {
 
 # --- venv -------------------------------------------------------------------------------------------------------------
 
-# Prints the newest Python that runs and has what "$1" imports. A name on PATH proves nothing: pyenv shims exist for
-# versions that are not active and only print an error.
+# Prints the newest Python, up to 3."$2", that runs and has what "$1" imports. A name on PATH proves nothing: pyenv shims
+# exist for versions that are not active and only print an error.
 find_python() {
   local minor candidate
   # 3.14 is the newest that ansible-core 2.21 supports, and jpy (the Java bridge of ansible-rulebook) has wheels for it.
-  for minor in 14 13 12 11; do
+  for minor in $(seq "${2:-14}" -1 11); do
     for candidate in "python3.$minor" /usr/bin/python3 python3 \
       "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3."$minor".*/bin/python3; do
       "$candidate" -c "import sys, $1; sys.exit(sys.version_info[:2] != (3, $minor))" 2>/dev/null || continue
@@ -186,6 +186,25 @@ setup_testbed() {
   PYTHONPATH=$venv/collections "$venv/bin/python" -m ansible_collections.ironpost.container_guard.tests.testbed up
 }
 
+# --- cores ------------------------------------------------------------------------------------------------------------
+
+# Older releases of ansible-core, which treat what a host returns in other ways than the one in .venv, each with nothing
+# but its own dependencies. 3.13 is the newest Python that they support.
+setup_cores() {
+  local version core python
+  for version in 2.18 2.19; do
+    core=$venv/core-$version
+    [[ ! -e $core/.complete ]] || continue
+    python=$(find_python 'venv, ensurepip' 13) || die "no Python 3.11 to 3.13 with the venv module found" \
+      "install one (for example with pyenv), then try again"
+    say "installing ansible-core $version to test with (about ten seconds) ..."
+    "$python" -m venv --clear "$core"
+    quietly "$core/bin/python" -m pip install --disable-pip-version-check "ansible-core==$version.*" ||
+      die "pip could not install ansible-core $version into $core (see above)"
+    touch "$core/.complete"
+  done
+}
+
 # --- peer -------------------------------------------------------------------------------------------------------------
 
 # The collections of the PyPI package `ansible`, for the benchmark only. Kept apart from the virtual environment's own
@@ -210,7 +229,7 @@ for step in "$@"; do
   # The other steps use its Python, or put their result into it.
   [[ $step == venv || -e $venv/.complete ]] || setup_venv
   case $step in
-    venv | java | engine | victim | testbed | peer) "setup_$step" ;;
-    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|peer ..." ;;
+    venv | java | engine | victim | testbed | cores | peer) "setup_$step" ;;
+    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|cores|peer ..." ;;
   esac
 done

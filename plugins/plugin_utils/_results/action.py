@@ -1,0 +1,159 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The base of the action plugins of all modules that run on hosts: it runs the module, and trusts nothing it returns."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import is_green
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.documented import known
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.errors import AnswerError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import (
+    inert,
+    printable,
+    shown_line,
+)
+
+Json = t.Dict[str, t.Any]
+COLLECTION = "ironpost.container_guard."
+MEMORY = "/dev/shm"  # noqa: S108 - it is a tmpfs with the sticky bit, as /tmp is, and used like that
+
+
+class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type information
+    """Runs a module on the host, and hands on of its answer what the module may return, made inert.
+
+    Attributes:
+        module: its name, without the collection.
+        needed: what it returns unless it fails.
+    """
+
+    module: t.ClassVar[str]
+    needed: t.ClassVar[tuple[str, ...]] = ()
+
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
+        """Run the action."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        if "guard_become" in variables:
+            return failed(
+                GuardError(
+                    "the variable guard_become has no effect any more, and is defined",
+                    kind="invalid_option",
+                    remedy="Nothing was touched. Remove it, and say ansible_become: true instead, or use -b",
+                )
+            )
+        arguments = self.arguments(dict(self._task.args), variables)
+        try:
+            return self.ask_host(arguments, variables)
+        except GuardError as error:
+            return failed(error)
+
+    def arguments(self, given: Json, variables: Json) -> Json:
+        """The options of the module. Raises GuardError."""
+        return given
+
+    def check(self, found: Json) -> None:
+        """Whether the rest of the play can rely on what was found. Raises AnswerError."""
+
+    def outcomes(self, found: Json) -> t.Iterable[str]:
+        """What came of each thing that was to be done."""
+        return ()
+
+    def ask_host(self, arguments: Json, variables: Json) -> Json:
+        """Run the module, and return what it may return, as plain data that is no template. Raises AnswerError."""
+        self._use_memory(variables)
+        try:
+            answer = self._execute_module(
+                module_name=COLLECTION + self.module, module_args=dict(arguments), task_vars=variables
+            )
+        # What ssh says holds the banner of the host, what a transfer says its error messages.
+        except AnsibleConnectionFailure as error:
+            raise AnsibleConnectionFailure(shown_line(str(error))) from None
+        except AnsibleError as error:
+            raise AnsibleActionFail(shown_line(str(error))) from None
+        except RecursionError:
+            raise AnswerError("values nested too deep to be read") from None
+        interpreter = self._facts()
+        found = inert(known(self.module, {**answer, **_messages(answer)}, self.needed))
+        self.check(found)
+        self._never_green(found, arguments)
+        return {**found, **interpreter}
+
+    def _never_green(self, found: Json, arguments: Json) -> None:
+        """Let it fail where an outcome is a failure, whatever the host says."""
+        if found.get("failed") or arguments.get("fail_on_error", True) in (False, "false", "no", "False"):
+            return
+        red = sorted({outcome for outcome in self.outcomes(found) if not is_green(outcome)})
+        if red:
+            found["failed"] = True
+            found["msg"] = found.get("msg") or f"not all is as it should be: {', '.join(red)}"
+
+    # --- where the module is put on the host --------------------------------------------------------------------------
+
+    def _use_memory(self, variables: Json) -> None:
+        """Let what is sent to the host lie in memory there, so that a full disk does not keep it from being sent.
+
+        A user who says remote_tmp, by whatever way, knows better.
+        """
+        shell = self._connection._shell
+        name = getattr(shell, "_load_name", "")
+        self._in_memory = name == "sh" and not getattr(self._connection, "_remote_is_local", False)
+        if self._in_memory:
+            _value, origin = constants.config.get_config_value_and_origin(
+                "remote_tmp", plugin_type="shell", plugin_name=name, variables=variables
+            )
+            self._in_memory = origin == "default"
+        if self._in_memory:
+            # Python goes on to the next place where that does not exist. What the user says comes later, and wins.
+            self._task.environment = [{"TMPDIR": MEMORY}, *(self._task.environment or ())]
+
+    def _make_tmp_path(self, remote_user: str | None = None) -> str:
+        # A directory below it that is always called the same could be made by somebody else before.
+        if (
+            self._in_memory
+            and not self._low_level_execute_command(f"test -k {MEMORY} && test -w {MEMORY}", sudoable=False)["rc"]
+        ):
+            self._connection._shell.set_option("remote_tmp", MEMORY)
+        return str(super()._make_tmp_path(remote_user))
+
+    # --- what ansible-core itself would show of it --------------------------------------------------------------------
+
+    def _parse_returned_data(self, res: Json, *rest: t.Any) -> t.Any:
+        # What stands around the answer is shown as a warning at once.
+        clean = {key: printable(res[key]) for key in ("stdout", "stderr") if isinstance(res.get(key), str)}
+        return super()._parse_returned_data({**res, **clean}, *rest)
+
+    def _facts(self) -> Json:
+        """The one fact that is kept: the interpreter that ansible-core looked for, where it is a plain path."""
+        key, path = self._discovered_interpreter_key, self._discovered_interpreter
+        if not key or not isinstance(path, str) or not path.startswith("/") or path != shown_line(path) or " " in path:
+            return {}
+        return {"ansible_facts": {key: str(path)}}
+
+
+def failed(error: GuardError) -> Json:
+    """The result of an action that failed."""
+    return {"failed": True, "changed": False, "msg": str(error), "error": error.to_dict()}
+
+
+def _messages(answer: Json) -> Json:
+    """Warnings and tracebacks as text: from 2.19 on, ansible-core makes objects of them."""
+    warnings = answer.get("warnings") or []
+    exception = answer.get("exception")
+    return {
+        "warnings": [_message(warning) for warning in warnings] if isinstance(warnings, list) else [],
+        "exception": str(exception) if isinstance(exception, str) else None,
+    }
+
+
+def _message(warning: t.Any) -> str:
+    event = getattr(warning, "event", None)
+    return str(getattr(event, "msg", "") if event is not None else warning)
