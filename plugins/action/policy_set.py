@@ -38,7 +38,7 @@ class ActionModule(HostAction):
         return {
             **found,
             "tests": {"passed": tested.passed},
-            "warnings": [*found["warnings"], *map(str, loaded.warnings), *map(str, tested.warnings)],
+            "warnings": [*found.get("warnings", ()), *map(str, loaded.warnings), *map(str, tested.warnings)],
         }
 
     def check(self, found: dict[str, t.Any]) -> None:

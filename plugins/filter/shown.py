@@ -15,8 +15,8 @@ author:
 description:
   - Alerts carry the message as it was received in C(raw), as base64. What an attacker wrote into it is a template again
     once it is decoded with C(b64decode), which ansible-core 2.18 executes on the controller.
-  - This filter decodes it, and breaks up by a space what would open a template. What is not printable, line ends too, is
-    shown as escapes. Text that is not UTF-8 is shown as far as it is.
+  - This filter decodes it, and breaks up by a space what would open a template. What is not printable, line ends too,
+    is shown as escapes. Text that is not UTF-8 is shown as far as it is.
 options:
   _input:
     description: The message as base64.

@@ -16,8 +16,8 @@ description:
   - For the C(hosts) of a play. ansible-playbook takes a pattern that means no host for a success with nothing done;
     whoever misspells a host at night would believe that it is cut off.
   - Returns the pattern as it is, so that the play works on what it means and C(--limit) allows.
-  - Fails where the pattern is empty, where a part of it means no host of the inventory, where C(--limit) has a part that
-    does, and where the limit leaves none of the hosts.
+  - Fails where the pattern is empty, where a part of it or of C(--limit) means no host of the inventory, and where the
+    limit leaves none of the hosts.
 options:
   _terms:
     description: The pattern, as in C(hosts). A list of patterns is one, too.

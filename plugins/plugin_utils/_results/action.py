@@ -2,14 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The base of the action plugins of all modules that run on hosts: it runs the module, and trusts nothing it returns."""
+"""The base of the action plugins of all modules that run on hosts: runs the module, and trusts nothing it returns."""
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.json_utils import _filter_non_json_lines
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
@@ -22,7 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
     shown_line,
 )
 
-Json = t.Dict[str, t.Any]
+Json = dict[str, t.Any]
 COLLECTION = "ironpost.container_guard."
 MEMORY = "/dev/shm"  # noqa: S108 - it is a tmpfs with the sticky bit, as /tmp is, and used like that
 
@@ -50,20 +52,15 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
                     remedy="Nothing was touched. Remove it, and say ansible_become: true instead, or use -b",
                 )
             )
-        arguments = self.arguments(dict(self._task.args), variables)
         try:
-            return self.ask_host(arguments, variables)
+            return self.ask_host(dict(self._task.args), variables)
         except GuardError as error:
             return failed(error)
-
-    def arguments(self, given: Json, variables: Json) -> Json:
-        """The options of the module. Raises GuardError."""
-        return given
 
     def check(self, found: Json) -> None:
         """Whether the rest of the play can rely on what was found. Raises AnswerError."""
 
-    def outcomes(self, found: Json) -> t.Iterable[str]:
+    def outcomes(self, found: Json) -> t.Iterable[str]:  # noqa: ARG002 - modules that do nothing have none
         """What came of each thing that was to be done."""
         return ()
 
@@ -81,11 +78,10 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
             raise AnsibleActionFail(shown_line(str(error))) from None
         except RecursionError:
             raise AnswerError("values nested too deep to be read") from None
-        interpreter = self._facts()
-        found = inert(known(self.module, {**answer, **_messages(answer)}, self.needed))
+        found = self._plain(answer)
         self.check(found)
         self._never_green(found, arguments)
-        return {**found, **interpreter}
+        return {**found, **self._facts()}
 
     def _never_green(self, found: Json, arguments: Json) -> None:
         """Let it fail where an outcome is a failure, whatever the host says."""
@@ -124,12 +120,21 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
             self._connection._shell.set_option("remote_tmp", MEMORY)
         return str(super()._make_tmp_path(remote_user))
 
-    # --- what ansible-core itself would show of it --------------------------------------------------------------------
+    # --- what the host answered ---------------------------------------------------------------------------------------
 
     def _parse_returned_data(self, res: Json, *rest: t.Any) -> t.Any:
-        # What stands around the answer is shown as a warning at once.
-        clean = {key: printable(res[key]) for key in ("stdout", "stderr") if isinstance(res.get(key), str)}
-        return super()._parse_returned_data({**res, **clean}, *rest)
+        # Here, before ansible-core has looked at it: that shows warnings, and what stands around the answer, at once.
+        output = {key: printable(res[key]) for key in ("stdout", "stderr") if isinstance(res.get(key), str)}
+        try:
+            answer = json.loads(_filter_non_json_lines(output["stdout"], objects_only=True)[0])
+        except ValueError:  # it says so itself
+            pass
+        else:
+            output["stdout"] = json.dumps(self._plain(answer))
+        return super()._parse_returned_data({**res, **output}, *rest)
+
+    def _plain(self, answer: Json) -> Json:
+        return inert(known(self.module, _as_text(answer), self.needed))
 
     def _facts(self) -> Json:
         """The one fact that is kept: the interpreter that ansible-core looked for, where it is a plain path."""
@@ -144,16 +149,17 @@ def failed(error: GuardError) -> Json:
     return {"failed": True, "changed": False, "msg": str(error), "error": error.to_dict()}
 
 
-def _messages(answer: Json) -> Json:
-    """Warnings and tracebacks as text: from 2.19 on, ansible-core makes objects of them."""
-    warnings = answer.get("warnings") or []
-    exception = answer.get("exception")
-    return {
-        "warnings": [_message(warning) for warning in warnings] if isinstance(warnings, list) else [],
-        "exception": str(exception) if isinstance(exception, str) else None,
-    }
+def _as_text(answer: Json) -> Json:
+    """The answer with warnings as text, and without a traceback that is none: ansible-core makes objects of them."""
+    found = dict(answer)
+    if not isinstance(found.get("exception"), str):
+        found.pop("exception", None)
+    if isinstance(found.get("warnings"), list):
+        found["warnings"] = [_message(warning) for warning in found["warnings"]]
+    return found
 
 
 def _message(warning: t.Any) -> str:
-    event = getattr(warning, "event", None)
-    return str(getattr(event, "msg", "") if event is not None else warning)
+    event = warning.get("event") if isinstance(warning, dict) else getattr(warning, "event", None)
+    message = event.get("msg") if isinstance(event, dict) else getattr(event, "msg", None)
+    return str(warning if message is None else message)

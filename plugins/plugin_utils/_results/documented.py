@@ -43,7 +43,7 @@ _RETURN = re.compile(r'^RETURN = r"""\n(.*?)^"""', re.MULTILINE | re.DOTALL)
 _KEY = re.compile(r"^(\w+):\n(?: .*\n|\n)*?  type: (\w+)\n", re.MULTILINE)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def documented(module: str) -> t.Mapping[str, tuple[type, ...]]:
     """What the documentation of a module says that it returns: the types of each key.
 
