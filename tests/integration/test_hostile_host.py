@@ -221,3 +221,19 @@ def test_what_is_not_as_it_should_be_is_never_green(tmp_path: pathlib.Path) -> N
     run = ansible.playbook("isolate", {"guard_target": "localhost", "guard_container": "web"})
     assert run.status != 0
     assert "not all is as it should be: failed" in run.output
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_the_banner_of_an_unreachable_host_reaches_no_terminal(tmp_path: pathlib.Path, core: str) -> None:
+    attack = Attack(tmp_path)
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{ESCAPE}{attack.text}\nEND\nexit 255\n")
+    ssh.chmod(0o755)
+    remote = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_ssh_executable": str(ssh)}
+    ansible = Ansible(tmp_path, "web-1", core=core, **remote)
+    run = ansible.playbook("isolate", {"guard_target": "web-1", "guard_container": "web"})
+    assert run.status != 0
+    assert "Failed to connect to the host via ssh" in run.output
+    assert "\x1b" not in run.output
+    assert "{ { lookup(" in run.output
+    assert not attack.mark.exists()

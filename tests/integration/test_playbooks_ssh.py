@@ -20,7 +20,7 @@ from ansible_collections.ironpost.container_guard.tests.integration.docker_world
 from ansible_collections.ironpost.container_guard.tests.integration.rulebook import COLLECTIONS
 
 REPOSITORY = COLLECTIONS / "ansible_collections/ironpost/container_guard"
-COMMAND = re.compile(r"^(?:    |\$ )(ansible(?:-playbook)? -i inventory .*(?:\\\n.*)*)$", re.MULTILINE)
+COMMAND = re.compile(r"^(?:    |\$ )(ansible(?:-playbook)? -i inventory (?:[^\\\n]|\\\n)*)$", re.MULTILINE)
 PAGES = ("README.md", "docs/isolation.md", "docs/evidence.md", "docs/policies.md", "docs/policy-tests.md")
 LEFT_ON_HOST = ("/var/lib/container-guard", "/etc/container-guard")
 # Somebody's container: the name is that of the documentation.

@@ -160,7 +160,9 @@ def prepare_cgroups() -> None:
 def make_operator() -> None:
     """Make the ordinary user who may become root by sudo, without a password, and is not in the group of the engine."""
     if subprocess.run(["id", OPERATOR], check=False, capture_output=True).returncode:
-        subprocess.run(["useradd", "--create-home", "--no-user-group", "--shell", "/bin/sh", OPERATOR], check=True)
+        # Without a password, but not locked, as sshd does not let in who is.
+        options = ["--create-home", "--no-user-group", "--password", "*", "--shell", "/bin/sh"]
+        subprocess.run(["useradd", *options, OPERATOR], check=True)
     rule = pathlib.Path("/etc/sudoers.d", OPERATOR)
     rule.write_text(f"{OPERATOR} ALL=(ALL) NOPASSWD: ALL\n")
     rule.chmod(0o440)
