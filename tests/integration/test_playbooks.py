@@ -256,6 +256,29 @@ def test_a_survey_with_blank_answers_is_one_without_them(docker_world: DockerWor
         }
 
 
+@pytest.mark.parametrize("playbook", [name for name in PLAYBOOKS if name != "respond"])
+def test_check_mode_works_everywhere_and_touches_nothing(
+    docker_world: DockerWorld, tmp_path: pathlib.Path, policies: pathlib.Path, playbook: str
+) -> None:
+    ansible = Ansible(tmp_path)
+    target = docker_world.make_container("target")
+    variables = {
+        "guard_target": "localhost",
+        "guard_container": docker_world.name("target"),
+        "guard_docker_host": docker_world.docker_host,
+        "guard_evidence_dest": str(tmp_path / "evidence"),
+        "policies_src": str(policies),
+    }
+    run = ansible.playbook(playbook, variables, "--check", "--diff")
+    assert run.status == 0, run.output
+    for name, handed_on in run.stats.items():
+        assert name == "policies_digests" or handed_on["localhost"]["check_mode"] is True
+    assert docker_world.state(target) == "running"
+    assert not ansible.state_dir.exists()
+    assert not ansible.policy_set.exists()
+    assert not (tmp_path / "evidence").exists()
+
+
 def test_an_engine_that_does_not_answer_is_handed_on_too(tmp_path: pathlib.Path) -> None:
     nowhere = {"guard_target": "localhost", "guard_container": "web", "guard_docker_host": f"unix://{tmp_path}/no"}
     for playbook, name in (("isolate", "guard_isolations"), ("release", "guard_releases")):

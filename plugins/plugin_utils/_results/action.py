@@ -12,6 +12,7 @@ import typing as t
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.json_utils import _filter_non_json_lines
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
@@ -85,7 +86,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
 
     def _never_green(self, found: Json, arguments: Json) -> None:
         """Let it fail where an outcome is a failure, whatever the host says."""
-        if found.get("failed") or arguments.get("fail_on_error", True) in (False, "false", "no", "False"):
+        if found.get("failed") or not boolean(arguments.get("fail_on_error", True), strict=False):
             return
         red = sorted({outcome for outcome in self.outcomes(found) if not is_green(outcome)})
         if red:
