@@ -281,7 +281,12 @@ def test_check_mode_works_everywhere_and_touches_nothing(
 
 def test_an_engine_that_does_not_answer_is_handed_on_too(tmp_path: pathlib.Path) -> None:
     nowhere = {"guard_target": "localhost", "guard_container": "web", "guard_docker_host": f"unix://{tmp_path}/no"}
-    for playbook, name in (("isolate", "guard_isolations"), ("release", "guard_releases")):
+    for playbook, name in (
+        ("isolate", "guard_isolations"),
+        ("release", "guard_releases"),
+        ("release_expired", "guard_releases"),
+        ("repair", "guard_repairs"),
+    ):
         run = Ansible(tmp_path).playbook(playbook, nowhere)
         assert run.status != 0
         handed_on = run.stats[name]["localhost"]
