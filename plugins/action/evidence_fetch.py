@@ -10,36 +10,33 @@ import pathlib
 import shlex
 import typing as t
 
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleError
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.manifest import case_id
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.verify import verify
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.evidence_fetch import argument_spec
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import failed
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.case import unpack
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import shown_line
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no type information
+class ActionModule(HostAction):
     """Bring a case to the controller. Modules that do it would need become there, too, where it is set for all."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Run the action."""
-        super().run(tmp, task_vars)
-        try:
-            options = self._options()
-            dest = pathlib.Path(options["dest"]).absolute()
-            if not self._task.check_mode:
+    module = "evidence_fetch"
+
+    def ask_host(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:  # noqa: ARG002
+        """Pack, fetch, unpack and verify; no module runs on the host. Raises GuardError."""
+        # ansible-core validates the options where it has them, and nothing is asked for by variables.
+        options = self._options()
+        dest = pathlib.Path(options["dest"]).absolute()
+        if not self._task.check_mode:
+            try:
                 self._bring(options, dest)
-        except AnsibleConnectionFailure as error:
-            raise AnsibleConnectionFailure(shown_line(str(error))) from None
-        except GuardError as error:
-            return failed(error)
-        except (AnsibleError, OSError) as error:
-            return failed(GuardError(f"the case cannot be brought: {shown_line(str(error))}", kind="not_fetched"))
+            except OSError as error:
+                raise GuardError(f"the case cannot be brought: {error}", kind="not_fetched") from error
         return {"changed": True, "directory": str(dest / options["case_id"])}
 
     def _options(self) -> dict[str, t.Any]:

@@ -40,6 +40,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
 
     module: t.ClassVar[str]
     needed: t.ClassVar[tuple[str, ...]] = ()
+    _in_memory = False
 
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         """Run the action."""
@@ -57,6 +58,11 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
             return self.ask_host(dict(self._task.args), variables)
         except GuardError as error:
             return failed(error)
+        # What ssh says holds the banner of the host, what a transfer says its error messages.
+        except AnsibleConnectionFailure as error:
+            raise AnsibleConnectionFailure(shown_line(str(error))) from None
+        except AnsibleError as error:
+            raise AnsibleActionFail(shown_line(str(error))) from None
 
     def check(self, found: Json) -> None:
         """Whether the rest of the play can rely on what was found. Raises AnswerError."""
@@ -72,11 +78,6 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
             answer = self._execute_module(
                 module_name=COLLECTION + self.module, module_args=dict(arguments), task_vars=variables
             )
-        # What ssh says holds the banner of the host, what a transfer says its error messages.
-        except AnsibleConnectionFailure as error:
-            raise AnsibleConnectionFailure(shown_line(str(error))) from None
-        except AnsibleError as error:
-            raise AnsibleActionFail(shown_line(str(error))) from None
         except RecursionError:
             raise AnswerError("values nested too deep to be read") from None
         found = self._plain(answer)
@@ -123,16 +124,20 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
 
     # --- what the host answered ---------------------------------------------------------------------------------------
 
+    def _low_level_execute_command(self, *arguments: t.Any, **options: t.Any) -> Json:
+        # All that the host says comes by here. ansible-core shows some of it at once: which interpreter it found there,
+        # why a directory could not be made.
+        done = super()._low_level_execute_command(*arguments, **options)
+        output = {key: printable(done[key]) for key in ("stdout", "stderr")}
+        return {**done, **output, **{f"{key}_lines": value.splitlines() for key, value in output.items()}}
+
     def _parse_returned_data(self, res: Json, *rest: t.Any) -> t.Any:
-        # Here, before ansible-core has looked at it: that shows warnings, and what stands around the answer, at once.
-        output = {key: printable(res[key]) for key in ("stdout", "stderr") if isinstance(res.get(key), str)}
+        # Before ansible-core has looked at it: that shows warnings, and what stands around the answer, at once.
         try:
-            answer = json.loads(_filter_non_json_lines(output["stdout"], objects_only=True)[0])
+            answer = json.loads(_filter_non_json_lines(res["stdout"], objects_only=True)[0])
         except ValueError:  # it says so itself
-            pass
-        else:
-            output["stdout"] = json.dumps(self._plain(answer))
-        return super()._parse_returned_data({**res, **output}, *rest)
+            return super()._parse_returned_data(res, *rest)
+        return super()._parse_returned_data({**res, "stdout": json.dumps(self._plain(answer))}, *rest)
 
     def _plain(self, answer: Json) -> Json:
         return inert(known(self.module, _as_text(answer), self.needed))
