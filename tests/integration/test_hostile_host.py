@@ -237,3 +237,24 @@ def test_the_banner_of_an_unreachable_host_reaches_no_terminal(tmp_path: pathlib
     assert "\x1b" not in run.output
     assert "{ { lookup(" in run.output
     assert not attack.mark.exists()
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_what_the_shell_of_a_host_answers_reaches_no_terminal(tmp_path: pathlib.Path, core: str) -> None:
+    attack = Attack(tmp_path)
+    ssh = tmp_path / "ssh"
+    # As if it had made a directory, which then cannot be removed: ansible-core warns of that at once.
+    answer = f"{ESCAPE}{attack.text}\n/tmp/ansible-tmp-1"
+    ssh.write_text(
+        f"#!/bin/sh\ncat <<'END'\n{answer}\nEND\ncat >&2 <<'END'\n{answer}\nEND\n"
+        'case "$*" in *"rm -f"*) exit 1;; esac\n'
+    )
+    ssh.chmod(0o755)
+    remote = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_ssh_executable": str(ssh)}
+    options = {"ansible_python_interpreter": "auto", "ansible_ssh_transfer_method": "piped"}
+    ansible = Ansible(tmp_path, "web-1", core=core, **remote, **options)
+    run = ansible.playbook("isolate", {"guard_target": "web-1", "guard_container": "web"})
+    assert run.status != 0
+    assert "\x1b" not in run.output
+    assert "\\x1b" in run.output
+    assert not attack.mark.exists()
