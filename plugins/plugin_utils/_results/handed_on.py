@@ -9,6 +9,10 @@ from __future__ import annotations
 import collections
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+
+# No name or id of ours is longer.
+NAME_LIMIT = 255
 Json = t.Mapping[str, t.Any]
 NOTHING = {"kind": "", "message": "", "remedy": ""}
 
@@ -57,12 +61,14 @@ def _said(result: Json) -> dict[str, str]:
 
 def _of_isolation(result: Json) -> t.Iterator[dict[str, str]]:
     for one in result.get("results") or ():
-        yield _entry(one["container"], one["outcome"], one.get("policy_id"), one.get("trace_id") or result["trace_id"])
+        yield _entry(
+            one["container"], one["outcome"], one.get("policy_id"), one.get("trace_id") or result.get("trace_id")
+        )
 
 
 def _of_alert_response(result: Json) -> t.Iterator[dict[str, str]]:
     for response in result.get("responses") or ():
-        decision, event = response["decision"], response["event"] or {}
+        decision, event = response["decision"], response.get("event") or {}
         yield _entry(
             event.get("container") or decision.get("container") or {},
             event.get("outcome") or decision["outcome"],
@@ -72,10 +78,11 @@ def _of_alert_response(result: Json) -> t.Iterator[dict[str, str]]:
 
 
 def _entry(container: Json, outcome: str, policy_id: str | None, trace_id: str | None) -> dict[str, str]:
-    return {
-        "container": container.get("name", ""),
-        "container_id": container.get("id", ""),
+    found = {
+        "container": container.get("name"),
+        "container_id": container.get("id"),
         "outcome": outcome,
-        "policy_id": policy_id or "",
-        "trace_id": trace_id or "",
+        "policy_id": policy_id,
+        "trace_id": trace_id,
     }
+    return {key: text.display(value, NAME_LIMIT) for key, value in found.items()}

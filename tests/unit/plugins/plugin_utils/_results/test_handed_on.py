@@ -81,3 +81,9 @@ def test_a_failure_of_ansible_itself() -> None:
 def test_nothing_to_do() -> None:
     result: dict[str, t.Any] = {"trace_id": "t", "results": [], "failed": False}
     assert told(handed_on(result, False)) == ["nothing to do"]
+
+
+def test_a_host_that_says_little_or_much_spoils_nothing() -> None:
+    result = {"results": [{"container": {"name": "a" * 10_000}, "outcome": "isolated"}], "responses": []}
+    (entry,) = handed_on(result, False)["containers"]
+    assert (len(entry["container"]), entry["container_id"], entry["trace_id"]) == (255, "", "")
