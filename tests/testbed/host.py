@@ -35,6 +35,7 @@ PREFIX = "container-guard-testbed-{}{}".format(
     f"{os.environ['GUARD_TESTBED']}-" if "GUARD_TESTBED" in os.environ else "",
 )
 INIT = pathlib.Path(__file__).with_name("init.py")
+OPERATOR = "operator"
 VICTIM = pathlib.Path(__file__).absolute().parents[2] / "tools/victim_image.py"
 RUN = pathlib.Path(tempfile.gettempdir() if os.geteuid() else "/run", PREFIX.rstrip("-"))
 """Where the hosts share their sockets and keys with this machine. Short, as the path of a socket must be."""
@@ -51,7 +52,7 @@ class Host:
     Attributes:
         name: of the host, and of the container that it is.
         docker_host: URL of its engine.
-        ssh_key: private key with which root logs in.
+        ssh_key: private key with which root and the operator log in.
     """
 
     def __init__(self, recipe: Recipe, suffix: str = "") -> None:
@@ -132,6 +133,11 @@ class Host:
             "ansible_ssh_common_args": f"-F {self._ssh_config}",
             "ansible_python_interpreter": "/usr/bin/python3",
         }
+
+    @property
+    def operator_inventory(self) -> dict[str, t.Any]:
+        """The same for an ordinary user, who has to become root by sudo."""
+        return {**self.inventory, "ansible_user": OPERATOR}
 
     # --- its engine ---------------------------------------------------------------------------------------------------
 
