@@ -186,7 +186,7 @@ def test_one_network_of_two_leaves_published_ports_open(docker_world: HostWorld,
     before = guarded.seen(container)
     outcome = guarded.guard.isolate(container, [Action("network_disconnect", networks=("*-a",))])
     assert (outcome.outcome, outcome.after["networks"]) == ("isolated", [docker_world.name("b")])
-    assert outcome.warnings == (f"its published ports stay reachable through network {docker_world.name('b')}",)
+    assert f"its published ports stay reachable through network {docker_world.name('b')}" in outcome.warnings
     assert [guarded.reaches(*pair) for pair in zip(peers, (container,) * 2, networks, strict=True)] == [False, True]
     assert guarded.host_reaches(port)
     guarded.release(container)
@@ -561,8 +561,9 @@ def test_labels_of_compose_and_swarm(docker_world: HostWorld, guarded: Guarded) 
     for actions, warnings in expected:
         isolated, _released = guarded.there_and_back(container, actions)
         assert isolated.orchestrator == labels
-        assert len(isolated.warnings) == len(warnings)
-        assert all(map(str.startswith, isolated.warnings, warnings)), isolated.warnings
+        of_others = [warning for warning in isolated.warnings if "prune" not in warning]
+        assert len(of_others) == len(warnings)
+        assert all(map(str.startswith, of_others, warnings)), isolated.warnings
 
 
 # --- accidents --------------------------------------------------------------------------------------------------------
