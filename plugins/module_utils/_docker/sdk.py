@@ -11,7 +11,6 @@ before 7.1, and urllib3 from 2 on calls the SDK 5 with an argument that it does 
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import sys
 import typing as t
@@ -117,7 +116,9 @@ def _versions() -> str:
 
 
 def _version(distribution: str) -> str:
+    from importlib import metadata  # only trouble needs it, and it takes long to load
+
     try:
-        return f"{distribution} {importlib.metadata.version(distribution)}"
-    except importlib.metadata.PackageNotFoundError:
+        return f"{distribution} {metadata.version(distribution)}"
+    except metadata.PackageNotFoundError:
         return f"no {distribution}"

@@ -10,7 +10,14 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer, host_ports, namespace
+if t.TYPE_CHECKING:
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import (
+        freezer,
+        host_ports,
+        namespace,
+    )
+
+# What reads the kernel is imported where it is asked: after the pause, which does not wait for it.
 
 
 class GroundTruth(t.Protocol):
@@ -49,22 +56,32 @@ class HostTruth:
         self._read_at = float("-inf")
 
     def links(self, pid: int, container_id: str) -> namespace.Links | None:
+        from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import namespace
+
         return namespace.links_of(pid, container_id)
 
     def frozen(self, pid: int, container_id: str) -> bool | None:
+        from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer
+
         return freezer.is_frozen(pid, container_id)
 
     def unfrozen(self, pid: int, container_id: str, since: float) -> tuple[freezer.Process, ...] | None:
+        from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer
+
         found = freezer.outside_freezer(pid, container_id, self._table(since))
         # A command that the engine is just starting is outside for a moment: what was found counts when it is again.
         return freezer.outside_freezer(pid, container_id) if found else found
 
     def listeners(self) -> list[host_ports.Listener] | None:
+        from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import host_ports
+
         return host_ports.listeners(self._docker_host)
 
     def _table(self, since: float) -> freezer.Processes | None:
         """The processes of the host, read once for all containers that were paused before."""
         with self._lock:
+            from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer
+
             if self._read_at <= since:
                 self._read_at = time.monotonic()
                 self._processes = freezer.read_processes()

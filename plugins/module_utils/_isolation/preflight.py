@@ -20,6 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.c
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings, Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.giving_back import Preflight
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import GroundTruth
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.host_ports import process_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Want
@@ -29,27 +30,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     HostPort,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import comparable
-
-
-class Preflight(t.NamedTuple):
-    """What giving back will meet.
-
-    Attributes:
-        want: what to lead the container to: with the ids of networks that were re-created meanwhile under the same
-            name in its snapshot, and with what stays as somebody else left it.
-        problems: what has to be mended first.
-        recreated: names of those networks, with the id before and after.
-        conflicts: what somebody else changed while it was isolated: what, before, found.
-    """
-
-    want: Want
-    problems: tuple[str, ...] = ()
-    recreated: tuple[t.Mapping[str, str], ...] = ()
-    conflicts: tuple[t.Mapping[str, str], ...] = ()
-
-    def with_problem(self, problem: str) -> Preflight:
-        """The same with one more problem, unless that is empty."""
-        return self._replace(problems=(*self.problems, problem)) if problem else self
 
 
 def check_giving_back(

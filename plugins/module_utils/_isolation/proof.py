@@ -17,11 +17,13 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.freezer import Process
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import GroundTruth
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import Links
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Want
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState, Endpoint
+
+if t.TYPE_CHECKING:
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.freezer import Process
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import GroundTruth
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import Links
 
 
 @dataclasses.dataclass(frozen=True)

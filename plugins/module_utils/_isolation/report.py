@@ -14,9 +14,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATED as VERIFIED
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry, shown_claims
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.giving_back import Preflight
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Want, comes_back_by_itself
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.preflight import Preflight
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import Proof
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import (

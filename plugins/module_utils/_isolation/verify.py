@@ -10,17 +10,15 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import (
-    Findings,
-    findings,
-)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Want
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import Proof
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
     NO_NETWORK,
     ContainerState,
 )
+
+if t.TYPE_CHECKING:
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import Findings
 
 
 class Finding(t.NamedTuple):
@@ -59,6 +57,9 @@ class Verification(t.NamedTuple):
 
 def verify(state: ContainerState, want: Want, proof: Proof) -> Verification:
     """Whether a container is as wanted, for a state and a proof that were read just now."""
+    # Imported here, as pausing does not wait for what proves it.
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer
+
     unmet = [*(_not_holding(state, want, proof) if want.hold else ()), *_not_given_back(state, want, proof)]
     ways = _ways_out(state, want, proof)
     contradictions = [
@@ -161,6 +162,11 @@ def _contradictions(state: ContainerState, want: Want, proof: Proof) -> list[str
 
 def _ways_out(state: ContainerState, want: Want, proof: Proof) -> Findings:
     """What the interfaces in its network namespace say."""
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.namespace import (
+        Findings,
+        findings,
+    )
+
     if proof.links is None or not want.hold.networks:
         return Findings()
     attached = [endpoint for endpoint in (proof.owner or state).live_endpoints if endpoint.network != NO_NETWORK]

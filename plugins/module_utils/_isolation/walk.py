@@ -42,6 +42,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Entry,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.giving_back import Preflight
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal, Tombstone
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
@@ -51,10 +52,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Step,
     Want,
     missing_steps,
-)
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.preflight import (
-    Preflight,
-    check_giving_back,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import Proof
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
@@ -245,6 +242,11 @@ class Walk:
         restarts = isinstance(change, Take) and change.restart and state.running and entry.snapshot.running
         preflight = Preflight(want_of(entry, state.started_at if restarts and not entry.claims else ""))
         if preflight.want.gives_back_anything:
+            # Isolating does not need it, and is not to wait for it.
+            from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.preflight import (
+                check_giving_back,
+            )
+
             owner = self._tools.read_owner(state)
             recreate = isinstance(change, Take) and change.recreate_networks
             preflight = check_giving_back(

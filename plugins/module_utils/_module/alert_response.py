@@ -22,7 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import read_policy_set
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.deployed import read_policy_set
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import FAILED, is_green
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision

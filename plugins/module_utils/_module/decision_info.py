@@ -19,7 +19,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.alert_response import read_alerts
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import read_policy_set
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.deployed import read_policy_set
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 

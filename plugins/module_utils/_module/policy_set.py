@@ -17,6 +17,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._files import write_atomically
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.deployed import read_text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.deployment import Deployment
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
@@ -95,12 +96,7 @@ def previous_path(path: str) -> str:
 
 def read_deployment(path: str) -> Deployment:
     """The policy set that is deployed at the path, with its provenance. Raises PolicyError."""
-    return Deployment.from_json(_read(path), path)
-
-
-def read_policy_set(path: str) -> PolicySet:
-    """The policy set that is deployed at the path. Raises PolicyError."""
-    return PolicySet.from_json(_read(path), path)
+    return Deployment.from_json(read_text(path), path)
 
 
 def readable(policy_set: PolicySet) -> str:
@@ -156,20 +152,6 @@ def _deployed(path: str) -> tuple[Deployment | None, str]:
         return read_deployment(path), ""
     except PolicyError as error:
         return None, "" if error.kind == "policy_set_missing" else error.message
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise PolicyError(
-            f"no policy set is deployed at {path}",
-            kind="policy_set_missing",
-            remedy="Deploy one with the playbook ironpost.container_guard.deploy_policies",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"cannot read {path}: {error}", kind="policy_set_damaged") from error
 
 
 def _write(path: str, text: str) -> None:
