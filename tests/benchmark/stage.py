@@ -53,14 +53,14 @@ class Stage(DockerWorld):
 
 
 def make_victims(
-    world: DockerWorld, kind: str, count: int, restart_policy: tuple[str, int] = ("no", 0)
+    world: DockerWorld, kind: str, count: int, restart_policy: tuple[str, int] = ("no", 0), most_networks: int = 10
 ) -> list[Victim]:
-    """Start that many containers, each on one of up to ten new networks.
+    """Start that many containers, each on one of some new networks, ten at most by default.
 
     Those that are next to each other are on different ones: an engine of version 20.10 may count an endpoint too many
     where containers leave one network at a time, and then keeps the network (measured).
     """
-    networks = [world.make_network(f"{kind}-{number}") for number in range(min(count, 10))]
+    networks = [world.make_network(f"{kind}-{number}") for number in range(min(count, most_networks))]
 
     def make(number: int) -> Victim:
         suffix = f"{kind}-{number}"
