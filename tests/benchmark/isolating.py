@@ -177,8 +177,11 @@ def _two_passes(world: Stage, directory: pathlib.Path, docker_host: str, count: 
     ]
     params = {
         **{name: option.get("default") for name, option in alert_response.argument_spec().items()},
-        "alerts": alerts, "docker_host": docker_host, "host": "localhost",
-        "state_dir": str(directory / "state"), "policy_set": str(policy_set),
+        "alerts": alerts,
+        "docker_host": docker_host,
+        "host": "localhost",
+        "state_dir": str(directory / "state"),
+        "policy_set": str(policy_set),
     }
     module: t.Any = types.SimpleNamespace(params=params, check_mode=False, _diff=False)
     with Watch(docker_host) as watch:

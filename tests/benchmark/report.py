@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import statistics
+import typing as t
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Row:
         at_most: the ratio ours / reference must not be above this.
         at_least: the ratio reference / ours, how many times faster, must not be below this.
         note: what the reader should know besides.
+        pairs: ours / reference of each pair, where both were measured in turns: the median of these is the ratio.
     """
 
     measure: str
@@ -28,29 +32,35 @@ class Row:
     at_most: float | None = None
     at_least: float | None = None
     note: str = ""
+    pairs: tuple[float, ...] = ()
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours to reference; None where nothing is compared."""
+        if self.reference is None:
+            return None
+        return statistics.median(self.pairs) if self.pairs else self.ours / self.reference
 
     @property
     def ok(self) -> bool | None:
         """Whether the ratio is as wanted; None where nothing is wanted."""
-        if self.reference is None:
+        if self.ratio is None:
             return None
         if self.at_most is not None:
-            return self.ours <= self.at_most * self.reference
+            return self.ratio <= self.at_most
         if self.at_least is not None:
-            return self.reference >= self.at_least * self.ours
+            return 1 / self.ratio >= self.at_least
         return None
 
     def cells(self) -> tuple[str, ...]:
         """The cells of the line."""
         ratio = wanted = ""
-        if self.reference is not None:
+        if self.ratio is not None:
             # Without a wish, whichever side is slower makes a readable ratio.
-            slower = self.at_most is not None or (self.at_least is None and self.ours >= self.reference)
-            ratio = (
-                f"{self.ours / self.reference:.2f} x the time"
-                if slower
-                else f"{self.reference / self.ours:.1f} x faster"
-            )
+            slower = self.at_most is not None or (self.at_least is None and self.ratio >= 1)
+            ratio = f"{self.ratio:.2f} x the time" if slower else f"{1 / self.ratio:.1f} x faster"
+            if self.pairs:
+                ratio += " ({:.2f} to {:.2f})".format(*interval(self.pairs))
         if self.at_most is not None:
             wanted = f"at most {self.at_most:.2f}"
         elif self.at_least is not None:
@@ -64,6 +74,22 @@ class Row:
             wanted,
             {None: "", True: "ok", False: "MISSED"}[self.ok],
         )
+
+
+def interval(values: t.Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the median, by the signs of the differences: it holds whatever the distribution.
+
+    With fewer than six values there is none, and the smallest and the largest are given.
+    """
+    ordered, count = sorted(values), len(values)
+    outside, rank = 0.0, 0
+    while rank < count // 2:
+        outside += math.comb(count, rank) / 2**count
+        if outside > 0.025:
+            break
+        rank += 1
+    first = max(rank, 1) - 1
+    return ordered[first], ordered[count - 1 - first]
 
 
 HEADINGS = ("measure", "ours", "peer/reference", "ratio", "wanted", "ok")

@@ -104,7 +104,14 @@ def one_alert(contest: Contest, quick: bool, say: Callable[[str], None]) -> list
     ours, theirs, full = times.values()
     median = statistics.median
     return [
-        Row("one alert to isolated (pause)", median(ours), median(theirs), at_most=1.0, note=_spread(ours, theirs)),
+        Row(
+            "one alert to isolated (pause)",
+            median(ours),
+            median(theirs),
+            at_most=1.0,
+            note=f"the ratio is the median of {len(ours)} pairs, with its 95 % interval; {_spread(ours, theirs)}",
+            pairs=tuple(mine / other for mine, other in zip(ours, theirs, strict=True)),
+        ),
         Row("one alert to isolated (pause, network_disconnect), peer pauses only", median(full), median(theirs)),
     ]
 
