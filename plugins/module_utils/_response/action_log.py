@@ -5,8 +5,8 @@
 """The action log: JSON lines, one ActionEvent each, chained by SHA-256 so that a change or a gap shows.
 
 Its size is bounded: it is rotated, and what repeats itself is counted. The chain goes on over files, and over what the
-fallback of the state directory holds while the disk takes nothing. An attempt to act has a line before it is made, so
-that one that was cut short shows.
+fallback of the state directory holds while the disk takes nothing. An attempt has a line before more
+than a pause is done, so that one that was cut short shows.
 """
 
 from __future__ import annotations
