@@ -179,7 +179,7 @@ def details_of(
 
 
 def _networks_of(devices: t.Iterable[Device], endpoints: t.Iterable[Endpoint]) -> dict[int, str]:
-    """Which interface leads to which network, by the MAC address. One that is not the only one with it tells nothing."""
+    """Which interface leads to which network, by the MAC address; none where several have the same."""
     mac_addresses = [(endpoint.mac_address.lower(), endpoint.network) for endpoint in endpoints if endpoint.mac_address]
     # What sits on an interface in the same namespace has its address, too, and leads nowhere by itself.
     out = [device for device in devices if device.link.peer_nsid is not None]
@@ -213,7 +213,7 @@ def _differences_of(network: str, old: Interface, new: Interface) -> t.Iterator[
 
 
 def _shown(route: Route, places: t.Mapping[int, str]) -> str:
-    hops = ", ".join(
+    hops = ",".join(
         (f" via {gateway}" if gateway else "") + places.get(ifindex, "") for gateway, ifindex in sorted(route.hops)
     )
     return "route {}{}{}{}{}".format(
