@@ -25,7 +25,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 
 # The container is not paused yet while this is read, and whoever has NET_ADMIN in it can make as many as he likes.
 _MOST_READ = 1_000
-_MOST_KEPT = 200
+_MOST_KEPT = 100
 _MOST_TOLD = 200
 _PATIENCE = 0.25
 # Routes that come and go by themselves: RTPROT_REDIRECT, RTPROT_KERNEL and RTPROT_RA.
@@ -65,6 +65,19 @@ class Details:
     made: tuple[str, ...] = ()
     more: int = 0
 
+    def in_order(self, endpoints: t.Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+        """The endpoints in the order of their interfaces; those that have none in their own, and last.
+
+        Engines from 28 on give the lowest free name: connected in this order, each gets its own.
+        """
+        names = {network: interface.name for network, interface in self.interfaces.items()}
+
+        def place(endpoint: Endpoint) -> tuple[bool, int, str]:
+            name = names.get(endpoint.network, "")
+            return not name, len(name), name
+
+        return tuple(sorted(endpoints, key=place))
+
     @classmethod
     def from_dict(cls, value: t.Mapping[str, t.Any]) -> Details:
         """What dataclasses.asdict made of it. Raises KeyError or TypeError where it is something else."""
@@ -89,7 +102,8 @@ def differences(before: Details | None, after: Details | None) -> list[dict[str,
         found.append({"what": what, "before": str(before.more), "after": str(after.more)})
     rest = len(found) - _MOST_TOLD
     if rest > 0:
-        found[_MOST_TOLD:] = [{"what": f"{rest} further settings of its networks", "before": "kept", "after": "lost"}]
+        what = "number of further settings of its networks that were lost"
+        found[_MOST_TOLD:] = [{"what": what, "before": "0", "after": str(rest)}]
     return found
 
 

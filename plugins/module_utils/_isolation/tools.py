@@ -97,7 +97,11 @@ class Tools:
         leaves = any(entry.hold.cuts(endpoint) for endpoint in state.live_endpoints)
         if entry.details or not leaves or not state.pid or state.started_at != entry.snapshot.started_at:
             return entry
-        return dataclasses.replace(entry, details=self.details(state))
+        details = self.details(state)
+        if details is None:
+            return entry
+        snapshot = dataclasses.replace(entry.snapshot, endpoints=details.in_order(entry.snapshot.endpoints))
+        return dataclasses.replace(entry, snapshot=snapshot, details=details)
 
 
 def want_of(entry: Entry, end_first: str = "") -> Want:

@@ -181,11 +181,22 @@ def test_a_route_keeps_its_text_where_the_interface_has_another_name_or_number()
 
 def test_thousands_of_routes_are_counted_and_not_kept() -> None:
     details = found([device()], endpoint(), routes=[route(number) for number in range(900)])
-    assert (len(details.made), details.more) == (200, 700)
-    after = found([device()], endpoint(), routes=[route()])
-    lost = differences(details, after)
+    assert (len(details.made), details.more) == (100, 800)
+    lost = differences(details, found([device()], endpoint(), routes=[route(0)]))
+    assert len(lost) == 100
+    assert lost[-1] == {"what": "number of further routes and addresses", "before": "800", "after": "0"}
+
+
+def test_what_is_told_is_bounded() -> None:
+    before = Details({f"n{number}": ETH0 for number in range(250)})
+    after = Details({f"n{number}": dataclasses.replace(ETH0, mtu=1400) for number in range(250)})
+    lost = differences(before, after)
     assert len(lost) == 201
-    assert lost[-1] == {"what": "1 further settings of its networks", "before": "kept", "after": "lost"}
+    assert lost[-1] == {
+        "what": "number of further settings of its networks that were lost",
+        "before": "0",
+        "after": "50",
+    }
 
 
 def test_where_many_are_left_nobody_says_which_are_missing() -> None:
@@ -317,6 +328,19 @@ def test_d5_a_new_process_has_lost_what_was_made_by_hand(isolator: Isolator, tru
         "processes",
         "route 10.9.0.0/16 via 10.1.0.9",
     ]
+
+
+def test_d5_networks_come_back_in_the_order_of_the_interfaces(
+    engine: FakeEngine, isolator: Isolator, truth: FakeTruth
+) -> None:
+    names = {"a": "eth10", "b": "eth2", "d": "eth0"}
+    truth.set_on_interfaces = Details({network: Interface(name, 1500, {}) for network, name in names.items()})
+    for network in "abcd":
+        engine.add_network(network)
+    container = engine.add_container("many", networks=dict.fromkeys("abcd", EndpointSettings()))
+    isolator.isolate(container, BOTH)
+    connected = [step.detail for step in isolator.release(container).steps if step.action == "connect"]
+    assert connected == ["d", "b", "a", "c"]
 
 
 def test_what_was_set_by_another_process_meanwhile_is_not_taken_for_that_of_before(
