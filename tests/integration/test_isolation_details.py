@@ -193,7 +193,7 @@ def test_d5_thousands_of_routes_are_neither_kept_nor_do_they_keep_it_from_being_
     assert entry.details is not None
     assert (len(entry.details.made), len(entry.to_json()) < 50_000) == (100, True)
     told = lost(isolator.release(container))
-    assert told["number of further routes and addresses"][1] == "0"
+    assert told["number of further routes and addresses, as far as they were counted"][1] == "0"
     assert len(told) == 101
 
 

@@ -14,7 +14,6 @@ import errno
 import os
 import socket
 import struct
-import sys
 import threading
 import typing as t
 
@@ -141,12 +140,12 @@ class NeighbourSettings(t.NamedTuple):
     Attributes:
         family: C(socket.AF_INET) or C(socket.AF_INET6).
         ifindex: of the interface; 0 for what new ones begin with.
-        values: by C(NDTPA_) in the headers of Linux.
+        values: by C(NDTPA_) in the headers of Linux, in the order of bytes of this machine.
     """
 
     family: int
     ifindex: int
-    values: t.Mapping[int, int]
+    values: t.Mapping[int, bytes]
 
 
 def open_socket(namespace: int) -> socket.socket:
@@ -206,11 +205,12 @@ def read_addresses(netlink: socket.socket, most: int) -> list[Address]:
 
 
 def read_routes(netlink: socket.socket, most: int) -> list[Route]:
-    """The routes of all tables; not all of them where there are more than that many, and the socket is used up then.
+    """The routes of all tables, up to so many. Where there are more, the socket is used up then.
 
     Raises OSError, ValueError.
     """
-    return [route_of(p) for p in _dump(netlink, _RTM_GETROUTE, b"\0" * _ROUTE.size, _RTM_NEWROUTE, most)]
+    payloads = _dump(netlink, _RTM_GETROUTE, b"\0" * _ROUTE.size, _RTM_NEWROUTE, most)
+    return [route_of(payload) for payload in payloads[:most]]
 
 
 def _all(netlink: socket.socket, request: int, payload: bytes, answer: int, most: int) -> list[bytes]:
@@ -299,19 +299,19 @@ def _receive(netlink: socket.socket) -> bytes:
 
 def _messages(datagram: bytes) -> t.Iterator[tuple[int, int, int, bytes]]:
     """Type, flags, sequence number and payload of each message."""
-    rest = datagram
-    while rest:
-        if len(rest) < _MESSAGE.size:
+    at = 0
+    while at < len(datagram):
+        if len(datagram) - at < _MESSAGE.size:
             raise ValueError("a message of the kernel is cut short")
-        length, kind, flags, sequence, _port = _MESSAGE.unpack_from(rest)
-        if not _MESSAGE.size <= length <= len(rest):
+        length, kind, flags, sequence, _port = _MESSAGE.unpack_from(datagram, at)
+        if not _MESSAGE.size <= length <= len(datagram) - at:
             raise ValueError("a message of the kernel is cut short")
-        payload = rest[_MESSAGE.size : length]
+        payload = datagram[at + _MESSAGE.size : at + length]
         if kind == _NLMSG_ERROR:
             number = -_number_of(payload[: _INT.size])
             raise OSError(number, os.strerror(number))
         yield kind, flags, sequence, payload
-        rest = rest[_aligned(length) :]
+        at += _aligned(length)
 
 
 def link_of(payload: bytes) -> RawLink:
@@ -340,8 +340,7 @@ def neighbour_settings_of(payload: bytes) -> NeighbourSettings:
         raise ValueError("a table of neighbours is cut short")
     parameters = _attributes(_attributes(payload[_INT.size :]).get(_NDTA_PARMS, b""))
     ifindex = _number_of(parameters[_NDTPA_IFINDEX]) if _NDTPA_IFINDEX in parameters else 0
-    values = {kind: int.from_bytes(value, sys.byteorder) for kind, value in parameters.items()}
-    return NeighbourSettings(payload[0], ifindex, values)
+    return NeighbourSettings(payload[0], ifindex, parameters)
 
 
 def address_of(payload: bytes) -> Address:
@@ -414,15 +413,15 @@ def _attributes_after(payload: bytes, header: struct.Struct) -> dict[int, bytes]
 
 
 def _attributes(data: bytes) -> dict[int, bytes]:
-    found = {}
-    while data:
-        if len(data) < _ATTRIBUTE.size:
+    found, at = {}, 0
+    while at < len(data):
+        if len(data) - at < _ATTRIBUTE.size:
             raise ValueError("an attribute is cut short")
-        length, kind = _ATTRIBUTE.unpack_from(data)
-        if not _ATTRIBUTE.size <= length <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if not _ATTRIBUTE.size <= length <= len(data) - at:
             raise ValueError("an attribute is cut short")
-        found[kind & _ATTRIBUTE_TYPE] = data[_ATTRIBUTE.size : length]
-        data = data[_aligned(length) :]
+        found[kind & _ATTRIBUTE_TYPE] = data[at + _ATTRIBUTE.size : at + length]
+        at += _aligned(length)
     return found
 
 

@@ -24,7 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import Endpoint
 
 # The container is not paused yet while this is read, and whoever has NET_ADMIN in it can make as many as he likes.
-_MOST_READ = 1_000
+_MOST_READ = 500
 _MOST_KEPT = 100
 _MOST_TOLD = 200
 _PATIENCE = 0.25
@@ -98,7 +98,7 @@ def differences(before: Details | None, after: Details | None) -> list[dict[str,
         found += [{"what": one, "before": "present", "after": "missing"} for one in before.made if one not in there]
     if before.more > after.more:
         # They are not kept, so nobody can say which.
-        what = "number of further routes and addresses"
+        what = "number of further routes and addresses, as far as they were counted"
         found.append({"what": what, "before": str(before.more), "after": str(after.more)})
     rest = len(found) - _MOST_TOLD
     if rest > 0:
@@ -143,7 +143,7 @@ def _read(stack: contextlib.ExitStack, pid: int, container_id: str, endpoints: t
     devices = netlink.read_devices(opened, _MOST_READ)
     return details_of(
         devices,
-        netlink.read_neighbour_settings(opened, 2 * _MOST_READ),
+        netlink.read_neighbour_settings(opened, 2 * _MOST_READ + 2),
         netlink.read_addresses(opened, _MOST_READ),
         netlink.read_routes(opened, _MOST_READ),
         endpoints,

@@ -9,6 +9,7 @@ Both are part of its interface to programs (linux/ip.h, linux/ipv6.h, linux/neig
 
 from __future__ import annotations
 
+import sys
 import typing as t
 
 IPV4, IPV6 = "net.ipv4.conf", "net.ipv6.conf"
@@ -49,9 +50,9 @@ _HUNDREDTHS = {"anycast_delay", "proxy_delay", "locktime"}
 _UNSIGNED = 0xFFFFFFFF
 
 
-def of_neighbours(values: t.Mapping[int, int]) -> list[int]:
+def of_neighbours(values: t.Mapping[int, bytes]) -> list[int]:
     """What is set for neighbours, in the order of the names; 0 for what an older kernel lacks."""
-    return [values.get(number, 0) for number in _NEIGHBOUR_NUMBERS]
+    return [int.from_bytes(values.get(number, b""), sys.byteorder) for number in _NEIGHBOUR_NUMBERS]
 
 
 def name_of(kind: str, interface: str, index: int) -> str:
