@@ -29,6 +29,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld
+from ansible_collections.ironpost.container_guard.tests.integration.guarded import not_restored
 
 BOTH = (Action("pause"), Action("network_disconnect"))
 
@@ -65,11 +66,7 @@ def inside(world: HostWorld, container: str, *commands: str) -> None:
 def lost(outcome: Outcome) -> dict[str, tuple[str, str]]:
     """What was lost, but for the names that engines before 28 choose anew."""
     assert outcome.outcome == "released", outcome.error
-    return {
-        one["what"]: (one["before"], one["after"])
-        for one in outcome.not_restored
-        if not one["what"].startswith("name of the interface")
-    }
+    return {one["what"]: (one["before"], one["after"]) for one in not_restored(outcome)}
 
 
 @pytest.mark.fact("C.connect.14")
