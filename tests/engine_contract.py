@@ -48,6 +48,10 @@ class World(abc.ABC):
         """Create a network, with a subnet of our own or one that the engine chooses, and return its id."""
 
     @abc.abstractmethod
+    def rename(self, container_id: str, suffix: str) -> None:
+        """Give a container the name of another suffix."""
+
+    @abc.abstractmethod
     def make_container(
         self,
         suffix: str,
@@ -1046,6 +1050,18 @@ class EngineContract:
         assert second["timeNano"] > pause["timeNano"]
         with contextlib.closing(world.engine.events(since=pause["timeNano"] + 1)) as stream:
             assert until(stream, "container", "update", container) == [second]
+
+    @pytest.mark.fact("C.events.8")
+    def test_c_past_events_end_by_themselves(self, world: World) -> None:
+        """C: where the end lies in the past, the engine sends what it remembers until then, and ends the answer."""
+        container = world.make_container("c")
+        world.engine.pause(container)
+        world.engine.inspect_container(container)
+        past = [event["Action"] for event in world.engine.past_events() if event["Actor"]["ID"] == container]
+        assert past == ["create", "start", "pause"]
+        world.rename(container, "d")
+        last = [event for event in world.engine.past_events() if event["Actor"]["ID"] == container][-1]
+        assert (last["Action"], last["timeNano"] > 0) == ("rename", True)
 
     @pytest.mark.fact("C.events.7")
     def test_c_a_stream_ends_after_a_silence(self, world: World) -> None:

@@ -54,10 +54,10 @@ OUTCOMES: t.Mapping[str, Meaning] = {
     RELEASED: Meaning("it is given back, and that was verified", True, True),
     COLLECTED: Meaning("evidence was collected", True, True),
     AUDIT: Meaning("a policy would have acted, and is to watch only", True, True),
-    NO_POLICY: Meaning("no policy answers", True, True),
+    NO_POLICY: Meaning("no policy wants anything done", True, True),
     PROTECTED: Meaning("a policy answers, and the container must not be isolated", True, True),
-    OTHER_HOST: Meaning("it is about another host", True, True),
-    MUTED: Meaning("somebody muted it for a time", True, True),
+    OTHER_HOST: Meaning("it is about a container of another host", True, True),
+    MUTED: Meaning("somebody muted such alerts for a time", True, True),
     NO_CONTAINER: Meaning("it is about the host, or about a container that Docker does not run", True, True),
     GONE: Meaning("this host has no container with that id, or has it no more", True, True, told=FROM_CRITICAL_ON),
     SUPERSEDED: Meaning("it was received before a person released the container", True, True),
@@ -68,15 +68,31 @@ OUTCOMES: t.Mapping[str, Meaning] = {
     UNKNOWN_HOST: Meaning("it is about a host that is not in the inventory", False, False, told=AT_ONCE),
     REFUSED: Meaning("it cannot or must not be done, and nothing was touched", False, False, told=AT_ONCE),
     TOO_MANY_MATCHES: Meaning("more containers match than one alert may isolate", False, False, told=AT_ONCE),
-    LIMIT: Meaning("the guard holds back: it isolated too many", False, False, again=CRITICAL_ONLY, told=AT_ONCE),
+    LIMIT: Meaning(
+        "the guard holds back, as it isolated too many; the container is still connected",
+        False,
+        False,
+        again=CRITICAL_ONLY,
+        told=AT_ONCE,
+    ),
     BUSY: Meaning("another run works on it, and it is not cut off yet", False, False, again=UNTIL_DEADLINE),
-    FAILED: Meaning("it is not so", False, False, again=UNTIL_DEADLINE, told=AS_UNANSWERED),
-    UNKNOWN: Meaning("whether it is so is not known", False, False, again=UNTIL_DEADLINE, told=AS_UNANSWERED),
+    FAILED: Meaning("it was tried, and it is not so", False, False, again=UNTIL_DEADLINE, told=AS_UNANSWERED),
+    UNKNOWN: Meaning(
+        "it was tried, and whether it is so is not known", False, False, again=UNTIL_DEADLINE, told=AS_UNANSWERED
+    ),
     AWAITING_APPROVAL: Meaning("it is held reversibly until somebody decides", True, True, counts=True, told=AT_ONCE),
     WOULD_ISOLATE: Meaning("check mode: it would be isolated", True, False),
     WOULD_RELEASE: Meaning("check mode: it would be released", True, False),
     WOULD_COLLECT: Meaning("check mode: evidence would be collected", True, False),
 }
+
+
+_IN_CHECK_MODE = {ISOLATED: WOULD_ISOLATE, RELEASED: WOULD_RELEASE, COLLECTED: WOULD_COLLECT}
+
+
+def in_check_mode(outcome: str) -> str:
+    """What an outcome is called where it is only foreseen: never as if it had come about."""
+    return _IN_CHECK_MODE.get(outcome, outcome)
 
 
 def is_green(outcome: str) -> bool:

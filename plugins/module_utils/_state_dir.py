@@ -126,17 +126,16 @@ class StateDir:
         except OSError as error:
             raise self._failed("read", name, error) from error
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         """Replace a file, so that it is on disk whole, or as it was before. Raises StateDirError.
 
         Args:
             name: of the file.
-            text: not empty.
+            content: not empty; text is written as UTF-8.
         """
         _check(name, log=False)
-        if not text:
+        if not content:
             raise ValueError(f"{name} would be empty")
-        content = text.encode("utf-8")
         self._change("write", name, lambda place: place.write(name, content))
 
     def append(self, name: str, lines: bytes) -> None:
@@ -440,7 +439,7 @@ class _Place:
         except FileNotFoundError:
             return None
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         self.make(os.path.dirname(name))
         write_atomically(self.path_of(name), content, 0o600)
 

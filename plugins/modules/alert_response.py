@@ -149,6 +149,21 @@ responses:
         policy_id:
           description: The policy.
           type: str
+        source:
+          description: The detector.
+          type: str
+        rule:
+          description: The rule of the detector.
+          type: str
+        actor:
+          description: Who asked for it, as he says. Empty where nobody said.
+          type: str
+        count:
+          description: For how many alerts the record stands.
+          type: int
+        intended:
+          description: Id of the line of the action log that was written before acting, or empty.
+          type: str
         host:
           description: Inventory name.
           type: str

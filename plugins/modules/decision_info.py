@@ -16,7 +16,7 @@ description:
   - For each alert, finds the containers that it means, as M(ironpost.container_guard.alert_response) does, and asks the
     deployed policy set. Touches no container and leaves no record.
   - Decides by the containers of this host, or by given ones, which need not exist and for which no Docker engine is
-    asked.
+    asked. Nor is one asked where the alerts are about other hosts, or no policy wants them.
   - What the guard did before does not count. A cooldown or C(limits.max_isolations_per_window) may keep
     M(ironpost.container_guard.alert_response) from an isolation that this module shows.
 extends_documentation_fragment:
@@ -42,6 +42,13 @@ options:
     description: File on the host that M(ironpost.container_guard.policy_set) put in place.
     type: path
     default: /etc/container-guard/policy_set.json
+  now:
+    description:
+      - Decide as if it were this moment by the clock of the controller, RFC 3339. Alerts that are older by then than
+        C(limits.max_alert_age) of the policy set are V(expired).
+      - Without it, alerts have no age.
+    type: str
+    default: ''
   containers:
     description: Decide as if these were the containers of the host.
     type: list
@@ -107,9 +114,11 @@ decisions:
       type: int
     outcome:
       description:
-        - V(isolate) is the only one that would act. V(audit) is by a policy in that mode. V(protected), V(limit),
-          V(ambiguous) and V(stale) would keep the guard from acting. V(no_policy), V(unresolved) and V(other_host) ask
-          for nothing here.
+        - V(isolate) is the only one that would act. V(audit) is by a policy, or a policy set, in that mode.
+        - V(protected), V(too_many_matches), V(ambiguous), V(stale), V(unresolved) and V(expired) would keep the guard
+          from acting. V(failed) is about a container that the engine does not tell of.
+        - V(no_policy), V(other_host), V(gone) and V(no_container), which is about the host or a container that Docker
+          does not run, ask for nothing here.
       type: str
     policy_id:
       description: The policy that answers, or empty.

@@ -143,6 +143,12 @@ options:
   expired_only:
     description: End only what was to end by now, by its O(release_after).
     type: bool
+  recreate_networks:
+    description:
+      - With O(state=released), make networks anew that are gone, as they were described when the container left them. A
+        prune removes a network that nobody is on.
+      - Without it, the release is refused where a network is gone.
+    type: bool
   policy:
     description:
       - With O(state=released), end only what the policy with this id asked for, on the containers that are meant; by
@@ -282,7 +288,7 @@ steps:
   contains:
     action:
       description: V(pause), V(unpause), V(disconnect), V(connect), V(set_restart_policy), V(stop), V(kill) or V(start);
-        V(isolate_network) and V(release_network) for the container whose network this one uses.
+        V(isolate_network) and V(release_network) for the container whose network this one uses; V(create_network).
       type: str
     detail:
       description: Network, restart policy or container.
@@ -377,6 +383,11 @@ orchestrator:
 expires_at:
   description: When the last of what people and policies asked for ends by O(release_after), RFC 3339, or empty.
   type: str
+  returned: with O(container), when it was found
+unsupported:
+  description: Actions that this engine can never do, such as V(pause) without a freezer, where that is why it failed.
+  type: list
+  elements: str
   returned: with O(container), when it was found
 sessions_may_resume:
   description: After a release, TCP sessions that were open before may go on, with whatever was queued in them.

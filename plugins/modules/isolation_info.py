@@ -142,11 +142,25 @@ action_log:
       description: Whether each record fits the one before.
       type: bool
     first_break:
-      description: Number of the first line that does not, or V(none).
+      description: Number of the first line that does not, counted from the oldest file, or V(none).
       type: int
     last_hash:
       description: Hash of the last record. Kept elsewhere, it also shows whether the newest records were removed.
       type: str
+    files:
+      description: How many files of it are kept.
+      type: int
+    oldest:
+      description: Time of the oldest record that is kept, RFC 3339, or empty.
+      type: str
+    follows:
+      description: Hash of the record before the oldest one; zeros where no record was forgotten.
+      type: str
+    interrupted:
+      description:
+        - Attempts to act that have no end on record, at most 100 of the newest. They were cut short, or are being made.
+      type: list
+      elements: dict
 """
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.isolation_info import main

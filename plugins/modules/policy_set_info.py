@@ -71,8 +71,12 @@ protect:
   type: dict
   returned: when RV(deployed)
 limits:
-  description: How much the guard may do by itself.
+  description: How much the guard may do by itself. What is left at its default may be missing.
   type: dict
+  returned: when RV(deployed)
+mode:
+  description: V(audit) where no policy of the set acts, whatever its own mode; else V(enforce).
+  type: str
   returned: when RV(deployed)
 deployed_at:
   description: When the set was put in place, RFC 3339.

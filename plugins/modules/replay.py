@@ -121,8 +121,7 @@ report:
           description: Alerts that came to none.
           type: int
         without_container:
-          description: Alerts that name no container. Those that come to a policy are undecidable, as which containers
-            of the host it would reach is known there only.
+          description: Alerts that name no container, neither by an id nor by a name.
           type: int
         without_time:
           description: Alerts without a readable time. They count at the time of the one before.
@@ -167,7 +166,16 @@ report:
           description: Alerts that a policy in mode V(audit) recorded.
           type: int
         undecidable:
-          description: Alerts that the policy might answer. It asks for what is not known of the container.
+          description: Alerts that the policy might answer. It asks for what is not known of the container, or the alert
+            says nothing about containers, and which of its host the policy would reach is known there only.
+          type: int
+        no_container:
+          description: Alerts about the host, or about a container that Docker does not run. They are recorded, and
+            nothing is done.
+          type: int
+        unresolved:
+          description: Alerts that mean a container and say neither an id nor a name. They are recorded, and nothing is
+            done.
           type: int
         not_simulated:
           description: Alerts about containers beyond the number that is remembered.

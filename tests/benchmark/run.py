@@ -18,10 +18,16 @@ import sys
 import types
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import DEFAULT_DOCKER_HOST
-from ansible_collections.ironpost.container_guard.tests.benchmark import compiling, deciding, isolating, respond
+from ansible_collections.ironpost.container_guard.tests.benchmark import (
+    compiling,
+    deciding,
+    isolating,
+    judging,
+    respond,
+)
 from ansible_collections.ironpost.container_guard.tests.benchmark.report import Row, table
 
-NAMES = ("decide", "compile", "isolate", "alert", "burst")
+NAMES = ("decide", "compile", "judge", "isolate", "alert", "burst")
 OF_RULEBOOKS = {"alert": respond.one_alert, "burst": respond.burst}
 
 
@@ -46,6 +52,8 @@ def main() -> int:
             rows += deciding.decide(options.quick, functools.partial(_say, "decide"))
         if "compile" in names:
             rows += compiling.compiling(options.quick, functools.partial(_say, "compile"))
+        if "judge" in names:
+            rows += judging.judge(docker_host, options.quick, functools.partial(_say, "judge"))
         if "isolate" in names:
             rows += isolating.isolate(docker_host, options.quick, functools.partial(_say, "isolate"))
         if rulebooks:

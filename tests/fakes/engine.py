@@ -33,12 +33,18 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineVersion,
     Pieces,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
+    EngineError,
+    NotFound,
+    NotSupported,
+)
 
 IMAGE = "container-guard/busybox:latest"
 SHORT_ID_LENGTH = 12
 HOST_INTERFACES = frozenset({"lo", "eth0", "docker0"})
-CHANGING_CALLS = frozenset({"pause", "unpause", "stop", "kill", "start", "set_restart_policy", "disconnect", "connect"})
+CHANGING_CALLS = frozenset(
+    {"create_network", "pause", "unpause", "stop", "kill", "start", "set_restart_policy", "disconnect", "connect"}
+)
 PREDEFINED = ("bridge", "host", "none")
 REPLAYED_EVENTS = 256
 PIECE = 16 * 1024
@@ -374,6 +380,7 @@ class _Container:
     host_ports: dict[str, int] = dataclasses.field(default_factory=dict)
     lies: set[tuple[Lie, str]] = dataclasses.field(default_factory=set)
     content: _Content = _Content()
+    freezes: bool = True
     mac_address: str = ""
     """As it was asked for the container, or for the network that it is made for (measured)."""
 
@@ -537,6 +544,7 @@ class FakeEngine:
         published: t.Mapping[str, int | None] | None = None,
         created: datetime.datetime | None = None,
         mac_address: str = "",
+        freezes: bool = True,
     ) -> str:
         """Create a container, bring it into a state and return its id.
 
@@ -556,6 +564,7 @@ class FakeEngine:
             published: container port such as C(80/tcp) to host port; None for an ephemeral one.
             created: when; now by default.
             mac_address: as it was asked for the container, and not for one of its networks.
+            freezes: its runtime can pause it.
         """
         with self._lock:
             mode = network_mode or (self._network(next(iter(networks))).name if networks else "default")
@@ -574,6 +583,7 @@ class FakeEngine:
                 auto_remove=auto_remove,
                 published=dict(published or {}),
                 mac_address=mac_address,
+                freezes=freezes,
             )
             if networks is None and not container.owner:
                 networks = {"bridge" if default else mode: EndpointSettings()}
@@ -766,6 +776,10 @@ class FakeEngine:
         return stream
 
     @_engine_call
+    def past_events(self) -> list[Json]:
+        return [event for event in self._past_events if event["Action"] in EVENTS.get(event["Type"], ())]
+
+    @_engine_call
     def inspect_container(self, container_id: str) -> Json:
         return self._details(self._container(container_id))
 
@@ -799,8 +813,24 @@ class FakeEngine:
         }
 
     @_engine_call
+    def create_network(self, definition: t.Mapping[str, t.Any]) -> str:
+        if any(network.name == definition["Name"] for network in self._networks.values()):
+            raise _error(409, "network with name {} already exists".format(definition["Name"]))
+        return self.add_network(
+            definition["Name"],
+            [pool["Subnet"] for pool in definition["IPAM"]["Config"]],
+            driver=definition["Driver"],
+            internal=definition["Internal"],
+            driver_opts=definition["Options"],
+            labels=definition["Labels"],
+        )
+
+    @_engine_call
     def pause(self, container_id: str) -> None:
-        self._move(self._container(container_id), "pause")
+        container = self._container(container_id)
+        if container.status == "running" and not container.freezes:
+            raise NotSupported(f"the engine answers: Cannot pause container {container.id}: cannot freeze", status=500)
+        self._move(container, "pause")
 
     @_engine_call
     def unpause(self, container_id: str) -> None:

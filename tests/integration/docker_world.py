@@ -109,6 +109,9 @@ class DockerWorld(World):
                     raise EngineError(str(error.explanation), status=error.status_code) from error
         raise AssertionError("unreachable")
 
+    def rename(self, container_id: str, suffix: str) -> None:
+        self.api.rename(container_id, self.name(suffix))
+
     def make_container(
         self,
         suffix: str,

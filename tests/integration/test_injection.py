@@ -159,7 +159,12 @@ def test_the_same_alert_is_harmless_text_behind_our_source(scene: Scene) -> None
     (seen,) = json.loads(scene.seen.read_text())
     shown = scene.attack.replace("{{", "{ {")
     assert seen["message"] == f"A shell was spawned in a container (cmdline=sh -c {shown})"
-    assert seen["container"] == {"id": "6bc1b4be90d6", "name": "lab9-helper", "image": "alpine:3.19"}
+    assert seen["container"] == {
+        "id": "6bc1b4be90d6",
+        "name": "lab9-helper",
+        "image": "alpine:3.19",
+        "subject": "container",
+    }
     assert seen["inventory_host"] == "localhost"
     assert base64.b64decode(seen["raw"]) == body
 

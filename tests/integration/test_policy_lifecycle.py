@@ -130,7 +130,7 @@ def test_decide_without_acting(docker_world: DockerWorld, ansible: Ansible, poli
     assert [decision["outcome"] for decision in result["decisions"]] == [
         "isolate",
         "no_policy",
-        "unresolved",
+        "gone",
         "isolate",
     ]
     wanted, missed = result["decisions"][:2]

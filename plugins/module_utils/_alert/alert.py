@@ -11,6 +11,7 @@ make one from the outside, so the parsers of the detectors cannot forget it.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import typing as t
 import uuid
 
@@ -22,7 +23,11 @@ MAX_TAGS = 64
 RAW_LIMIT = 65_536
 """Longest message, in bytes, that travels with its alert; of a longer one only the SHA-256 does."""
 
-_NOT_A_CONTAINER = ("host", "<NA>")
+HOST = "host"
+"""What detectors say instead of an id where no container is concerned."""
+UNKNOWN = "<NA>"
+"""What detectors say of something that they could not find out."""
+
 _TOP_KEYS = frozenset(
     [
         "id",
@@ -41,55 +46,98 @@ _TOP_KEYS = frozenset(
         "raw_sha256",
     ]
 )
-_CONTAINER_KEYS = frozenset(("id", "name", "image"))
+_CONTAINER_KEYS = frozenset(("id", "name", "image", "subject"))
+
+
+class Subject(enum.Enum):
+    """What an alert is about, as far as containers go."""
+
+    CONTAINER = "container"
+    """One container, which it names by its id."""
+    UNIDENTIFIED = "unidentified"
+    """One container, of which it says no usable id. It may say a name."""
+    NOT_DOCKER = "not_docker"
+    """The host, or a container that Docker does not run (lxc, podman, cri)."""
+    NOTHING = "nothing"
+    """It says nothing about containers."""
+
+    @classmethod
+    def parse(cls, value: object) -> Subject:
+        """The subject of that name. Raises AlertError."""
+        try:
+            return cls(value)
+        except ValueError:
+            names = ", ".join(subject.value for subject in cls)
+            raise AlertError(f"container.subject is not one of {names}") from None
 
 
 @dataclasses.dataclass(frozen=True)
 class ContainerRef:
-    """What an alert says about its container.
+    """What an alert says about its container. It is true where that is enough to look for one.
 
     Attributes:
         id: the id or a prefix of it, 12 to 64 hexadecimal digits, or empty.
         name: the name without a slash, or empty.
         image: display text.
+        subject: what the alert is about. Where there is an id or a name that follows from it.
     """
 
     id: str = ""
     name: str = ""
     image: str = ""
+    subject: Subject = Subject.NOTHING
+
+    def __post_init__(self) -> None:
+        if self.subject is Subject.NOT_DOCKER:
+            object.__setattr__(self, "id", "")  # the id of another engine could be the prefix of one of Docker
+        elif self.id or self.name:
+            object.__setattr__(self, "subject", Subject.CONTAINER if self.id else Subject.UNIDENTIFIED)
 
     def __bool__(self) -> bool:
-        return bool(self.id or self.name)
+        return self.subject is not Subject.NOT_DOCKER and bool(self.id or self.name)
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.name, f"({self.id[:12]})" if self.id else "") if part) or "no container"
 
     @classmethod
-    def from_dict(cls, value: object) -> ContainerRef:
-        """The reference in a container object of an alert. Raises AlertError."""
+    def from_dict(cls, value: object, unsaid: Subject = Subject.UNIDENTIFIED) -> ContainerRef:
+        """The reference in a container object of an alert. Raises AlertError.
+
+        Args:
+            value: the object; None where the alert has none, so that it says nothing about containers.
+            unsaid: the subject of an object that says neither id, name nor subject.
+        """
         if value is None:
             return cls()
         if not isinstance(value, dict):
             raise AlertError("container is not an object")
         _reject_unknown(value, _CONTAINER_KEYS, "container.")
         given_id, given_name = value.get("id"), value.get("name") or ""
+        subject = Subject.parse(value["subject"]) if value.get("subject") else unsaid
         if given_id is not None and not isinstance(given_id, str):
             # Taken for "no id", it would leave the name to decide, which others can choose.
             raise AlertError("container.id is not text")
-        if given_id in _NOT_A_CONTAINER:
-            # Detectors say so of the host itself. A container could be *named* "host", so the name goes too.
-            return cls()
+        if given_id == HOST:
+            # A container could be *named* "host", so the name goes too.
+            return cls(subject=Subject.NOT_DOCKER)
+        if subject is Subject.NOT_DOCKER or given_id == UNKNOWN:
+            given_id = ""
         if given_id and not text.container_id(given_id):
             raise AlertError("container.id is not 12 to 64 lower-case hexadecimal digits")
-        if given_name == "<NA>":
+        if given_name == UNKNOWN:
             given_name = ""
         if given_name and not given_id and not text.container_name(given_name):
             raise AlertError("container.name is not a container name, and there is no container.id")
         return cls(
             id=text.container_id(given_id),
             name=text.container_name(given_name),
-            image=text.display(value.get("image")),
+            image="" if value.get("image") == UNKNOWN else text.display(value.get("image")),
+            subject=subject,
         )
+
+    def to_dict(self) -> dict[str, str]:
+        """The reference as JSON-serialisable data, which from_dict reads back."""
+        return {"id": self.id, "name": self.name, "image": self.image, "subject": self.subject.value}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +154,7 @@ class Alert:
         received_at: when the guard received it; RFC 3339.
         host: the host as the detector names it, or empty.
         inventory_host: the inventory name of that host, or empty where it is not known.
-        container: what the alert says about its container; falsy where it names none.
+        container: what the alert says about its container, or that it says nothing about any.
         tags: display texts, at most 64.
         message: display text.
         raw: the message as received, base64, or empty where it is larger than RAW_LIMIT or did not come as bytes.
@@ -149,16 +197,34 @@ class Alert:
             received_at=timestamp.format_timestamp(received) if received else timestamp.now(),
             host=text.host_name(value.get("host")),
             inventory_host=text.host_name(value.get("inventory_host")),
-            container=ContainerRef.from_dict(value.get("container")),
+            container=ContainerRef.from_dict(
+                value.get("container"), Subject.NOTHING if _is_old_record(value) else Subject.UNIDENTIFIED
+            ),
             tags=tuple(tag for tag in (text.display(tag, 128) for tag in (tags or ())[:MAX_TAGS]) if tag),
             message=text.display(value.get("message")),
             raw=text.base64_text(value.get("raw")),
             raw_sha256=text.sha256_hex(value.get("raw_sha256")),
         )
 
+    @property
+    def subject(self) -> Subject:
+        """What it is about, as far as containers go."""
+        return self.container.subject
+
     def to_dict(self) -> dict[str, t.Any]:
         """The alert as JSON-serialisable data, inert in every key and value."""
-        return {**dataclasses.asdict(self), "severity": str(self.severity), "tags": list(self.tags)}
+        return {
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+            "severity": str(self.severity),
+            "container": self.container.to_dict(),
+            "tags": list(self.tags),
+        }
+
+
+def _is_old_record(value: dict[str, t.Any]) -> bool:
+    """Whether an older version of the guard wrote it, with an empty container whatever the alert was about."""
+    container = value.get("container")
+    return "received_at" in value and isinstance(container, dict) and container.keys() == _CONTAINER_KEYS - {"subject"}
 
 
 def _required(value: dict[str, t.Any], key: str, check: t.Callable[[object], str]) -> str:

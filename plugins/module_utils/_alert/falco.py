@@ -10,9 +10,11 @@ configuration.
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import HOST, UNKNOWN, Subject
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 
 NAME = "falco"
@@ -29,6 +31,15 @@ SEVERITIES = {
     "debug": "info",
 }
 """Priority of Falco, lower case -> severity of the guard."""
+
+_INTERNAL = "internal"
+_INTERNAL_RULES = "Falco internal"
+_OF_SYSCALLS = (None, "", "syscall", "syscalls")
+"""The source of what happened on the host, as Falco and falcosidekick call it, and older ones do not."""
+_TEXT_MESSAGE = re.compile(
+    rb"(?:\d{4}-\d\d-\d\dT)?\d\d:\d\d:\d\d\.\d{1,9}(?:[+-]\d{4}|Z)?: "
+    rb"(?:Emergency|Alert|Critical|Error|Warning|Notice|Informational|Info|Debug) "
+)
 
 
 def recognises(message: dict[str, t.Any]) -> bool:
@@ -54,22 +65,55 @@ def convert(message: dict[str, t.Any]) -> dict[str, t.Any]:
         "severity": severity,
         "time": message.get("time"),
         "host": message.get("hostname"),
-        "container": _container(fields),
+        "container": _container(message, fields),
         "tags": message.get("tags"),
-        "message": message.get("output"),
+        "message": message.get("output") or message.get("message"),
     }
 
 
-def _container(fields: dict[str, t.Any]) -> dict[str, t.Any] | None:
-    full = text.container_id(fields.get("container.full_id"))
-    short = fields.get("container.id") or full
-    if short in (None, "", "host", "<NA>"):
-        # Without an id Falco still fills in other fields ("host" as the name of the host): never a container.
+def remedy_for(body: bytes) -> str:
+    """What to do where this is no JSON: empty unless it is a message of Falco as text."""
+    return "Set json_output: true in falco.yaml" if _TEXT_MESSAGE.match(body.lstrip()[:100]) else ""
+
+
+def _container(message: dict[str, t.Any], fields: dict[str, t.Any]) -> dict[str, t.Any] | None:
+    """The container of the generic shape; None where the message says nothing about containers."""
+    source, rule = message.get("source"), message["rule"]
+    if source == _INTERNAL or (isinstance(rule, str) and rule.startswith(_INTERNAL_RULES)):
         return None
-    image = fields.get("container.image")
-    if not image:
-        parts = (fields.get("container.image.repository"), fields.get("container.image.tag"))
-        image = ":".join(part for part in parts if isinstance(part, str) and part not in ("", "<NA>"))
-    if full and not (isinstance(short, str) and full.startswith(short)):
+    short, full, name = (_said(fields, key) for key in ("id", "full_id", "name"))
+    full = text.container_id(full)
+    if full and short is not None and not (isinstance(short, str) and full.startswith(short)):
         raise AlertError("container.full_id does not start with container.id")
-    return {"id": full or short, "name": fields.get("container.name"), "image": image}
+    given_id = full or short
+    if given_id == HOST or (given_id is None and name == HOST):
+        # Falco says "host" for both of what runs outside of containers.
+        return {"subject": Subject.NOT_DOCKER.value}
+    name = text.container_name(name)
+    image = _image(fields)
+    if isinstance(given_id, str) and not text.container_id(given_id):
+        # Falco knows containers of other engines, too, whose ids look otherwise: "101" of lxc.
+        return {"name": name, "image": image, "subject": Subject.NOT_DOCKER.value}
+    if text.container_id(name):
+        # Falco 0.41 puts the id there. Anybody can name a container so, which makes it no id.
+        name = ""
+    if given_id is None and not name and source not in _OF_SYSCALLS:
+        return None  # plugins for audit logs of a cloud, and the like
+    return {"id": given_id, "name": name, "image": image}
+
+
+def _image(fields: dict[str, t.Any]) -> str:
+    whole, repository, tag = (_said(fields, key) for key in ("image", "image.repository", "image.tag"))
+    if whole:
+        return text.display(whole)
+    if not isinstance(repository, str):
+        return ""
+    return f"{repository}:{tag}" if isinstance(tag, str) else repository
+
+
+def _said(fields: dict[str, t.Any], key: str) -> t.Any:
+    """What a field of the container holds, or None where Falco does not know."""
+    dotted = f"container.{key}"
+    # falcosidekick replaces the dots where it writes to Elasticsearch with flattenfields, also for other outputs.
+    found = fields[dotted] if dotted in fields else fields.get(dotted.replace(".", "_"))
+    return None if found in ("", UNKNOWN) else found

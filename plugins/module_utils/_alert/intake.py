@@ -83,7 +83,9 @@ def _decode(body: bytes) -> t.Any:
         raise AlertError("the message is nested too deeply", kind="not_json") from None
     except json.JSONDecodeError as error:
         raise AlertError(
-            f"the message is not JSON ({error.msg}, line {error.lineno} column {error.colno})", kind="not_json"
+            f"the message is not JSON ({error.msg}, line {error.lineno} column {error.colno})",
+            kind="not_json",
+            remedy=falco.remedy_for(body),
         ) from None
     except ValueError as error:  # NaN, Infinity, an integer of more than 4,300 digits
         raise AlertError(f"the message is not JSON ({error})", kind="not_json") from None

@@ -16,6 +16,7 @@ import json
 import re
 import socket
 import sys
+import time
 import typing as t
 import urllib.parse
 
@@ -40,10 +41,17 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.event_stream import DecodedEvents
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
+_EVENT_FILTERS = json.dumps(
+    {"type": list(EVENTS), "event": sorted({action for actions in EVENTS.values() for action in actions})}
+)
 _ANSWER_LIMIT = 300
 _PIECE = 64 * 1024
 _FRAME_HEADER = 8
 _PODMAN = "podman"
+_NETWORK_SETTINGS = (
+    *("Name", "Driver", "IPAM", "Internal", "Attachable"),
+    *("EnableIPv4", "EnableIPv6", "Options", "Labels"),
+)
 
 # What runtimes say where freezing a container cannot work, whenever one tries. "unable to freeze" alone is none of it:
 # runc says that after it tried in vain for a while, on a container that is busy.
@@ -51,8 +59,8 @@ _NO_FREEZER = re.compile(
     r"^(?!.*(busy|time[d ]?out|deadline|again|temporarily)).*("
     r"freezer( cgroup)?( \(v2\))? (is )?not supported"  # runc without cgroup.freeze; containerd without a freezer
     r"|no such directory for freezer|mountpoint for freezer not found"  # runc on cgroup v1, rootless among others
-    r"|subsystem does not exist|cgroup manager is not configured"  # runc where it made no cgroup
-    r"|cannot pause the container without a cgroup"  # crun
+    r"|cannot toggle freezer|subsystem does not exist|cgroup manager is not configured"  # runc where it made no cgroup
+    r"|without a cgroup"  # crun
     r"|cannot freeze"
     r"|(unable to|failed to|cannot) (freeze|pause).*"
     r"(permission denied|operation not permitted|read-only file system|no such file or directory)"
@@ -80,6 +88,7 @@ class DockerEngine:
         self._timeout = timeout
         with self._translated("connect to the engine"):
             self._client, version = sdk.connect(self._docker, docker_host, timeout)
+        self._version = text.display(version.get("Version"), _ANSWER_LIMIT)
         podman = _podman_in(version)
         if podman:
             self.close()
@@ -94,9 +103,7 @@ class DockerEngine:
         self._client.close()
 
     def version(self) -> EngineVersion:
-        with self._translated("ask for the version"):
-            found = self._client.version(api_version=False)
-        return EngineVersion(engine=found["Version"], api=self._client.api_version)
+        return EngineVersion(engine=self._version, api=self._client.api_version)
 
     def list_containers(self, container_id: str = "") -> list[dict[str, t.Any]]:
         filters: t.Any = {"id": container_id} if container_id else None
@@ -104,8 +111,7 @@ class DockerEngine:
             return t.cast("list[dict[str, t.Any]]", self._client.containers(all=True, filters=filters))
 
     def events(self, since: int | None = None, silence: float = 60) -> EventStream:
-        filters = {"type": list(EVENTS), "event": sorted({action for actions in EVENTS.values() for action in actions})}
-        params = {"filters": json.dumps(filters)}
+        params = {"filters": _EVENT_FILTERS}
         if since is not None:
             params["since"] = "{}.{:09}".format(*divmod(since, 10**9))
         # The SDK's own call waits without end, for the answer and for each event, and tells no break from an end.
@@ -123,6 +129,25 @@ class DockerEngine:
                 connection.sock.settimeout(silence)
             return DecodedEvents(answer, self._pieces_of_events(answer), self._docker_host)
 
+    def past_events(self) -> list[dict[str, t.Any]]:
+        # The engine answers with what it remembers and no more where the end lies in the past (measured), which it does
+        # once the engine reads it. A beginning of 0 is none.
+        with self._translated("ask for past events"):
+            answer = self._client.get(
+                f"{self._client.base_url}/v{self._client.api_version}/events",
+                params={"since": "1", "until": f"{time.time():.9f}", "filters": _EVENT_FILTERS},
+                timeout=self._timeout,
+            )
+            self._check(answer)
+        try:
+            events = [json.loads(line) for line in answer.content.splitlines() if line.strip()]
+            # The engine ignores filters that it does not know (measured).
+            return [event for event in events if event["Action"] in EVENTS.get(event["Type"], ())]
+        except (ValueError, TypeError, LookupError) as error:
+            raise EngineError(
+                f"what answers at {self._docker_host} does not tell events as a Docker engine does", status=200
+            ) from error
+
     def _pieces_of_events(self, answer: t.Any) -> Pieces:
         with self._translated("follow events"):
             yield from answer.iter_content(_PIECE)
@@ -134,6 +159,14 @@ class DockerEngine:
     def inspect_network(self, network_id: str) -> dict[str, t.Any]:
         with self._translated("inspect network", network_id):
             return t.cast("dict[str, t.Any]", self._client.inspect_network(network_id))
+
+    def create_network(self, definition: t.Mapping[str, t.Any]) -> str:
+        wanted = {name: definition[name] for name in _NETWORK_SETTINGS if definition.get(name) is not None}
+        with self._translated("create network", network=str(definition["Name"])):
+            url = f"{self._client.base_url}/v{self._client.api_version}/networks/create"
+            answer = self._client.post(url, json=wanted, timeout=self._timeout)
+            self._check(answer)
+            return str(answer.json()["Id"])
 
     def pause(self, container_id: str) -> None:
         with self._translated("pause container", container_id, impossible=_NO_FREEZER):

@@ -84,7 +84,7 @@ class Engine(t.Protocol):
     """
 
     def version(self) -> EngineVersion:
-        """Versions of the engine and of the API in use."""
+        """Versions of the engine and of the API in use, as told when the connection was made."""
 
     def list_containers(self, container_id: str = "") -> list[dict[str, t.Any]]:
         """All containers, running or not, as C(GET /containers/json) gives them; or those whose id begins so.
@@ -103,11 +103,17 @@ class Engine(t.Protocol):
                 can be told from a host where nothing happens, but by asking anew.
         """
 
+    def past_events(self) -> list[dict[str, t.Any]]:
+        """The events until now that the engine still has, oldest first: those of EVENTS among its last 256."""
+
     def inspect_container(self, container_id: str) -> dict[str, t.Any]:
         """As C(GET /containers/{id}/json). Raises NotFound."""
 
     def inspect_network(self, network_id: str) -> dict[str, t.Any]:
         """As C(GET /networks/{id}): Containers lists those with a running endpoint. Raises NotFound."""
+
+    def create_network(self, definition: t.Mapping[str, t.Any]) -> str:
+        """Make a network of what inspect_network said of one that is gone; its id. 409 where its name is taken."""
 
     def pause(self, container_id: str) -> None:
         """Freeze every process. 409 when it is paused, stopped or restarting."""

@@ -53,6 +53,7 @@ class Resolver:
         self._listing: Listing | None = None
         self._cannot_list: EngineError | None = None
         self._inspected: dict[str, Container] = {}
+        self._renamed: dict[str, datetime.datetime] | None = None
 
     def by_id(self, container_id: str) -> Container:
         """The container with that id or prefix of it, of 12 or more digits. Raises ResolutionError, EngineError."""
@@ -63,25 +64,54 @@ class Resolver:
 
         Args:
             name: without the leading slash.
-            seen_at: when it was seen under that name. A container created later only took the name over: C(stale).
+            seen_at: when it was seen under that name. A container that was created, or got the name, later only took
+                the name over: C(stale).
         """
         container = self._one("name", name, self._find(lambda listing: listing.by_name(name)))
-        if seen_at and container.created and container.created > seen_at + CLOCK_TOLERANCE:
-            raise ResolutionError(
-                f"the container named {name} was created after the alert, which means an earlier one of that name",
-                kind="stale",
-                remedy="Nothing was done. Look at what the name stands for now",
-            )
+        if seen_at:
+            self._check_existed(container, seen_at)
         return container
 
-    def all(self, unreadable: dict[str, EngineError] | None = None) -> list[Container]:
+    def _check_existed(self, container: Container, seen_at: datetime.datetime) -> None:
+        """Whether what was found by something that containers hand on was there by then. Raises ResolutionError."""
+        latest = seen_at + CLOCK_TOLERANCE
+        # The engine remembers its last events only. Of an older change of the name nothing is known.
+        for what, moment in (("created", container.created), ("renamed", self._renames().get(container.id))):
+            if moment and moment > latest:
+                raise ResolutionError(
+                    f"the container named {container.name} was {what} after the alert, which means an earlier one of "
+                    "that name",
+                    kind="stale",
+                    remedy="Nothing was done. Look at what the name stands for now",
+                )
+
+    def _renames(self) -> dict[str, datetime.datetime]:
+        """When containers got their names, by full id, as far as the engine still knows."""
+        if self._renamed is None:
+            self._renamed = {}
+            # A proxy may let no events through, or others.
+            with contextlib.suppress(EngineError, LookupError, TypeError):
+                for event in self._engine.past_events():
+                    if event["Type"] == "container" and event["Action"] == "rename":
+                        moment = datetime.datetime.fromtimestamp(event["timeNano"] / 10**9, datetime.timezone.utc)
+                        self._renamed[event["Actor"]["ID"]] = moment
+        return self._renamed
+
+    def all(
+        self,
+        unreadable: dict[str, EngineError] | None = None,
+        named: t.Callable[[str], bool] | None = None,
+    ) -> list[Container]:
         """All containers of the host that can still be inspected. Raises EngineError.
 
         Args:
             unreadable: takes the names of those that the engine does not tell of, with its answers, instead of raising.
+            named: leaves those out whose name it says no to; they are not even inspected.
         """
         found = []
         for entry in self._list().all():
+            if named and not named(name_of(entry)):
+                continue
             try:
                 with contextlib.suppress(ResolutionError):
                     found.append(self._one("id", entry["Id"], [entry]))
@@ -90,6 +120,14 @@ class Resolver:
                     raise
                 unreadable[name_of(entry)] = error
         return found
+
+    def network_owner(self, container_id: str) -> Container | None:
+        """The container whose network the one with that full id uses, where that is another. Raises EngineError."""
+        entries = self._list().entries
+        owner = entries.get(_network_owner(entries.get(container_id) or {}))
+        with contextlib.suppress(ResolutionError):
+            return self._one("id", owner["Id"], [owner]) if owner else None
+        return None
 
     def network_peers(self, container_id: str) -> list[Container]:
         """The other containers on the same network of one container, running or not: its owner and all that use it.
@@ -104,6 +142,12 @@ class Resolver:
                 with contextlib.suppress(ResolutionError):
                     found.append(self._one("id", entry["Id"], [entry]))
         return sorted(found, key=lambda container: container.name)
+
+    def linked_from(self, container_id: str) -> list[str]:
+        """Names of the containers that link to one with that full id on the default bridge. Raises EngineError."""
+        names = (self._list().entries.get(container_id) or {}).get("Names") or ()
+        # The engine lists it by those links, too: /other/alias (measured).
+        return sorted({name.split("/")[1] for name in names if name.count("/") == 2})
 
     def published_ports(self, container_id: str) -> set[int]:
         """The ports of the host that a container with that full id publishes. Raises EngineError."""

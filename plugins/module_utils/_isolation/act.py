@@ -17,6 +17,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineError,
     EngineTimeout,
     EngineUnreachable,
+    NotSupported,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import is_transient
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
@@ -60,6 +61,7 @@ class Attempt:
         self.changed = False
         self.warnings: list[str] = []
         self.steps: list[StepResult] = []
+        self.unsupported: list[str] = []
         # By time.monotonic(): one that is paused already was so by now.
         self.paused_at = time.monotonic()
         self._started_at = now()
@@ -82,6 +84,8 @@ class Attempt:
             step.run(engine)
         except EngineError as error:
             failure = error
+            if isinstance(error, NotSupported) and step.action not in self.unsupported:
+                self.unsupported.append(step.action)
             # Without an answer it may have been carried out, or be so later (measured).
             status = UNANSWERED if isinstance(error, (EngineTimeout, EngineUnreachable)) else FAILED_STEP
         self.changed = self.changed or status != FAILED_STEP or (isinstance(failure, StepFailed) and failure.changed)
@@ -111,6 +115,7 @@ class Attempt:
             steps=tuple(self.steps),
             error=error.to_dict() if error else None,
             warnings=tuple(self.warnings),
+            unsupported=tuple(self.unsupported) if error else (),
             orchestrator=self.before.labels,
             started_at=self._started_at,
             acted_at=self._acted_at,

@@ -8,20 +8,38 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import Proof
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
     NO_NETWORK,
     ContainerState,
 )
 
+PREDEFINED = ("bridge", "host", "none")
+"""Networks that nobody can remove."""
+
 
 def of_isolating(state: ContainerState, hold: Goal) -> list[str]:
-    """What compose, swarm and whoever watches its health will do to a container that is isolated so (measured)."""
-    swarm = any(name.startswith("com.docker.swarm.") for name in state.labels)
-    compose = any(name.startswith("com.docker.compose.") for name in state.labels)
+    """What others will do to a container that is isolated so, and what it can still do itself (measured)."""
+    swarm, compose, nomad = (
+        any(name.startswith(prefix) for name in state.labels)
+        for prefix in ("com.docker.swarm.", "com.docker.compose.", "com.hashicorp.nomad.")
+    )
     warnings = []
+    if state.engine_socket and not (hold.pause or hold.ends):
+        warnings.append(
+            f"the socket of the engine is mounted in it ({state.engine_socket}): off its networks it still controls "
+            "every container of the host; pause or kill it"
+        )
     if hold.ends and swarm:
         warnings.append("swarm starts another one in its place within seconds; pause keeps it from that")
+    if hold.ends:
+        warnings.append("docker container prune removes it while it is down, and what it wrote with it")
+    if hold.ends and nomad:
+        warnings.append("nomad starts another one in its place, here or elsewhere; stop its job, too")
+    if hold.networks and nomad and not hold.ends:
+        warnings.append("nomad may take it for unhealthy and replace it; stop its job, too")
     if hold.ends and compose:
         warnings.append("docker compose up starts it again; pause keeps it from that")
     if hold.networks and compose and not (hold.pause or hold.ends):
@@ -46,8 +64,23 @@ def of_what_is_left(state: ContainerState, networks: t.Sequence[str], hold: Goal
     return [f"its published ports stay reachable through network {', '.join(left)}"]
 
 
+def of_pruning(entry: Entry, proof: Proof) -> list[str]:
+    """What a prune takes while it is isolated."""
+    hold = entry.hold
+    return [
+        f"it was the last one on network {endpoint.network}, which docker network prune removes now; a release with "
+        "recreate_networks makes it anew"
+        for endpoint in entry.snapshot.endpoints
+        for network in [proof.networks.get(endpoint.reference)]
+        if network and hold.cuts(endpoint) and not network.get("Containers") and endpoint.network not in PREDEFINED
+    ]
+
+
 def of_releasing(
-    not_restored: t.Iterable[t.Mapping[str, str]], conflicts: t.Iterable[t.Mapping[str, str]], resume: bool
+    not_restored: t.Iterable[t.Mapping[str, str]],
+    conflicts: t.Iterable[t.Mapping[str, str]],
+    resume: bool,
+    health_checked: bool,
 ) -> list[str]:
     """What is not as it was, and what goes on."""
     warnings = ["{what} was {before!r} and is {after!r} now".format(**difference) for difference in not_restored]
@@ -55,6 +88,10 @@ def of_releasing(
         "{what} was {before!r}; somebody made it {found!r} meanwhile, and it is left so".format(**conflict)
         for conflict in conflicts
     ]
+    if health_checked:
+        warnings.append(
+            "it may be shown as unhealthy until its health is checked next, and what watches that may restart it"
+        )
     if resume:
         warnings.append("TCP sessions of before may go on, with what was queued in them; restart ends them")
     return warnings

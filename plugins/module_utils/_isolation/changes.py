@@ -58,16 +58,18 @@ class Hold:
     Attributes:
         claims: to add.
         force: end the container also where the engine deletes it then.
+        without: actions of those claims that this engine can never do, and that are given up.
         received_at: when the alert was received for which it is done, RFC 3339; empty where a person asks.
     """
 
     claims: Claims
     force: bool = False
+    without: tuple[str, ...] = ()
     received_at: str = ""
 
     def apply(self, entry: Entry | None, found: Found) -> Changed:
         """The entry with the claims. Raises Refused where they cannot work on this container."""
-        claims = entry.claims if entry else ()
+        claims = self._without_what_cannot_be_done(entry.claims) if entry else ()
         warnings: list[str] = []
         for claim in self.claims:
             with_claim(claims, claim, found.moment)  # says so where they exclude each other
@@ -87,6 +89,13 @@ class Hold:
             changed = dataclasses.replace(changed, phase=phase)
         return Changed(changed, tuple(dict.fromkeys(warnings)))
 
+    def _without_what_cannot_be_done(self, claims: Claims) -> Claims:
+        mine = {claim.key for claim in self.claims} if self.without else set()
+        return tuple(
+            dataclasses.replace(claim, goal=claim.goal.without(self.without)) if claim.key in mine else claim
+            for claim in claims
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Take:
@@ -98,6 +107,7 @@ class Take:
         cause: who asked for it, and why.
         sharer: the container that uses its network and needs it off no longer, or empty.
         force: give back also what cannot be given back in full.
+        recreate_networks: make networks anew that are gone.
         remembered: leave a tombstone, so that no earlier alert isolates it again: a person wants it released.
     """
 
@@ -106,6 +116,7 @@ class Take:
     cause: Cause = UNSTATED
     sharer: str = ""
     force: bool = False
+    recreate_networks: bool = False
     remembered: bool = False
 
     def takes(self, claim: Claim) -> bool:

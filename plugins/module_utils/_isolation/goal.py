@@ -72,6 +72,16 @@ class Goal:
             kill=self.kill or other.kill,
         )
 
+    def without(self, actions: t.Container[str]) -> Goal:
+        """What is left of it without these actions."""
+        return Goal(
+            pause=self.pause and "pause" not in actions,
+            stop=self.stop and "stop" not in actions,
+            grace=self.grace,
+            networks=() if "network_disconnect" in actions else self.networks,
+            kill=self.kill and "kill" not in actions,
+        )
+
     def __bool__(self) -> bool:
         return self.pause or self.ends or bool(self.networks)
 

@@ -129,6 +129,7 @@ class Isolator:
         which: t.Callable[[Claim], bool] = lambda _claim: True,
         cause: Cause = UNSTATED,
         force: bool = False,
+        recreate_networks: bool = False,
         remembered: bool = True,
     ) -> Outcome:
         """Give the container back as it was, from the snapshot alone.
@@ -145,12 +146,13 @@ class Isolator:
             which: whose isolation ends; all by default. What others hold up stays.
             cause: who asked for it, and why.
             force: also where it cannot be given back in full.
+            recreate_networks: make networks anew that are gone, of what was kept of them.
             remembered: no alert that was received before isolates it again: a person wants it released.
 
         Raises:
             EngineError, JournalError: before anything was touched.
         """
-        change = Take(which, restart, cause, force=force, remembered=remembered)
+        change = Take(which, restart, cause, force=force, recreate_networks=recreate_networks, remembered=remembered)
         return self.walk(container_id, change, check).run()
 
     def verify(self, entry: Entry) -> tuple[ContainerState, Verification]:

@@ -52,6 +52,7 @@ class Outcome:
         not_restored: what the engine chose anew on release: what, before, after.
         conflicts: what somebody else changed meanwhile, and a release left as it is: what, before, found.
         sessions_may_resume: open TCP sessions of before may go on, with what was queued in them.
+        unsupported: actions of steps that this engine can never do, where the outcome is not what was asked for.
         claims: who wants it held now: kind, subject, what, since and expires_at of each.
         orchestrator: the labels by which compose or swarm know the container; they may start or replace it.
         expires_at: when the isolation is to end, or empty.
@@ -70,6 +71,7 @@ class Outcome:
     not_restored: tuple[t.Mapping[str, str], ...] = ()
     conflicts: tuple[t.Mapping[str, str], ...] = ()
     sessions_may_resume: bool = False
+    unsupported: tuple[str, ...] = ()
     claims: tuple[t.Mapping[str, t.Any], ...] = ()
     orchestrator: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     expires_at: str = ""
@@ -99,6 +101,7 @@ class Outcome:
             "not_restored": [dict(difference) for difference in self.not_restored],
             "conflicts": [dict(conflict) for conflict in self.conflicts],
             "sessions_may_resume": self.sessions_may_resume,
+            "unsupported": list(self.unsupported),
             "claims": [dict(claim) for claim in self.claims],
             "orchestrator": dict(self.orchestrator),
             "expires_at": self.expires_at,

@@ -14,6 +14,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
@@ -38,6 +39,7 @@ class Want:
         hold: what its claims hold up together.
         held: what was held up until now: what C(hold) lacks of it is undone.
         owes_start: the guard ended it, or kept the engine from starting it again.
+        creates: networks that are gone and to be made anew, by name, as the engine once described them.
         end_first: when the process began that has to end before anything comes back; empty where none has to.
     """
 
@@ -46,6 +48,7 @@ class Want:
     held: Goal
     owes_start: bool = False
     end_first: str = ""
+    creates: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def gives_back_anything(self) -> bool:
@@ -161,11 +164,9 @@ def _holding(state: ContainerState, hold: Goal) -> list[Step]:
 
 def _giving_back(state: ContainerState, want: Want) -> list[Step]:
     snapshot, hold, held = want.snapshot, want.hold, want.held
-    steps = [
-        _connect(state, endpoint)
-        for endpoint in snapshot.endpoints
-        if want.gives_back(endpoint) and state.endpoint_like(endpoint) is None
-    ]
+    missing = [e for e in snapshot.endpoints if want.gives_back(e) and state.endpoint_like(e) is None]
+    steps = [_create(want.creates[endpoint.network]) for endpoint in missing if endpoint.network in want.creates]
+    steps += [_connect(state, endpoint) for endpoint in missing]
     thaw = held.pause and not hold.pause and state.paused and not snapshot.paused
     if not hold:
         if state.restart_policy != snapshot.restart_policy:
@@ -213,6 +214,18 @@ def _stop(state: ContainerState, grace: int) -> Step:
 def _disconnect(state: ContainerState, endpoint: Endpoint) -> Step:
     reference = endpoint.reference
     return Step("disconnect", lambda engine: engine.disconnect(reference, state.id), endpoint.network, reference)
+
+
+def _create(definition: t.Mapping[str, t.Any]) -> Step:
+    name = str(definition["Name"])
+
+    def run(engine: Engine) -> None:
+        try:
+            engine.inspect_network(name)
+        except NotFound:
+            engine.create_network(definition)
+
+    return Step("create_network", run, name)
 
 
 def _connect(state: ContainerState, endpoint: Endpoint) -> Step:

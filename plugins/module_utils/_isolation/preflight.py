@@ -49,7 +49,13 @@ class Preflight(t.NamedTuple):
 
 
 def check_giving_back(
-    engine: Engine, truth: GroundTruth, state: ContainerState, want: Want, owner: ContainerState | None, entry: Entry
+    engine: Engine,
+    truth: GroundTruth,
+    state: ContainerState,
+    want: Want,
+    owner: ContainerState | None,
+    entry: Entry,
+    recreate: bool,
 ) -> Preflight:
     """Look for networks that are gone, for addresses and ports that others took, and for what others changed.
 
@@ -60,6 +66,7 @@ def check_giving_back(
         want: what is wanted of it.
         owner: of its network, where it uses that of another container which still exists.
         entry: of the journal.
+        recreate: make networks anew that are gone.
 
     Raises:
         EngineError.
@@ -72,6 +79,7 @@ def check_giving_back(
         conflicts.append(_conflict("restart policy", str(snapshot.restart_policy), str(state.restart_policy)))
         snapshot = dataclasses.replace(snapshot, restart_policy=state.restart_policy)
     endpoints = []
+    creates: dict[str, t.Mapping[str, t.Any]] = {}
     reconnects = False
     for endpoint in snapshot.endpoints:
         found = state.endpoint_like(endpoint)
@@ -90,8 +98,13 @@ def check_giving_back(
             if network is None and entry.networks.get(endpoint.network, {}).get("Scope") == "swarm":
                 # A node forgets an overlay network with its last container there, and learns of it again by its name.
                 endpoint = dataclasses.replace(endpoint, network_id="")
+            elif network is None and recreate and endpoint.network in entry.networks:
+                creates[endpoint.network] = entry.networks[endpoint.network]
+                recreated.append({"what": f"network {endpoint.network}", "before": "there", "after": "made anew"})
+                endpoint = dataclasses.replace(endpoint, network_id="")
             elif network is None:
-                problems.append(f"network {endpoint.network} no longer exists")
+                known = "; recreate_networks makes it anew" if endpoint.network in entry.networks else ""
+                problems.append(f"network {endpoint.network} no longer exists{known}")
             else:
                 problems += _unusable_addresses(endpoint, network, state.id)
                 if endpoint.network_id and network["Id"] != endpoint.network_id:
@@ -99,7 +112,8 @@ def check_giving_back(
                     recreated.append({"what": what, "before": endpoint.network_id, "after": network["Id"]})
                     endpoint = dataclasses.replace(endpoint, network_id=network["Id"])
         endpoints.append(endpoint)
-    want = dataclasses.replace(want, snapshot=dataclasses.replace(snapshot, endpoints=tuple(endpoints)))
+    snapshot = dataclasses.replace(snapshot, endpoints=tuple(endpoints))
+    want = dataclasses.replace(want, snapshot=snapshot, creates=creates)
     if (reconnects and state.running) or want.must_start(state):
         problems += _taken_ports(engine, truth, state, snapshot)
     return Preflight(want, tuple(problems), tuple(recreated), tuple(conflicts))

@@ -126,6 +126,7 @@ def given_back(
         differences += [*not_restored(after, want), *lost]
     # Its sockets outlive pause and disconnect, and peers retransmit into the reconnected interface (measured).
     resume = snapshot.running and not (snapshot.paused or snapshot.restarting or new_process or stays_off)
+    checked = outcome.ok and before.health_checked and runs
     return dataclasses.replace(
         outcome,
         not_restored=tuple(differences),
@@ -134,7 +135,7 @@ def given_back(
         warnings=(
             *((stays_off,) if stays_off else ()),
             *outcome.warnings,
-            *advice.of_releasing(differences, preflight.conflicts, resume and outcome.ok),
+            *advice.of_releasing(differences, preflight.conflicts, resume and outcome.ok, checked),
         ),
     )
 

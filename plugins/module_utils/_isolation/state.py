@@ -11,8 +11,9 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 
-ORCHESTRATOR_LABELS = ("com.docker.compose.", "com.docker.swarm.")
-"""How the labels begin by which compose and swarm know their containers."""
+ORCHESTRATOR_LABELS = ("com.docker.compose.", "com.docker.swarm.", "com.hashicorp.nomad.")
+"""How the labels begin by which compose, swarm and nomad know their containers."""
+ENGINE_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 
 NO_NETWORK = "none"
 """The network that is none: every container on it has only its loopback interface."""
@@ -82,10 +83,11 @@ class ContainerState:
         ports: container port to host addresses and ports, as published now.
         fixed_ports: the host ports that it was made with; the engine chooses the others anew each time.
         started_at: when its process began, as the engine writes it; another value means that it was started anew.
-        labels: those of compose and swarm, which may start it or put another in its place.
+        labels: those of compose, swarm and nomad, which may start it or put another in its place.
         health_checked: the engine checks its health.
         exit_code: of the process that ended last.
         finished_at: when that was, as the engine writes it.
+        engine_socket: the path by which the socket of the engine, or a directory above it, is mounted in it, or empty.
     """
 
     id: str
@@ -106,10 +108,16 @@ class ContainerState:
     health_checked: bool = False
     exit_code: int = 0
     finished_at: str = ""
+    engine_socket: str = ""
 
     @classmethod
-    def from_inspect(cls, found: dict[str, t.Any]) -> ContainerState:
-        """The state in an answer of C(GET /containers/{id}/json)."""
+    def from_inspect(cls, found: dict[str, t.Any], pins_mac: bool = False) -> ContainerState:
+        """The state in an answer of C(GET /containers/{id}/json).
+
+        Args:
+            found: the answer.
+            pins_mac: the engine gives back a MAC address that is asked for on connect.
+        """
         state, host_config = found["State"], found["HostConfig"]
         policy = host_config.get("RestartPolicy") or {}
         networks = found["NetworkSettings"].get("Networks") or {}
@@ -127,7 +135,8 @@ class ContainerState:
             auto_remove=bool(host_config.get("AutoRemove")),
             restart_policy=RestartPolicy(policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0),
             endpoints=tuple(
-                _endpoint(name, settings, found["Id"], configured_mac) for name, settings in sorted(networks.items())
+                _endpoint(name, settings, found["Id"], configured_mac, pins_mac)
+                for name, settings in sorted(networks.items())
             ),
             ports={
                 port: tuple(sorted(f"{binding['HostIp']}:{binding['HostPort']}" for binding in bindings or ()))
@@ -148,6 +157,14 @@ class ContainerState:
             health_checked=bool(state.get("Health")),
             exit_code=state.get("ExitCode") or 0,
             finished_at=state.get("FinishedAt") or "",
+            engine_socket=next(
+                (
+                    mount["Source"]
+                    for mount in found.get("Mounts") or ()
+                    if mount.get("Source") and any(_holds(mount["Source"], path) for path in ENGINE_SOCKETS)
+                ),
+                "",
+            ),
         )
 
     @property
@@ -204,7 +221,7 @@ class ContainerState:
         }
 
 
-def _endpoint(name: str, found: dict[str, t.Any], container_id: str, configured_mac: str) -> Endpoint:
+def _endpoint(name: str, found: dict[str, t.Any], container_id: str, configured_mac: str, pins_mac: bool) -> Endpoint:
     ipam = found.get("IPAMConfig") or {}
     mac_address = found.get("MacAddress") or ""
     return Endpoint(
@@ -220,7 +237,7 @@ def _endpoint(name: str, found: dict[str, t.Any], container_id: str, configured_
             driver_opts=found.get("DriverOpts") or {},
             # One that the engine made must not be asked for again: before 28 it is made from the IPv4 address, which
             # may belong to somebody else by then.
-            mac_address=mac_address if configured_mac and mac_address == configured_mac else "",
+            mac_address=mac_address if pins_mac or (configured_mac and mac_address == configured_mac) else "",
             gw_priority=found.get("GwPriority") or 0,
         ),
         attached=bool(found.get("EndpointID")),
@@ -228,6 +245,10 @@ def _endpoint(name: str, found: dict[str, t.Any], container_id: str, configured_
         ipv6_address=found.get("GlobalIPv6Address") or "",
         mac_address=mac_address,
     )
+
+
+def _holds(directory: str, path: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def _settings_from_dict(value: dict[str, t.Any]) -> EndpointSettings:

@@ -27,6 +27,24 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 _SETTLE_POLL = 0.05
 
 
+class MacPin:
+    """Whether an engine gives a MAC address back on connect, found out once.
+
+    It does from API 1.52 on, where a configured one is no longer told from one that was made, and both are random
+    (measured on 1.55). So every one is kept there. Before, none is honoured.
+    """
+
+    def __init__(self) -> None:
+        self._works: bool | None = None
+
+    def works(self, engine: Engine) -> bool:
+        """Raises EngineError."""
+        if self._works is None:
+            major, _separator, minor = engine.version().api.partition(".")
+            self._works = major.isdigit() and minor.isdigit() and (int(major), int(minor)) >= (1, 52)
+        return self._works
+
+
 @dataclasses.dataclass(frozen=True)
 class Tools:
     """What a walk works with.
@@ -41,6 +59,7 @@ class Tools:
             made of it is verified.
         now: the time by the clock of the controller.
         locks: those of the networks, for all walks at the same time.
+        mac_pin: whether MAC addresses can be given back.
     """
 
     engine: Engine
@@ -51,6 +70,7 @@ class Tools:
     busy_timeout: float
     now: t.Callable[[], datetime.datetime]
     locks: NetworkLocks = dataclasses.field(default_factory=NetworkLocks)
+    mac_pin: MacPin = dataclasses.field(default_factory=lambda: MacPin())
 
     def read(self, container_id: str) -> ContainerState:
         """The state of the container with that full id now. Raises EngineError."""
@@ -58,7 +78,7 @@ class Tools:
         if found["Id"] != container_id:
             # The engine looks for names, too, and somebody may have named a container with the id of one that is gone.
             raise NotFound(f"container {container_id[:12]} no longer exists", status=404)
-        return ContainerState.from_inspect(found)
+        return ContainerState.from_inspect(found, pins_mac=self.mac_pin.works(self.engine))
 
     def read_settled(self, container_id: str) -> ContainerState:
         """The state once the container is no longer between two runs. Raises EngineError."""

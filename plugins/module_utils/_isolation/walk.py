@@ -235,7 +235,10 @@ class Walk:
         preflight = Preflight(want_of(entry, state.started_at if restarts and not entry.claims else ""))
         if preflight.want.gives_back_anything:
             owner = self._tools.read_owner(state)
-            preflight = check_giving_back(self._tools.engine, self._tools.truth, state, preflight.want, owner, entry)
+            recreate = isinstance(change, Take) and change.recreate_networks
+            preflight = check_giving_back(
+                self._tools.engine, self._tools.truth, state, preflight.want, owner, entry, recreate
+            )
         if preflight.problems:
             problems = "; ".join(preflight.problems)
             if not (isinstance(change, Take) and change.force):
@@ -396,6 +399,8 @@ class Walk:
         """The outcome of holding, once the journal says that it was verified, and of which process."""
         entry = report.confirmed(self._entry, t.cast(ContainerState, self._attempt.after), proof)
         outcome = report.with_ports_left(outcome, self._attempt.before, self._want)
+        if outcome.outcome == ISOLATED:
+            outcome = report.with_warnings(outcome, *advice.of_pruning(entry, proof))
         if entry != self._entry:
             try:
                 self._tools.journal.store(entry)

@@ -28,11 +28,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder, Response
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
 if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 
-_UNSUCCESSFUL = ("failed", "unknown", "refused")
+_UNSUCCESSFUL = ("failed", "unknown", "refused", "limit")
 
 
 def argument_spec() -> common.Spec:
@@ -106,7 +107,8 @@ def respond(module: AnsibleModule) -> dict[str, t.Any]:
         result["failed"] = params["fail_on_error"]
     if not module.check_mode:
         # Before the evidence, which may take long: what was done must be on record whatever happens meanwhile.
-        record(events, state_dir, result)
+        periods = {policy.id: policy.cooldown for policy in policy_set.policies if policy.cooldown}
+        record(events, state_dir, result, periods)
     collected = gathering.collect() if gathering else []
     result["evidence"] = [event.to_dict() for event in collected]
     result["warnings"] += [
@@ -137,7 +139,7 @@ def _respond(
     responder = Responder(
         Judge(PolicyEngine(policy_set), Resolver(engine), params["host"], params["docker_host"]),
         Isolator(engine, Journal(state_dir), HostTruth(params["docker_host"]), retry),
-        Limiter(state_dir, policy_set.limits),
+        Limiter(StateDir(state_dir), policy_set.limits),
         host=params["host"],
         concurrency=concurrency,
         check=check,

@@ -19,6 +19,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.c
     DEFAULT_DOCKER_HOST,
     DockerEngine,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.lazy import connected_when_asked
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import NO_RETRY, Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES
@@ -98,6 +100,12 @@ def engine_of(params: t.Mapping[str, t.Any], retry: Retry = NO_RETRY) -> DockerE
     """The engine that the options name. Raises GuardError, EngineError."""
     timeout = in_range(params, "action_timeout", 1, 300)
     return retry.call(lambda: DockerEngine(params["docker_host"], timeout))
+
+
+def lazy_engine_of(params: t.Mapping[str, t.Any], retry: Retry = NO_RETRY) -> Engine:
+    """The same, connected when it is asked for the first time. Raises GuardError (C(invalid_option)) before that."""
+    in_range(params, "action_timeout", 1, 300)
+    return connected_when_asked(lambda: engine_of(params, retry))
 
 
 def retry_of(params: t.Mapping[str, t.Any]) -> Retry:

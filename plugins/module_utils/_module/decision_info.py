@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
 import hashlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text, timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
@@ -29,6 +30,7 @@ def argument_spec() -> common.Spec:
         "alerts": {"type": "list", "elements": "dict", "required": True},
         "host": {"type": "str", "default": ""},
         "policy_set": {"type": "path", "default": common.DEFAULT_POLICY_SET},
+        "now": {"type": "str", "default": ""},
         "containers": {
             "type": "list",
             "elements": "dict",
@@ -56,7 +58,7 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
     policy_set = read_policy_set(params["policy_set"])
     alerts, rejected = read_alerts(params["alerts"])
     if given is None:
-        resolver = Resolver(common.engine_of(params))
+        resolver = Resolver(common.lazy_engine_of(params))
     else:
         if not params["host"]:
             raise common.invalid_option(
@@ -68,21 +70,28 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
             for alert in alerts
         ]
         resolver = Resolver(t.cast(Engine, _GivenContainers(given)))
-    judge = Judge(PolicyEngine(policy_set), resolver, params["host"])
+    judge = Judge(PolicyEngine(policy_set), resolver, params["host"], now=_moment(params["now"]))
     refused = {rejection["index"] for rejection in rejected}
     indexes = [index for index in range(len(params["alerts"])) if index not in refused]
-    decisions = [
-        {"alert": index, **verdict.decision.to_dict()}
-        for index, alert in zip(indexes, alerts)
-        for verdict in judge.decide(alert)
-    ]
+    verdicts = [(index, verdict) for index, alert in zip(indexes, alerts) for verdict in judge.decide(alert)]
+    decisions = [{"alert": index, **verdict.decision.to_dict()} for index, verdict in verdicts]
     return {
         "changed": False,
         "policy_set_digest": policy_set.digest,
         "decisions": decisions,
         "rejected": rejected,
         "summary": dict(collections.Counter(decision["outcome"] for decision in decisions)),
+        "warnings": [f"alert {index}: {warning}" for index, verdict in verdicts for warning in verdict.warnings],
     }
+
+
+def _moment(now: str) -> datetime.datetime | None:
+    moment = timestamp.parse_timestamp(now)
+    if now and not moment:
+        raise common.invalid_option(
+            f"now is {text.display(now, 80)!r}, which is no moment", "Give it as RFC 3339, such as 2026-04-05T12:43:02Z"
+        )
+    return moment
 
 
 class _GivenContainers:
@@ -114,6 +123,9 @@ class _GivenContainers:
 
     def list_containers(self) -> list[dict[str, t.Any]]:
         return [{"Id": found["Id"], "Names": [f"/{found['Name']}"]} for found in self._inspected.values()]
+
+    def past_events(self) -> list[dict[str, t.Any]]:
+        return []
 
     def inspect_container(self, container_id: str) -> dict[str, t.Any]:
         return self._inspected[container_id]

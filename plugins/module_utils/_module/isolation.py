@@ -54,6 +54,7 @@ _ONLY_FOR = {
     "release_after": ISOLATED,
     "restart": RELEASED,
     "expired_only": RELEASED,
+    "recreate_networks": RELEASED,
     "policy": RELEASED,
     "trace": RELEASED,
     "since": RELEASED,
@@ -72,6 +73,7 @@ def argument_spec() -> common.Spec:
         "release_after": {"type": "int"},
         "restart": {"type": "bool"},
         "expired_only": {"type": "bool"},
+        "recreate_networks": {"type": "bool"},
         "policy": {"type": "str"},
         "trace": {"type": "str"},
         "since": {"type": "str"},
@@ -131,6 +133,7 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
             force=force,
             which=which,
             cause=cause,
+            recreate_networks=bool(params["recreate_networks"]),
             # What ends by its time does not say that alerts of before were wrong.
             remembered=not params["expired_only"],
         )

@@ -22,6 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import NO_NETWORK
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
 
 def argument_spec() -> common.Spec:
@@ -55,7 +56,7 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
             for how in _cut_off(summary)
             if summary["Id"] not in recorded
         ],
-        "action_log": ActionLog(state_dir).verify(),
+        "action_log": ActionLog(StateDir(state_dir)).verify(),
     }
 
 

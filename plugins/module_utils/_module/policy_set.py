@@ -113,6 +113,7 @@ def readable(policy_set: PolicySet) -> str:
         *((f"policy {policy.id}", policy.to_dict()) for policy in policies),
         ("protect", policy_set.protect.to_dict()),
         ("limits", policy_set.limits.to_dict()),
+        ("policy set", {"mode": policy_set.mode}),
     ]
     return "".join(f"{name}: {fact}\n" for name, content in parts for fact in _facts(content))
 

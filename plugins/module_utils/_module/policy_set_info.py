@@ -54,6 +54,7 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
             policies=[policy.to_dict() for policy in policy_set.policies],
             protect=policy_set.protect.to_dict(),
             limits=policy_set.limits.to_dict(),
+            mode=policy_set.mode,
             deployed_at=deployment.deployed_at,
             files=list(deployment.files),
         )

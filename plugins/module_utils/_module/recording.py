@@ -11,11 +11,27 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
 
-def record(events: t.Sequence[ActionEvent], state_dir: str, result: dict[str, t.Any]) -> None:
-    """Write the action log. What was done is done: where that fails, the result keeps it and says so."""
+def record(
+    events: t.Sequence[ActionEvent],
+    state_dir: str,
+    result: dict[str, t.Any],
+    periods: t.Mapping[str, int] | None = None,
+) -> None:
+    """Write the action log. What was done is done: where that fails, the result keeps it and says so.
+
+    Args:
+        events: what to record.
+        state_dir: where the log is.
+        result: of the module; warnings and an error are added.
+        periods: for each policy id, seconds within which repeats of a decision are one record.
+    """
+    files = StateDir(state_dir)
     try:
-        ActionLog(state_dir).append(events)
+        ActionLog(files).append(events, periods or {})
     except GuardError as error:
         result.update(failed=True, error=error.to_dict(), msg="; ".join(filter(None, [result.get("msg"), str(error)])))
+    if files.warnings:
+        result["warnings"] = [*result.get("warnings", ()), *files.warnings]

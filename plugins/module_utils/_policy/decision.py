@@ -7,24 +7,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils import _outcomes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import NO_EVIDENCE, Evidence
 
-OUTCOMES = (
-    "isolate",
-    "audit",
-    "no_policy",
-    "protected",
-    "cooldown",
-    "limit",
-    "unresolved",
-    "ambiguous",
-    "stale",
-    "error",
-    "other_host",
-)
+ISOLATE = "isolate"
+"""The one outcome of a decision that acts."""
+OUTCOMES = (ISOLATE, *_outcomes.OUTCOMES)
+
+
+def _unsaid() -> tuple[str, ...]:
+    return ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +28,7 @@ class Decision:
     """What is to be done about an alert.
 
     Attributes:
-        outcome: C(isolate) is the only one that acts. C(audit): a policy in that mode would have. C(no_policy): no
-            policy answers. C(protected): one does, and the container must not be isolated. C(cooldown): it acted on the
-            container a short time ago. C(limit): the guard would do more by itself than the policy set allows.
-            C(unresolved), C(ambiguous), C(stale): not exactly one container is meant. C(error): the engine does not say
-            what the container is. C(other_host): the alert is about another host.
+        outcome: one of OUTCOMES. C(isolate) is the only one that acts; the others say why nothing is done.
         alert_id: id of the alert.
         trace_id: trace id of the alert.
         policy_id: id of the policy that answers, or empty.
@@ -45,7 +37,7 @@ class Decision:
         fallback: what is done instead where none of the actions can work on the container.
         evidence: what the policy wants collected.
         release_after: seconds until the container is to be released; 0 for never.
-        reasons: why, for people.
+        explain: works the reasons out.
     """
 
     outcome: str
@@ -57,14 +49,28 @@ class Decision:
     fallback: tuple[Action, ...] = ()
     evidence: Evidence = NO_EVIDENCE
     release_after: int = 0
-    reasons: tuple[str, ...] = ()
+    explain: t.Callable[[], tuple[str, ...]] = dataclasses.field(default=_unsaid, compare=False, repr=False)
+
+    @functools.cached_property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, for people. Worked out when they are asked for: acting does not wait for explanations."""
+        return tuple(self.explain())
+
+    def turned_down(self, outcome: str, *reasons: str) -> Decision:
+        """The decision with another outcome, and why."""
+        return dataclasses.replace(self, outcome=outcome, explain=lambda: (*self.reasons, *reasons))
 
     def to_dict(self) -> dict[str, t.Any]:
         """The decision as modules return it."""
         return {
-            **dataclasses.asdict(self),
+            "outcome": self.outcome,
+            "alert_id": self.alert_id,
+            "trace_id": self.trace_id,
+            "policy_id": self.policy_id,
+            "container": dict(self.container) if self.container else None,
             "actions": [action.to_dict() for action in self.actions],
             "fallback": [action.to_dict() for action in self.fallback],
             "evidence": self.evidence.to_list(),
+            "release_after": self.release_after,
             "reasons": list(self.reasons),
         }

@@ -17,6 +17,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.al
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import GlobIndex
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
+    AUDIT,
     SCOPES,
     Condition,
     Policy,
@@ -24,11 +25,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
     hosts_of,
     image_forms,
     scope_of,
+    stricter,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 
 CACHE_SIZE = 10_000
-"""Most masks that each of the two caches holds."""
+"""Most masks that each of the caches holds."""
 NEAREST_MISSES = 3
 
 
@@ -42,12 +44,17 @@ class Judgement:
     Attributes:
         outcome: C(isolate), C(audit), C(protected) or C(no_policy).
         policy: the policy that answers, or None.
-        reasons: which conditions were met; for C(no_policy), the nearest misses and what they lack.
+        explain: works out which conditions were met; for C(no_policy), the nearest misses and what they lack.
     """
 
     outcome: str
     policy: Policy | None
-    reasons: tuple[str, ...]
+    explain: t.Callable[[], tuple[str, ...]]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, for people."""
+        return self.explain()
 
 
 class PolicyEngine:
@@ -55,9 +62,10 @@ class PolicyEngine:
 
     def __init__(self, policy_set: PolicySet) -> None:
         self.limits = policy_set.limits
+        self._mode = policy_set.mode
         self._protect = policy_set.protect
         self._policies = [policy for policy in policy_set.policies if policy.enabled]
-        everything = (1 << len(self._policies)) - 1
+        self._everything = everything = (1 << len(self._policies)) - 1
         self._by_severity = dict.fromkeys(Severity, 0)
         self._by_scope = dict.fromkeys(SCOPES, 0)
         self._sources, self._rules, self._tags, self._hosts = (_Dimension(everything) for _dimension in range(4))
@@ -84,15 +92,32 @@ class PolicyEngine:
             self._excluded_labels.add_labels(policy.exclude.labels, bit)
         self._alert_masks: dict[t.Hashable, int] = {}
         self._target_masks: dict[t.Hashable, int] = {}
-        self._misses: dict[t.Hashable, tuple[str, ...]] = {}
+        self._name_masks: dict[t.Hashable, int] = {}
 
-    def wants(self, alert: Alert) -> bool:
-        """Whether any policy could answer the alert, whatever container it is about."""
-        return bool(self._alert_mask(alert))
+    def wants(self, alert: Alert, scope: str | None = None) -> bool:
+        """Whether any policy could answer the alert, whatever container it is about.
+
+        Args:
+            alert: the alert.
+            scope: ask the policies of this scope, as if the alert were for them; None for those that may answer it.
+        """
+        return bool(self._alert_mask(alert, scope_of(alert) if scope is None else scope))
+
+    def may_reach(self, alert: Alert, name: str) -> bool:
+        """Whether any policy could answer the alert about a container of that name, whatever else it is."""
+        names = self._name_masks.get(name)
+        if names is None:
+            names = self._names.mask([name]) & ~self._excluded_names.mask([name])
+            _remember(self._name_masks, name, names)
+        return bool(self._alert_mask(alert, scope_of(alert)) & names)
+
+    def mode_of(self, policy: Policy) -> str:
+        """The mode of a policy in this set."""
+        return stricter(self._mode, policy.mode)
 
     def decide(self, alert: Alert, target: Target) -> Policy | None:
         """The first policy that answers the alert about the container, or None."""
-        mask = self._alert_mask(alert)
+        mask = self._alert_mask(alert, scope_of(alert))
         if mask:
             mask &= self._target_mask(target)
         return self._policies[(mask & -mask).bit_length() - 1] if mask else None
@@ -105,43 +130,79 @@ class PolicyEngine:
         """What the set says, with reasons. Without a container only C(no_policy) can be found out."""
         policy = self.decide(alert, target) if target else None
         if policy is None or target is None:
-            return Judgement("no_policy", None, self._why_none(alert, target))
-        reasons = [str(condition) for condition in policy.alert_conditions(alert) + policy.target_conditions(target)]
-        protection = self.protection(target)
-        if protection:
-            return Judgement("protected", policy, (*reasons, f"protected: {protection}"))
-        return Judgement("audit" if policy.mode == "audit" else "isolate", policy, tuple(reasons))
+            return Judgement("no_policy", None, lambda: self._why_none(alert, target))
+        found, container = policy, target
+        protection = self.protection(container)
+        mode = self.mode_of(found)
+
+        def explain() -> tuple[str, ...]:
+            reasons = [str(each) for each in (*found.alert_conditions(alert), *found.target_conditions(container))]
+            if protection:
+                reasons.append(f"protected: {protection}")
+            elif mode != found.mode:
+                reasons.append(f"the policy set is in mode {mode}")
+            return tuple(reasons)
+
+        return Judgement("protected" if protection else "audit" if mode == AUDIT else "isolate", policy, explain)
 
     def _why_none(self, alert: Alert, target: Target | None) -> tuple[str, ...]:
-        # Alerts come in batches that repeat themselves, and finding the nearest misses reads every policy.
-        key = (_alert_key(alert), _target_key(target) if target else None)
-        reasons = self._misses.get(key)
-        if reasons is None:
-            misses = self.nearest_misses(alert, target)
-            reasons = tuple("{}: {}".format(policy.id, "; ".join(map(str, unmet))) for policy, unmet in misses)
-            reasons = reasons or ("the policy set has no enabled policy",)
-            _remember(self._misses, key, reasons)
-        return reasons
+        if not self._policies:
+            return ("the policy set has no enabled policy",)
+        misses = self.nearest_misses(alert, target)
+        reasons = tuple("{}: {}".format(policy.id, "; ".join(map(str, unmet))) for policy, unmet in misses)
+        return reasons or ("no container has what the policies for this alert ask for",)
 
     def nearest_misses(self, alert: Alert, target: Target | None) -> list[tuple[Policy, list[Condition]]]:
         """The policies with the fewest unmet conditions, and those, for people who wonder why nothing happened.
 
-        Reads every policy: not for the hot path.
+        Only these policies are read. The unmet conditions of all are counted by their masks: plane i has bit i of every
+        count.
         """
+        planes: list[int] = []
+        for carry in self._unmet(alert, target):
+            for index, plane in enumerate(planes):
+                planes[index], carry = plane ^ carry, plane & carry
+            if carry:
+                planes.append(carry)
         misses = []
-        for policy in self._policies:
-            conditions = policy.alert_conditions(alert) + (policy.target_conditions(target) if target else [])
-            unmet = [condition for condition in conditions if not condition.met]
-            if unmet:
-                misses.append((policy, unmet))
-        misses.sort(key=lambda miss: len(miss[1]))
-        return misses[:NEAREST_MISSES]
+        for count in range(1, 1 << len(planes)):
+            those = self._everything
+            for index, plane in enumerate(planes):
+                those &= plane if count >> index & 1 else ~plane
+            while those:
+                lowest = those & -those
+                those ^= lowest
+                policy = self._policies[lowest.bit_length() - 1]
+                conditions = policy.alert_conditions(alert) + (policy.target_conditions(target) if target else [])
+                misses.append((policy, [condition for condition in conditions if not condition.met]))
+                if len(misses) == NEAREST_MISSES:
+                    return misses
+        return misses
 
-    def _alert_mask(self, alert: Alert) -> int:
-        key = _alert_key(alert)
+    def _unmet(self, alert: Alert, target: Target | None) -> t.Iterator[int]:
+        """For each condition that policies can have, those that have it and to which it is not met."""
+        met = [
+            self._by_severity[alert.severity],
+            self._by_scope.get(scope_of(alert), 0),
+            self._sources.mask([alert.source]),
+            self._rules.mask([alert.rule]),
+            self._tags.mask(alert.tags),
+            self._hosts.mask(hosts_of(alert)),
+        ]
+        if target:
+            images = image_forms(target.images)
+            met += [self._names.mask([target.name]), self._images.mask(images), self._labels.label_mask(target.labels)]
+            yield self._excluded_names.mask([target.name])
+            yield self._excluded_images.mask(images)
+            yield self._excluded_labels.label_mask(target.labels)
+        for mask in met:
+            yield self._everything & ~mask
+
+    def _alert_mask(self, alert: Alert, scope: str) -> int:
+        key = (alert.severity, alert.source, alert.rule, alert.tags, alert.inventory_host, alert.host, scope)
         mask = self._alert_masks.get(key)
         if mask is None:
-            mask = self._by_severity[alert.severity] & self._by_scope[scope_of(alert)]
+            mask = self._by_severity[alert.severity] & self._by_scope.get(scope, 0)
             # A dimension is asked only while something is left to rule out.
             if mask:
                 mask &= self._rules.mask([alert.rule])
@@ -207,10 +268,6 @@ class _Dimension:
             if index is not None:
                 found |= index.mask(value)
         return found
-
-
-def _alert_key(alert: Alert) -> t.Hashable:
-    return (alert.severity, alert.source, alert.rule, alert.tags, alert.inventory_host, alert.host, scope_of(alert))
 
 
 def _target_key(target: Target) -> t.Hashable:

@@ -13,7 +13,7 @@ class PolicyError(GuardError):
     """A policy or a policy set cannot be used.
 
     Kinds: C(policies_invalid), C(policies_missing), C(policy_tests_failed), C(policy_set_missing),
-    C(policy_set_damaged), C(invalid_action).
+    C(policy_set_damaged), C(invalid_action), C(invalid_option).
     """
 
     default_kind = "policies_invalid"

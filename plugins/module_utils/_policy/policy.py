@@ -10,13 +10,17 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, Subject
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.sources import source_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import NO_EVIDENCE, Evidence
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 
-MODES = ("enforce", "audit")
+ENFORCE, AUDIT = "enforce", "audit"
+MODES = (ENFORCE, AUDIT)
+"""How far policies may go, from the laxest to the strictest."""
 ALERT_CONTAINER, MATCHING_CONTAINERS = "alert_container", "matching_containers"
 SCOPES = (ALERT_CONTAINER, MATCHING_CONTAINERS)
 
@@ -117,8 +121,8 @@ class Policy:
         sources, rules, tags: globs over the alert; empty for any.
         hosts: globs over the host that the alert is about: its inventory name, or what the detector says where that is
             not known.
-        scope: C(alert_container) answers alerts that name their container, with that one. C(matching_containers)
-            answers alerts that name none, with the containers of their host that the filter matches.
+        scope: C(alert_container) answers alerts that mean one container, with that one. C(matching_containers)
+            answers alerts that say nothing about containers, with the containers of their host that the filter matches.
         target_filter: every list of it that is not empty must match.
         exclude: a container that matches any list of it is not reached.
         actions: what is done, at least one.
@@ -206,8 +210,7 @@ class Policy:
         severity = alert.severity
         met = severity >= self.severity_threshold
         found = [Condition("severity_threshold", met, str(self.severity_threshold), str(severity))]
-        names = "a container" if alert.container else "no container"
-        found.append(Condition("scope", self.scope == scope_of(alert), self.scope, f"an alert that names {names}"))
+        found.append(Condition("scope", self.scope == scope_of(alert), self.scope, _subject(alert)))
         for field, wanted, values in (
             ("sources", self.sources, [alert.source]),
             ("rules", self.rules, [alert.rule]),
@@ -227,9 +230,41 @@ class Policy:
         return found
 
 
+def stricter(mode: str, other: str) -> str:
+    """The stricter of two modes. Raises PolicyError where one is none."""
+    for given in (mode, other):
+        if given not in MODES:
+            raise PolicyError(
+                f"the mode {text.display(given, 80)!r} is unknown",
+                kind="invalid_option",
+                remedy="Use {}".format(" or ".join(MODES)),
+            )
+    return max(mode, other, key=MODES.index)
+
+
 def scope_of(alert: Alert) -> str:
-    """The scope of the policies that may answer the alert."""
-    return ALERT_CONTAINER if alert.container else MATCHING_CONTAINERS
+    """The scope of the policies that may answer the alert; empty where none may."""
+    if alert.subject in (Subject.CONTAINER, Subject.UNIDENTIFIED):
+        return ALERT_CONTAINER
+    if alert.subject is Subject.NOTHING and not source_of(alert.source).names_containers:
+        return MATCHING_CONTAINERS
+    return ""
+
+
+_NAMES_ONE = "an alert that names a container"
+_SUBJECTS = {
+    Subject.CONTAINER: _NAMES_ONE,
+    Subject.UNIDENTIFIED: "an alert that means a container and does not say which",
+    Subject.NOT_DOCKER: "an alert about the host, or a container that Docker does not run",
+    Subject.NOTHING: "an alert that says nothing about containers",
+}
+
+
+def _subject(alert: Alert) -> str:
+    if alert.container:
+        return _NAMES_ONE
+    named = alert.subject is Subject.NOTHING and source_of(alert.source).names_containers
+    return _SUBJECTS[alert.subject] + (f", from {alert.source}, which names them" if named else "")
 
 
 def hosts_of(alert: Alert) -> list[str]:

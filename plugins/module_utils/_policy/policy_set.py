@@ -14,13 +14,17 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
+    ENFORCE,
     NO_FILTER,
     Policy,
     TargetFilter,
+    stricter,
 )
 
 FORMAT = 1
 """Version of the deployed file."""
+DEFAULT_MAX_ALERT_AGE = 900
+"""Seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,24 +36,33 @@ class Limits:
             none is: which of them would be chance.
         max_isolations: most containers that are isolated within the window; 0 for no limit.
         window: seconds.
+        max_alert_age: seconds after which an alert is answered no more; 0 for never.
     """
 
     max_containers_per_alert: int = 1
     max_isolations: int = 0
     window: int = 0
+    max_alert_age: int = DEFAULT_MAX_ALERT_AGE
 
     @classmethod
     def from_dict(cls, value: t.Mapping[str, t.Any] | None) -> Limits:
         """The limits in a mapping that the schema has checked."""
         value = value or {}
         window = value.get("max_isolations_per_window") or {}
-        return cls(value.get("max_containers_per_alert", 1), window.get("count", 0), window.get("seconds", 0))
+        return cls(
+            value.get("max_containers_per_alert", 1),
+            window.get("count", 0),
+            window.get("seconds", 0),
+            value.get("max_alert_age", DEFAULT_MAX_ALERT_AGE),
+        )
 
     def to_dict(self) -> dict[str, t.Any]:
         """The limits in their one canonical spelling."""
         limits: dict[str, t.Any] = {"max_containers_per_alert": self.max_containers_per_alert}
         if self.max_isolations:
             limits["max_isolations_per_window"] = {"count": self.max_isolations, "seconds": self.window}
+        if self.max_alert_age != DEFAULT_MAX_ALERT_AGE:  # sets of older versions keep their digests
+            limits["max_alert_age"] = self.max_alert_age
         return limits
 
 
@@ -58,15 +71,27 @@ NO_LIMITS = Limits()
 
 @dataclasses.dataclass(frozen=True)
 class PolicySet:
-    """Policies in the order in which they are asked, what is never isolated, and how much may be."""
+    """Policies in the order in which they are asked, what is never isolated, and how much may be.
+
+    Attributes:
+        policies: in the order in which they are asked.
+        protect: what is never isolated.
+        limits: how much the guard may do by itself.
+        mode: C(audit) makes every policy one of that mode, C(enforce) leaves them theirs.
+    """
 
     policies: tuple[Policy, ...]
     protect: TargetFilter = NO_FILTER
     limits: Limits = NO_LIMITS
+    mode: str = ENFORCE
 
     @classmethod
     def of(
-        cls, policies: t.Iterable[Policy], protect: TargetFilter = NO_FILTER, limits: Limits = NO_LIMITS
+        cls,
+        policies: t.Iterable[Policy],
+        protect: TargetFilter = NO_FILTER,
+        limits: Limits = NO_LIMITS,
+        mode: str = ENFORCE,
     ) -> PolicySet:
         """The set of these policies, whatever order they come in. Raises PolicyError for an id that is not unique."""
         ordered = sorted(policies, key=lambda policy: (policy.priority, policy.id))
@@ -78,6 +103,7 @@ class PolicySet:
             tuple(ordered),
             TargetFilter(**{name: tuple(sorted(set(values))) for name, values in protect.to_dict().items()}),
             limits,
+            stricter(ENFORCE, mode),
         )
 
     def _content(self) -> dict[str, t.Any]:
@@ -85,6 +111,7 @@ class PolicySet:
             "policies": [policy.to_dict() for policy in self.policies],
             "protect": self.protect.to_dict(),
             "limits": self.limits.to_dict(),
+            **({} if self.mode == ENFORCE else {"mode": self.mode}),  # sets of older versions keep their digests
         }
 
     @property
@@ -116,7 +143,12 @@ class PolicySet:
             raise _damaged(f"{origin} has format {version!r}; this version of the collection reads {FORMAT}")
         try:
             policies = [Policy.from_dict(policy) for policy in content["policies"]]
-            loaded = cls.of(policies, TargetFilter.from_dict(content["protect"]), Limits.from_dict(content["limits"]))
+            loaded = cls.of(
+                policies,
+                TargetFilter.from_dict(content["protect"]),
+                Limits.from_dict(content["limits"]),
+                content.get("mode", ENFORCE),
+            )
             intact = content["digest"] == loaded.digest
         except (GuardError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged(f"{origin} is not a deployed policy set ({error!r})") from error

@@ -142,9 +142,10 @@ POLICY: dict[str, t.Any] = {
             "Globs for the inventory name of the host, or what the detector says where that is unknown. Default: any."
         ),
         "scope": {
-            "description": "alert_container answers alerts that name their container, with that one. "
-            "matching_containers answers alerts that name none, with the containers of their host that target_filter "
-            "matches, within limits.max_containers_per_alert. Default: alert_container.",
+            "description": "alert_container answers alerts that mean one container, with that one. "
+            "matching_containers answers alerts that say nothing about containers, of sources that do not name them, "
+            "with the containers of their host that target_filter matches, within limits.max_containers_per_alert. "
+            "Default: alert_container.",
             "enum": list(SCOPES),
         },
         "target_filter": {
@@ -210,6 +211,13 @@ LIMITS: dict[str, t.Any] = {
                 "seconds": {"description": "Length of the window.", "type": "integer", "minimum": 1, "maximum": 86_400},
             },
         },
+        "max_alert_age": {
+            "description": "Seconds after which an alert is answered no more, by the clock of the controller; 0 for "
+            "never. Default: 900.",
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 86_400,
+        },
     },
 }
 
@@ -228,6 +236,11 @@ POLICY_FILE: dict[str, t.Any] = {
         },
         "protect": {**_FILTER, "description": "Containers that are never isolated, whatever a policy says."},
         "limits": LIMITS,
+        "mode": {
+            "description": "audit makes every policy of the set only record, enforce leaves them their own mode. "
+            "Default: enforce.",
+            "enum": list(MODES),
+        },
     },
 }
 """A file with many policies. A file with one is a POLICY by itself."""

@@ -13,6 +13,7 @@ import uuid
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import in_check_mode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +21,11 @@ class ActionEvent:
     """One record of the action log.
 
     Attributes:
-        outcome: an outcome of isolating (C(isolated), C(released), C(unknown), C(failed), C(refused)), or the outcome
-            of a decision that kept the guard from acting: C(audit), C(protected), C(ambiguous), C(stale). C(collected)
-            for evidence.
+        outcome: what came of it, as docs/outcomes.md names it; in check mode what would come of it (C(would_isolate)).
         trace_id, alert_id: of the alert, or of the person's request.
         policy_id: the policy that asked for it, or empty for a person's request.
+        source, rule: the detector and its rule, or empty for a person's request.
+        actor: who asked for it, as he says: text for people. Empty where nobody said.
         host: inventory name.
         container: id, name and image, or None.
         actions: what was asked for.
@@ -37,7 +38,11 @@ class ActionEvent:
         timeline: C(accepted), C(decided), C(acted) and C(verified), RFC 3339, as far as they were reached.
         evidence: of a record about evidence: id and directory of the case, SHA-256 of its manifest, and the id of the
             event that it was collected for. Otherwise None.
-        repeat_of: id of the event that acted for another alert of the same batch on the same container, or empty.
+        repeat_of: id of the event that acted for another alert of the same batch on the same container, or of the one
+            that was recorded in full where this one counts what followed it, or empty.
+        count: for how many alerts it stands. More than one in the record that follows the first one of many that are
+            alike, with the ids of the last of them, and C(first) and C(last) in the timeline.
+        intended: id of the line of the action log that was written before acting, or empty.
         id: of this record.
         time: when it was made.
     """
@@ -46,6 +51,9 @@ class ActionEvent:
     trace_id: str = ""
     alert_id: str = ""
     policy_id: str = ""
+    source: str = ""
+    rule: str = ""
+    actor: str = ""
     host: str = ""
     container: t.Mapping[str, t.Any] | None = None
     actions: tuple[t.Mapping[str, t.Any], ...] = ()
@@ -59,16 +67,18 @@ class ActionEvent:
     timeline: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     evidence: t.Mapping[str, str] | None = None
     repeat_of: str = ""
+    count: int = 1
+    intended: str = ""
     id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
     time: str = dataclasses.field(default_factory=now)
 
-    def with_outcome(self, outcome: Outcome) -> ActionEvent:
-        """The event, completed with what came of the attempt."""
+    def with_outcome(self, outcome: Outcome, check: bool = False) -> ActionEvent:
+        """The event, completed with what came of the attempt, or in check mode would come of it."""
         found = outcome.to_dict()
         timeline = {"acted": outcome.acted_at, "verified": outcome.verified_at}
         return dataclasses.replace(
             self,
-            outcome=outcome.outcome,
+            outcome=in_check_mode(outcome.outcome) if check else outcome.outcome,
             changed=outcome.changed,
             steps=tuple(found["steps"]),
             before=found["before"],

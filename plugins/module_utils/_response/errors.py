@@ -13,9 +13,3 @@ class ActionLogError(GuardError):
     """The action log cannot be written."""
 
     default_kind = "action_log_error"
-
-
-class LimitsError(GuardError):
-    """What limits and cooldowns go by cannot be read or written."""
-
-    default_kind = "limits_error"

@@ -7,57 +7,115 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import typing as t
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text, timestamp
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import age, text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, Subject
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.sources import source_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import ResolutionError, Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import Judgement, PolicyEngine
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
+    AMBIGUOUS,
+    AUDIT,
+    EXPIRED,
+    FAILED,
+    GONE,
+    NO_CONTAINER,
+    NO_POLICY,
+    OTHER_HOST,
+    PROTECTED,
+    STALE,
+    TOO_MANY_MATCHES,
+    UNRESOLVED,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import ISOLATE, Decision
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
+    ALERT_CONTAINER,
+    ENFORCE,
+    Policy,
+    stricter,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.neighbours import neighbour_warnings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 
-_UNRESOLVED = {"ambiguous": "ambiguous", "stale": "stale"}
+_NOT_ONE = {"ambiguous": AMBIGUOUS, "stale": STALE}
+
+
+def _utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
 class Verdict(t.NamedTuple):
-    """A decision, and what it came from."""
+    """A decision, and what it came from.
+
+    Attributes:
+        alert: with this host as its inventory host.
+        decision: what is to be done.
+        policy: that answers, or None.
+        error: why what the decision needs cannot be known, or None.
+        recorded: whether it is worth a record, where a policy wants the alert.
+        warnings: what the reader should know of the alert beside the decision.
+    """
 
     alert: Alert
     decision: Decision
     policy: Policy | None = None
     error: GuardError | None = None
     recorded: bool = True
+    warnings: tuple[str, ...] = ()
 
     @property
     def leaves_record(self) -> bool:
         """Whether a policy made the decision, or would have, had one container been meant."""
-        return self.recorded and self.decision.outcome not in ("no_policy", "other_host")
+        return self.recorded and self.decision.outcome not in (NO_POLICY, OTHER_HOST)
 
-    def turned_down(self, outcome: str, reason: str) -> Verdict:
+    def turned_down(self, outcome: str, *reasons: str) -> Verdict:
         """The verdict with another outcome, and why."""
-        decision = dataclasses.replace(self.decision, outcome=outcome, reasons=(*self.decision.reasons, reason))
-        return self._replace(decision=decision)
+        return self._replace(decision=self.decision.turned_down(outcome, *reasons))
 
 
 class Judge:
     """Decides alerts on one host, and touches nothing.
+
+    Reasons are worked out when they are read. An engine that is connected when it is asked is not connected for alerts
+    about other hosts, about no container of Docker, that no policy wants, or that are too old.
 
     Args:
         policies: the compiled policy set.
         resolver: finds containers.
         host: inventory name of this host; empty where it has none.
         docker_host: where the engine is reached, so that a proxy in front of it is not cut off.
+        mode: C(audit) to watch only, C(enforce) to leave it to the policies. The strictest of this, the policy set and
+            the policy counts. Raises PolicyError (C(invalid_option)) for another.
+        now: this moment by the clock of the controller that received the alerts; None where their age does not count,
+            as that of alerts which a person gives.
+        clock: this moment by the clock of this host.
     """
 
-    def __init__(self, policies: PolicyEngine, resolver: Resolver, host: str = "", docker_host: str = "") -> None:
+    def __init__(
+        self,
+        policies: PolicyEngine,
+        resolver: Resolver,
+        host: str = "",
+        docker_host: str = "",
+        mode: str = ENFORCE,
+        now: datetime.datetime | None = None,
+        clock: t.Callable[[], datetime.datetime] = _utc_now,
+    ) -> None:
         self._policies = policies
         self._resolver = resolver
         self._protection = Protection(resolver, policies, docker_host)
         self._host = host
+        self._mode = stricter(ENFORCE, mode)
+        self._now = now
+        skew = age.clock_skew(clock(), now) if now else ""
+        self.warnings = (skew,) if skew else ()
+        """What the reader should know of this host."""
 
     def decide(self, alert: Alert) -> list[Verdict]:
         """What is to be done about the alert on this host: one verdict, or one for each container it reaches.
@@ -66,29 +124,25 @@ class Judge:
         """
         addressed = self._addressed(alert)
         if addressed is False:
-            return [_verdict(alert, "other_host", f"it is about host {alert.inventory_host}")]
+            return [_verdict(alert, OTHER_HOST, f"it is about host {alert.inventory_host}")]
         if self._host:
             # Policies ask for the host that the container is on, and it is looked for here.
             alert = dataclasses.replace(alert, inventory_host=self._host)
-        if not self._policies.wants(alert):
+        not_docker = alert.subject is Subject.NOT_DOCKER
+        if not self._policies.wants(alert, ALERT_CONTAINER if not_docker else None):
             return [self._judged(alert, None)]
-        try:
-            if not alert.container:
-                return self._decide_matching(alert, addressed is True)
-            return [self._judged(alert, self._resolve(alert, addressed is True))]
-        except ResolutionError as error:
-            outcome = _UNRESOLVED.get(error.kind, "unresolved")
-            # Where the host is not known all hosts are asked, and all but one of them do not have the container.
-            return [_verdict(alert, outcome, str(error), recorded=addressed is True or outcome != "unresolved")]
-        except EngineError as error:
-            if not self._resolver.listed:
-                raise
-            # One container that cannot be inspected must not keep others from being isolated.
-            return [_verdict(alert, "error", str(error), error=error)]
+        if not_docker:
+            name = f", {alert.container.name}" if alert.container.name else ""
+            return [
+                _verdict(alert, NO_CONTAINER, f"it is about the host or a container that Docker does not run{name}")
+            ]
+        skew = age.skew_of(alert) if self._now else ""
+        verdicts = self._too_old(alert) or self._decide_wanted(alert, addressed is True)
+        return [verdict._replace(warnings=(skew,)) for verdict in verdicts] if skew else verdicts
 
-    def network_peers(self, container_id: str) -> list[str]:
-        """Names of the other containers on its network, where that is not its own alone. Raises EngineError."""
-        return [peer.name for peer in self._resolver.network_peers(container_id)]
+    def neighbour_warnings(self, container_id: str, actions: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[str, ...]:
+        """What to say of other containers once this one was isolated by these actions."""
+        return neighbour_warnings(self._resolver, container_id, actions)
 
     def _addressed(self, alert: Alert) -> bool | None:
         """Whether the alert is about this host; None where that is not known."""
@@ -96,67 +150,141 @@ class Judge:
             return alert.inventory_host == self._host
         return True if alert.host and alert.host == self._host else None
 
+    def _too_old(self, alert: Alert) -> list[Verdict]:
+        most = self._policies.limits.max_alert_age
+        if self._now is None or not most:
+            return []
+        seconds = age.age_of(alert, self._now).total_seconds()
+        return (
+            [_verdict(alert, EXPIRED, f"it is {seconds:.0f} seconds old, of at most {most}")] if seconds > most else []
+        )
+
+    def _decide_wanted(self, alert: Alert, host_known: bool) -> list[Verdict]:
+        note = _how_to_name_it(alert)
+        try:
+            if alert.subject is Subject.NOTHING:
+                return self._decide_matching(alert, host_known)
+            return [self._judged(alert, self._resolve(alert, host_known), note)]
+        except ResolutionError as error:
+            missing = GONE if alert.container.id else UNRESOLVED
+            outcome = _NOT_ONE.get(error.kind, missing)
+            # Where the host is not known all hosts are asked, and all but one of them do not have the container.
+            return [_verdict(alert, outcome, str(error), *note, recorded=host_known or outcome != GONE)]
+        except EngineError as error:
+            if not self._resolver.listed:
+                raise
+            # One container that cannot be inspected must not keep others from being isolated.
+            return [_verdict(alert, FAILED, str(error), error=error)]
+
     def _resolve(self, alert: Alert, host_known: bool) -> Container:
+        """The one container that the alert means. Raises ResolutionError, EngineError.
+
+        An id is unique in a fleet. All else that means a container is handed on from one to the next, so that it counts
+        on a host that is known and for what was there when the alert was made.
+        """
         if alert.container.id:
             return self._resolver.by_id(alert.container.id)
+        if not alert.container.name:
+            raise ResolutionError("it means a container, and says neither a usable id nor a name")
         if not host_known:
             # Names repeat over a fleet; only an id says which host is meant.
             raise ResolutionError(
                 "it names its container, but its host is not known to be this one",
                 remedy="Map the host name that the detector sends to the inventory",
             )
-        seen = timestamp.parse_timestamp(alert.time) or timestamp.parse_timestamp(alert.received_at)
-        return self._resolver.by_name(alert.container.name, seen)
+        return self._resolver.by_name(alert.container.name, age.seen_at(alert))
 
     def _decide_matching(self, alert: Alert, host_known: bool) -> list[Verdict]:
         if not host_known:
-            return [_verdict(alert, "unresolved", "it names no container, and its host is not known to be this one")]
-        verdicts = [self._judged(alert, container) for container in self._resolver.all()]
-        wanted = [verdict for verdict in verdicts if verdict.policy]
-        if not wanted:
-            return [self._judged(alert, None)]
-        acting = sum(verdict.decision.outcome == "isolate" for verdict in wanted)
-        most = self._policies.limits.max_containers_per_alert
-        if acting <= most:
-            return wanted
-        reason = f"it names no container, and {acting} containers match, of at most {most}"
-        return [
-            verdict.turned_down("limit", reason) if verdict.decision.outcome == "isolate" else verdict
-            for verdict in wanted
+            return [_verdict(alert, UNRESOLVED, "it names no container, and its host is not known to be this one")]
+        unreadable: dict[str, EngineError] = {}
+        containers = self._resolver.all(unreadable, lambda name: self._policies.may_reach(alert, name))
+        wanted = []
+        for container in containers:
+            try:
+                verdict = self._judged(alert, container)
+            except EngineError as error:  # of a container that shares its network
+                unreadable[container.name] = error
+            else:
+                wanted += [verdict] if verdict.policy else []
+        failed = [
+            _verdict(alert, FAILED, f"it may mean container {text.display(name, 80)}: {error}", error=error)
+            for name, error in unreadable.items()
         ]
+        if not wanted:
+            return failed or [self._judged(alert, None)]
+        acting = sum(verdict.decision.outcome == ISOLATE for verdict in wanted)
+        most = self._policies.limits.max_containers_per_alert
+        if acting > most:
+            reason = f"it names no container, and {acting} containers match, of at most {most}"
+            wanted = [
+                verdict.turned_down(TOO_MANY_MATCHES, reason) if verdict.decision.outcome == ISOLATE else verdict
+                for verdict in wanted
+            ]
+        return wanted + failed
 
-    def _judged(self, alert: Alert, container: Container | None) -> Verdict:
-        judgement: Judgement = self._policies.judge(alert, container)
+    def _judged(self, alert: Alert, container: Container | None, notes: t.Sequence[str] = ()) -> Verdict:
+        judgement = self._policies.judge(alert, container)
         policy = judgement.policy
         decision = Decision(
             outcome=judgement.outcome,
             alert_id=alert.id,
             trace_id=alert.trace_id,
             container=_shown(container) if container else None,
-            reasons=judgement.reasons,
+            explain=lambda: (*judgement.explain(), *notes),
         )
-        if policy:
-            decision = dataclasses.replace(
-                decision,
-                policy_id=policy.id,
-                actions=policy.actions,
-                fallback=policy.fallback,
-                evidence=policy.evidence,
-                release_after=policy.release_after,
-            )
+        if policy is None or container is None:
+            return Verdict(alert, decision)
+        decision = dataclasses.replace(
+            decision,
+            policy_id=policy.id,
+            actions=policy.actions,
+            fallback=policy.fallback,
+            evidence=policy.evidence,
+            release_after=policy.release_after,
+        )
         verdict = Verdict(alert, decision, policy)
-        if policy and container and decision.outcome == "isolate":
-            reason = self._protection.reason(container, (*policy.actions, *policy.fallback))
-            if reason:
-                return verdict.turned_down("protected", reason)
+        return self._held_back(verdict, policy, container) if decision.outcome == ISOLATE else verdict
+
+    def _held_back(self, verdict: Verdict, policy: Policy, container: Container) -> Verdict:
+        """The verdict of a policy that would isolate the container, or why it must not. Raises EngineError."""
+        reason = self._protection.reason(container, (*policy.actions, *policy.fallback))
+        reason = reason or self._excluded_owner(container, policy, policy.actions)
+        if reason:
+            return verdict.turned_down(PROTECTED, reason)
+        if self._mode == AUDIT:
+            return verdict.turned_down(AUDIT, "only watching was asked for (mode audit)")
+        reason = self._excluded_owner(container, policy, policy.fallback)
+        if reason:
+            verdict = verdict.turned_down(ISOLATE, f"without a fallback: {reason}")
+            verdict = verdict._replace(decision=dataclasses.replace(verdict.decision, fallback=()))
         return verdict
+
+    def _excluded_owner(self, container: Container, policy: Policy, actions: t.Sequence[Action]) -> str:
+        """Why the actions would reach a container that the policy excludes, or empty. Raises EngineError.
+
+        Who uses the network of another is cut off by taking that one off its networks.
+        """
+        if not policy.exclude or all(action.type != "network_disconnect" for action in actions):
+            return ""
+        owner = self._resolver.network_owner(container.id)
+        met = [condition for condition in policy.exclude.conditions(owner) if condition.met] if owner else []
+        if owner is None or not met:
+            return ""
+        return f"it uses the network of container {owner.name}, which policy {policy.id} excludes: {met[0]}"
 
 
 def _verdict(
-    alert: Alert, outcome: str, reason: str, error: GuardError | None = None, recorded: bool = True
+    alert: Alert, outcome: str, *reasons: str, error: GuardError | None = None, recorded: bool = True
 ) -> Verdict:
-    decision = Decision(outcome=outcome, alert_id=alert.id, trace_id=alert.trace_id, reasons=(reason,))
+    decision = Decision(outcome=outcome, alert_id=alert.id, trace_id=alert.trace_id, explain=lambda: reasons)
     return Verdict(alert, decision, error=error, recorded=recorded)
+
+
+def _how_to_name_it(alert: Alert) -> tuple[str, ...]:
+    """What makes the detector say which container it means, where it does not."""
+    how = source_of(alert.source).how_to_say_the_id if alert.subject is Subject.UNIDENTIFIED else ""
+    return (text.display(f"its container has no id: {how.format(rule=alert.rule)}"),) if how else ()
 
 
 def _shown(container: Container) -> dict[str, t.Any]:

@@ -2,34 +2,41 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Cooldown and limits: what the guard remembers of what it did, so that it does not do too much by itself.
+"""The limit of isolations: what the guard remembers of what it did, so that it does not do too much by itself.
 
-Kept on disk, as modules live for one batch of alerts only.
+Containers that were isolated count. Who is about to isolate one reserves a place, and takes it or gives it back, so
+that runs at the same time do not exceed the limit together. Memory that is damaged, or that cannot be written, keeps
+nothing from being isolated: it is begun anew, and that is told.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import time
 import typing as t
+import uuid
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._files import write_atomically
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import LIMIT
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import Limits
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.errors import LimitsError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir, StateDirError
 
 MAX_REMEMBERED = 10_000
-"""Most cooldowns, and most isolations of a window, that are remembered."""
+"""Most isolations, and most reservations, that are remembered."""
+RESERVED_FOR = 600
+"""Seconds for which a run that was killed keeps a place from others at most."""
+NAME = "limits.json"
+_LOCK = "limits"
+_LOCK_TIMEOUT = 10
+_DAMAGED = "limits.damaged-"
+_DAMAGED_KEPT = 3
 
 
 class Admission(t.NamedTuple):
     """Leave to act, or the reason why not.
 
     Attributes:
-        outcome: C(isolate), C(cooldown) or C(limit).
+        outcome: C(isolate) or C(limit).
         reason: why not; empty for C(isolate).
     """
 
@@ -37,110 +44,128 @@ class Admission(t.NamedTuple):
     reason: str = ""
 
 
+ADMITTED = Admission("isolate")
+
+
+class _Memory(t.NamedTuple):
+    """What is remembered: isolations as [time, container id], reservations as [time, run, container id]."""
+
+    isolations: list[tuple[float, str]]
+    reserved: list[tuple[float, str, str]]
+
+
 class Limiter:
-    """Grants and remembers isolations of one host.
+    """Grants and remembers isolations of one host, for one run.
 
     Args:
-        state_dir: where it remembers, in C(limits.json).
+        files: where it remembers; whose C(warnings) say what did not work.
         limits: of the policy set.
         clock: seconds since the epoch.
     """
 
-    def __init__(self, state_dir: str, limits: Limits, clock: t.Callable[[], float] = time.time) -> None:
-        self._directory = state_dir
-        self._path = os.path.join(state_dir, "limits.json")
+    def __init__(self, files: StateDir, limits: Limits, clock: t.Callable[[], float] = time.time) -> None:
+        self._files = files
         self._limits = limits
         self._clock = clock
+        self._run = uuid.uuid4().hex[:12]
 
-    def admit(self, wishes: t.Sequence[tuple[Policy, str]], check: bool = False) -> list[Admission]:
-        """Leave for each policy to act on the container with that full id, in order. Raises LimitsError.
+    def admit(self, container_ids: t.Sequence[str], check: bool = False) -> list[Admission]:
+        """Leave to isolate each container with that full id, in order. What is granted has a place until it is settled.
 
-        What is granted counts at once, so that runs at the same time do not exceed a limit together.
+        Args:
+            container_ids: of those that are to be isolated, and are not held already.
+            check: reserve nothing.
         """
-        if not wishes or not (self._limits.max_isolations or any(policy.cooldown for policy, _id in wishes)):
-            return [Admission("isolate")] * len(wishes)
+        if not container_ids or not self._limits.max_isolations:
+            return [ADMITTED] * len(container_ids)
         with self._memory(check) as memory:
-            return [self._admit_one(memory, policy, container_id) for policy, container_id in wishes]
+            return [self._admit_one(memory, container_id) for container_id in container_ids]
 
-    def give_back(self, unused: t.Sequence[tuple[Policy, str]], check: bool = False) -> None:
-        """Forget grants that led to nothing: it was isolated already, or could not be. Raises LimitsError."""
-        if not unused or check or not os.path.exists(self._path):
+    def settle(self, isolated: t.Collection[str], check: bool = False) -> None:
+        """Count those that were isolated, and give back all else that was granted to this run."""
+        if check or not self._limits.max_isolations:
             return
         with self._memory(check) as memory:
-            for policy, container_id in unused:
-                key = _key(policy, container_id)
-                # The newest is the grant; an older one led to the isolation that holds.
-                grants = [index for index, entry in enumerate(memory["isolations"]) if entry[1] == key]
-                if grants:
-                    del memory["isolations"][grants[-1]]
-                memory["cooldowns"].pop(key, None)
+            now = self._clock()
+            memory.isolations.extend((now, container_id) for container_id in isolated)
+            memory.reserved[:] = [entry for entry in memory.reserved if entry[1] != self._run]
 
-    def _admit_one(self, memory: dict[str, t.Any], policy: Policy, container_id: str) -> Admission:
-        now, key, limits = self._clock(), _key(policy, container_id), self._limits
-        until = memory["cooldowns"].get(key, 0)
-        # A clock that was set back must not silence a policy for longer than its cooldown.
-        if now < until <= now + policy.cooldown:
-            return Admission("cooldown", f"policy {policy.id} acted on it less than {policy.cooldown} seconds ago")
-        if limits.max_isolations:
-            # Containers count, not attempts; what a clock that was set back puts into the future counts as now.
-            recent = {key.rpartition(" ")[2] for at, key in memory["isolations"] if abs(now - at) < limits.window}
-            others = len(recent - {container_id})
-            if others >= limits.max_isolations:
-                return Admission(
-                    "limit",
-                    f"{others} containers were isolated on this host within {limits.window} seconds, "
-                    f"of at most {limits.max_isolations}",
-                )
-            memory["isolations"] = [*memory["isolations"], [now, key]][-MAX_REMEMBERED:]
-        if policy.cooldown:
-            memory["cooldowns"][key] = now + policy.cooldown
-        return Admission("isolate")
+    def _admit_one(self, memory: _Memory, container_id: str) -> Admission:
+        now, limits = self._clock(), self._limits
+        # What a clock that was set back puts into the future counts as now.
+        isolated = {other for at, other in memory.isolations if abs(now - at) < limits.window} - {container_id}
+        begun = {other for at, _run, other in memory.reserved if abs(now - at) < RESERVED_FOR}
+        begun -= {*isolated, container_id}
+        if len(isolated) + len(begun) >= limits.max_isolations:
+            also = f", {len(begun)} more are being isolated" if begun else ""
+            return Admission(
+                LIMIT,
+                f"{len(isolated)} containers were isolated on this host within {limits.window} seconds{also}, "
+                f"of at most {limits.max_isolations}",
+            )
+        memory.reserved.append((now, self._run, container_id))
+        return ADMITTED
 
     @contextlib.contextmanager
-    def _memory(self, check: bool) -> t.Iterator[dict[str, t.Any]]:
-        try:
-            if check:
-                yield self._load()
-                return
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            descriptor = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                memory = self._load()
-                yield memory
-                write_atomically(self._path, json.dumps(self._bounded(memory)), 0o600)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise LimitsError(
-                f"cannot use {self._path}: {error.strerror}",
-                remedy="Nothing was changed. Check state_dir, its owner and free space",
-            ) from error
+    def _memory(self, check: bool) -> t.Iterator[_Memory]:
+        """What is remembered, to be changed; never an error."""
+        with contextlib.ExitStack() as held:
+            if not check:
+                try:
+                    held.enter_context(self._files.lock(_LOCK, _LOCK_TIMEOUT))
+                except StateDirError as error:
+                    self._warn(error)
+            memory = self._load(check)
+            yield memory
+            if not check:
+                try:
+                    self._files.write(NAME, json.dumps(self._bounded(memory)))
+                except StateDirError as error:
+                    self._warn(error)
 
-    def _load(self) -> dict[str, t.Any]:
+    def _load(self, check: bool) -> _Memory:
         try:
-            with open(self._path, encoding="utf-8") as file:
-                memory = json.load(file)
-            return {
-                "isolations": [[float(at), str(key)] for at, key in memory["isolations"]],
-                "cooldowns": {str(key): float(until) for key, until in memory["cooldowns"].items()},
-            }
-        except FileNotFoundError:
-            return {"isolations": [], "cooldowns": {}}
+            content = self._files.read(NAME)
+        except StateDirError as error:
+            self._warn(error)
+            return _Memory([], [])
+        if content is None:
+            return _Memory([], [])
+        try:
+            return _parsed(content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LimitsError(
-                f"{self._path} is damaged ({error!r})",
-                remedy="Nothing was changed. Delete it to forget what was done before",
-            ) from error
+            aside = "" if check else self._set_aside(content)
+            self._files.warnings.append(f"{NAME} is damaged ({error!r}): the limit counts anew{aside}")
+            return _Memory([], [])
 
-    def _bounded(self, memory: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _set_aside(self, content: bytes) -> str:
+        name = f"{_DAMAGED}{int(self._clock()):012d}"
+        try:
+            if content:
+                self._files.write(name, content)
+            older = [other for other in self._files.names() if other.startswith(_DAMAGED)]
+            for other in older[:-_DAMAGED_KEPT]:
+                self._files.remove(other)
+        except StateDirError as error:
+            return f". {error}"
+        return f", and it is kept as {name}" if content else ""
+
+    def _warn(self, error: StateDirError) -> None:
+        warning = f"the limit counts what this run isolates only: {error}"
+        if warning not in self._files.warnings:
+            self._files.warnings.append(warning)
+
+    def _bounded(self, memory: _Memory) -> dict[str, t.Any]:
         now = self._clock()
-        cooldowns = sorted((until, key) for key, until in memory["cooldowns"].items() if until > now)
-        return {
-            "isolations": [entry for entry in memory["isolations"] if entry[0] > now - 86_400],
-            "cooldowns": {key: until for until, key in cooldowns[-MAX_REMEMBERED:]},
-        }
+        isolations = [entry for entry in memory.isolations if entry[0] > now - 86_400]
+        reserved = [entry for entry in memory.reserved if abs(now - entry[0]) < RESERVED_FOR]
+        return {"isolations": isolations[-MAX_REMEMBERED:], "reserved": reserved[-MAX_REMEMBERED:]}
 
 
-def _key(policy: Policy, container_id: str) -> str:
-    return f"{policy.id} {container_id}"
+def _parsed(content: bytes) -> _Memory:
+    memory = json.loads(content)
+    return _Memory(
+        # Earlier versions wrote the policy before the id.
+        isolations=[(float(at), str(key).rpartition(" ")[2]) for at, key in memory["isolations"]],
+        reserved=[(float(at), str(run), str(key)) for at, run, key in memory.get("reserved", ())],
+    )

@@ -33,8 +33,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.neighbours import neighbour_warnings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import peer_warnings
 
 T = t.TypeVar("T")
 
@@ -254,6 +254,7 @@ class Requests:
         force: bool = False,
         which: t.Callable[[Claim], bool] = lambda _claim: True,
         cause: Cause = UNSTATED,
+        recreate_networks: bool = False,
         remembered: bool = True,
     ) -> list[Result]:
         """Release them.
@@ -268,7 +269,14 @@ class Requests:
             for entry in target.predecessors:
                 self._forget(entry)
             outcome = self._isolator.release(
-                target.container.id, self._check, restart, which=which, cause=cause, force=force, remembered=remembered
+                target.container.id,
+                self._check,
+                restart,
+                which=which,
+                cause=cause,
+                force=force,
+                recreate_networks=recreate_networks,
+                remembered=remembered,
             )
             warnings = tuple(
                 f"container {entry.snapshot.id[:12]} of that name was isolated and is gone; its isolation is forgotten"
@@ -360,10 +368,7 @@ class Requests:
         outcome, container = result.outcome, result.target.container
         if outcome is None or container is None or not outcome.ok:
             return result
-        try:
-            warnings = peer_warnings([peer.name for peer in self._resolver.network_peers(container.id)], actions)
-        except GuardError as error:  # what was done is done, and must be told
-            warnings = [f"which containers share its network is not known: {error.message}"]
+        warnings = neighbour_warnings(self._resolver, container.id, actions)
         return result._replace(outcome=dataclasses.replace(outcome, warnings=(*outcome.warnings, *warnings)))
 
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import typing as t
 
@@ -17,7 +16,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._errors i
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import REFUSED, UNKNOWN
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
+    LIMIT,
+    OUTCOMES,
+    REFUSED,
+    UNKNOWN,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
@@ -75,7 +79,7 @@ class Responder:
     def respond(self, alerts: t.Sequence[Alert]) -> list[Response]:
         """Decide all, then act: one response for each alert and container, in the order of the alerts.
 
-        Raises EngineError where containers cannot be listed or read, and LimitsError; then nothing was touched.
+        Raises EngineError where containers cannot be listed or read; then nothing was touched.
         """
         verdicts = [verdict for alert in alerts for verdict in self._judge.decide(alert)]
         # Alerts of one batch that one policy answers with the same container are one attempt.
@@ -83,8 +87,10 @@ class Responder:
         for index, verdict in enumerate(verdicts):
             if verdict.decision.outcome == "isolate":
                 attempts.setdefault(_subject(verdict), []).append(index)
-        wishes = [_wish(verdicts[indexes[0]]) for indexes in attempts.values()]
-        for (subject, indexes), admission in zip(list(attempts.items()), self._limiter.admit(wishes, self._check)):
+        wishes = list(dict.fromkeys(container_id for container_id, _policy_id in attempts))
+        admissions = dict(zip(wishes, self._limiter.admit(wishes, self._check)))
+        for subject, indexes in list(attempts.items()):
+            admission = admissions[subject[0]]
             if admission.outcome != "isolate":
                 del attempts[subject]
                 for index in indexes:
@@ -98,27 +104,28 @@ class Responder:
         with concurrent.futures.ThreadPoolExecutor(self._concurrency) as pool:
             for events_of_one in pool.map(self._act_in_turn, leaders.values()):
                 done.update(events_of_one)
-        unused = []
         for subject, indexes in attempts.items():
             events[indexes[0]] = leader = done[subject]
-            if not leader.changed:
-                unused.append(_wish(verdicts[indexes[0]]))
             for index in indexes[1:]:
                 events[index] = dataclasses.replace(
                     self._event(verdicts[index]), outcome=leader.outcome, error=leader.error, repeat_of=leader.id
                 )
-        with contextlib.suppress(GuardError):  # a grant too many is forgotten in time; what was done must be told
-            self._limiter.give_back(unused, self._check)
+        isolated = [subject[0] for subject, event in done.items() if event.changed and OUTCOMES[event.outcome].counts]
+        self._limiter.settle(isolated, self._check)
         return [Response(verdict.decision, event) for verdict, event in zip(verdicts, events)]
 
     def _event(self, verdict: Verdict) -> ActionEvent:
-        alert, decision = verdict.alert, verdict.decision
+        alert, decision, error = verdict.alert, verdict.decision, verdict.error
+        if decision.outcome == LIMIT:
+            error = GuardError(decision.reasons[-1], kind=LIMIT, remedy="It is still connected: isolate it by hand")
         return ActionEvent(
             outcome="failed" if verdict.error else decision.outcome,
-            error=verdict.error.to_dict() if verdict.error else None,
+            error=error.to_dict() if error else None,
             trace_id=alert.trace_id,
             alert_id=alert.id,
             policy_id=decision.policy_id,
+            source=alert.source,
+            rule=alert.rule,
             host=self._host,
             container=decision.container,
             actions=tuple(action.to_dict() for action in decision.actions),
@@ -152,15 +159,13 @@ class Responder:
             return event.with_error(error)
         except Exception as error:  # a defect of the guard must not lose the records of the other containers
             return event.with_error(GuardError(f"internal error: {error!r}", kind="internal_error"))
-        event = event.with_outcome(outcome)
+        event = event.with_outcome(outcome, self._check)
         # Of a container that is isolated already there is evidence, and alerts repeat themselves.
         if self._gathering and decision.evidence and outcome.changed and not self._check:
             self._gathering.want(event, decision.evidence, cause, begun)
-        try:
-            warnings = peer_warnings(self._judge.network_peers(container_id), event.actions)
-        except GuardError as error:  # what was done is done, and must be on record
-            warnings = [f"which containers share its network is not known: {error.message}"]
-        return dataclasses.replace(event, warnings=(*event.warnings, *warnings))
+        return dataclasses.replace(
+            event, warnings=(*event.warnings, *self._judge.neighbour_warnings(container_id, event.actions))
+        )
 
     def _isolate(
         self, container_id: str, actions: t.Sequence[Action], decision: Decision, cause: Cause
@@ -196,14 +201,6 @@ class Responder:
                 started_at=first.started_at,
             )
         return outcome, begun
-
-
-def peer_warnings(names: t.Sequence[str], actions: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
-    """What to say of the other containers on the network of one that was isolated by these actions."""
-    # Ending the owner of a network leaves those that use it without one, until they are restarted (measured).
-    cut = any(action["type"] in ("network_disconnect", "stop", "kill") for action in actions)
-    state = "cut off with it" if cut else "still connected"
-    return [f"container {name} shares its network: {state}, and not paused or ended" for name in names]
 
 
 def _subject(verdict: Verdict) -> tuple[str, str]:

@@ -15,7 +15,11 @@ import pathlib
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import (
+    Alert,
+    ContainerRef,
+    Subject,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alert_from_object
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES
@@ -23,6 +27,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
     ALERT_CONTAINER,
+    AUDIT,
     MATCHING_CONTAINERS,
     SCOPES,
     Policy,
@@ -230,7 +235,7 @@ def _ask(engine: PolicyEngine, policy_set: PolicySet, case: Case) -> tuple[Expec
     for policy in policy_set.policies:
         conditions = policy.alert_conditions(case.alert)
         if policy.enabled and all(condition.met for condition in conditions):
-            outcome = "audit" if policy.mode == "audit" else "isolate"
+            outcome = "audit" if engine.mode_of(policy) == AUDIT else "isolate"
             return Expectation(outcome, policy.id), (*map(str, conditions), "it may reach some container")
     return Expectation("no_policy"), ()
 
@@ -302,20 +307,23 @@ def _alert(value: object, scope: str, container: CaseContainer | None) -> Alert:
         alert = alert_from_object(value)
     except AlertError as error:
         raise _Wrong(f"alert: {error.message}", error.remedy) from error
+    if alert.subject is Subject.NOT_DOCKER:
+        return alert  # no policy answers it, whichever is expected to
     if scope != ALERT_CONTAINER:
         if alert.container:
             raise _Wrong(f"the alert names the container {alert.container}", "leave it or the scope out")
+        if alert.subject is Subject.UNIDENTIFIED:
+            hint = f"leave the scope out: no policy of {MATCHING_CONTAINERS} answers it"
+            raise _Wrong("the alert means a container, and does not say which", hint)
         return alert
     if alert.container:
         if container and alert.container.name not in ("", container.name):
             raise _Wrong(f"the alert names {alert.container.name}, but the container is {container.name}")
         return alert
     fields = value.get("output_fields") if isinstance(value, dict) else None
-    if isinstance(value, dict) and ("container" in value or (isinstance(fields, dict) and "container.id" in fields)):
-        raise _Wrong(
-            "the alert itself says that it is about no container",
-            f"leave that out, or say scope: {MATCHING_CONTAINERS} where it is meant",
-        )
+    said = isinstance(fields, dict) and not fields.keys().isdisjoint(("container.id", "container_id"))
+    if isinstance(value, dict) and ("container" in value or said):
+        raise _Wrong("the alert itself says that it names no container", "leave that out, or name the container")
     # Nobody wants to write ids into tests. Left as it is, the alert would be one that names no container, and policies
     # of the common scope would never answer it.
     return dataclasses.replace(alert, container=ContainerRef(name=container.name if container else "any"))

@@ -12,7 +12,11 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy, TargetFilter
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
+    ENFORCE,
+    Policy,
+    TargetFilter,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import Limits, PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.schema import MAX_POLICIES
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.files import (
@@ -134,9 +138,8 @@ class _Draft:
         self._findings = findings
         self._policies: list[Policy] = []
         self._protect: dict[str, list[str]] = {}
-        self._limits: dict[str, t.Any] = {}
+        self._said: dict[tuple[str, ...], tuple[t.Any, _Part]] = {}
         self._count = 0
-        self._limited_by: dict[str, _Part] = {}
         self._part_of: dict[str, _Part] = {}
 
     def add_file(self, file: PolicyFile) -> None:
@@ -154,7 +157,10 @@ class _Draft:
             self._add(part, protect_remarks(content.get("protect", {})))
             for name, values in content.get("protect", {}).items():
                 self._protect.setdefault(name, []).extend(values)
-            self._add_limits(part, content.get("limits", {}))
+            for name, value in content.get("limits", {}).items():
+                self._say(part, ("limits", name), value, "a set has one value for each limit")
+            if "mode" in content:
+                self._say(part, ("mode",), content["mode"], "a set has one mode")
         policies = content.get("policies")
         for index, value in enumerate(policies if isinstance(policies, list) else ()):
             policy_id = text.display(value.get("id"), 128) if isinstance(value, dict) else ""
@@ -167,13 +173,12 @@ class _Draft:
         self._findings += findings
         return all(finding.level == "warning" for finding in findings)
 
-    def _add_limits(self, part: _Part, limits: dict[str, t.Any]) -> None:
-        for name, value in limits.items():
-            if self._limits.setdefault(name, value) != value:
-                other = self._limited_by[name].place(("limits", name))
-                message = f"limits.{name}: {shown(value)} here, and {shown(self._limits[name])} in {other}"
-                self._add(part, [Problem(("limits", name), message, "a set has one value for each limit")])
-            self._limited_by.setdefault(name, part)
+    def _say(self, part: _Part, path: tuple[str, ...], value: t.Any, rule: str) -> None:
+        """Take what the files of a set may say once, or all the same."""
+        first, by = self._said.setdefault(path, (value, part))
+        if first != value:
+            message = f"{'.'.join(path)}: {shown(value)} here, and {shown(first)} in {by.place(path)}"
+            self._add(part, [Problem(path, message, rule)])
 
     def _add_policy(self, part: _Part, value: t.Any) -> None:
         self._count += 1
@@ -196,7 +201,9 @@ class _Draft:
         if self._count > MAX_POLICIES:
             message = f"there are {self._count} policies"
             self._findings.append(Finding(".", message, f"a set has at most {MAX_POLICIES}"))
-        policy_set = PolicySet.of(self._policies, TargetFilter.from_dict(self._protect), Limits.from_dict(self._limits))
+        limits = {path[1]: value for path, (value, _part) in self._said.items() if path[0] == "limits"}
+        mode, _part = self._said.get(("mode",), (ENFORCE, None))
+        policy_set = PolicySet.of(self._policies, TargetFilter.from_dict(self._protect), Limits.from_dict(limits), mode)
         self._look_at(policy_set)
         return policy_set
 
@@ -213,7 +220,8 @@ class _Draft:
             message += str(limits.max_containers_per_alert)
             path = ("limits", "max_isolations_per_window", "count")
             hint = "raise it, or lower max_containers_per_alert"
-            self._add(self._limited_by["max_isolations_per_window"], [Problem(path, message, hint, level="warning")])
+            _value, by = self._said[path[:2]]
+            self._add(by, [Problem(path, message, hint, level="warning")])
         for key, message in _RECORDED_ONLY.items():
             policies = [policy for policy in policy_set.policies if getattr(policy, key)]
             if policies:

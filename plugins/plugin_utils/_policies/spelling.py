@@ -22,6 +22,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.s
 _ACTION_KEYS = POLICY["properties"]["action"]["properties"]
 _TABLES_KEY = "policy"
 """Another name of C(policies): in TOML each is a table of its own, C([[policy]])."""
+# What both kinds of file can say, as the mode, does not tell which kind it is.
+_KEYS_OF_ONE = POLICY["properties"].keys() - POLICY_FILE["properties"].keys()
+_KEYS_OF_MANY = (POLICY_FILE["properties"].keys() - POLICY["properties"].keys()) | {_TABLES_KEY}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +62,7 @@ class Canonical:
         self._origins[path] = origin
 
     def _file(self, content: dict[t.Any, t.Any]) -> dict[t.Any, t.Any]:
-        if content.keys() & POLICY["properties"].keys() and not content.keys() & {
-            _TABLES_KEY,
-            *POLICY_FILE["properties"],
-        }:
+        if content.keys() & _KEYS_OF_ONE and not content.keys() & _KEYS_OF_MANY:
             self._move(("policies",), Origin(()))
             self._move(("policies", "0"), Origin(()))
             content = {"policies": [content]}

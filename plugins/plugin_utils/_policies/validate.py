@@ -14,6 +14,7 @@ import reprlib
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.sources import source_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import (
     ACTION_TYPES,
     Action,
@@ -42,7 +43,7 @@ _MESSAGES = {
     "maximum": "{found} is larger than {wanted}",
     "minItems": "the list is empty",
     "minLength": "the text is empty",
-    "minProperties": "it holds none of policies, protect and limits",
+    "minProperties": "it holds none of policies, protect, limits and mode",
     "minimum": "{found} is smaller than {wanted}",
     "not": "it is not an option of this type of action",
     "oneOf": "there must be either actions or action",
@@ -121,6 +122,8 @@ def policy_remarks(value: t.Mapping[str, t.Any], policy: Policy) -> t.Iterator[P
         else:
             hint = "say which in target_filter if that is not what you want"
             yield _warning(("target_filter",), "it may reach any container", hint)
+    if policy.scope == MATCHING_CONTAINERS:
+        yield from _source_remarks(policy.sources)
     if len(policy.evidence.paths) > MAX_PATHS:
         message = f"evidence: there are {len(policy.evidence.paths)} paths to archive"
         yield Problem(("evidence",), message, f"a case has at most {MAX_PATHS}")
@@ -133,6 +136,16 @@ def policy_remarks(value: t.Mapping[str, t.Any], policy: Policy) -> t.Iterator[P
     target_filter = value.get("target_filter", {})
     yield from _filter_remarks(("target_filter",), target_filter)
     yield from _filter_remarks(("target_filter", "exclude"), target_filter.get("exclude", {}))
+
+
+def _source_remarks(sources: t.Sequence[str]) -> t.Iterator[Problem]:
+    """What is doubtful about the sources of a policy for alerts that say nothing about containers."""
+    if not sources:
+        message = "matching_containers without sources answers any detector that says nothing about containers"
+        yield _warning(("scope",), message, "name in sources those that you trust with it, such as suricata")
+    elif all(source_of(source).names_containers for source in sources):
+        message = f"it never answers: {', '.join(sources)} do name containers, and never come to matching_containers"
+        yield _warning(("sources",), message, "leave the scope out, or name other detectors")
 
 
 def _action_remarks(key: str, actions: t.Sequence[Action]) -> t.Iterator[Problem]:

@@ -12,10 +12,14 @@ import time
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text, timestamp
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import (
+    Alert,
+    ContainerRef,
+    Subject,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alerts_from_bytes
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import AUDIT, Policy, stricter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.containers import Containers, Known
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.deciding import PartialJudge
@@ -42,6 +46,14 @@ _TOTALS = (
     "out_of_order",
 )
 
+_SOME_CONTAINER = ContainerRef(subject=Subject.UNIDENTIFIED)
+_NOT_ONE = {
+    Subject.NOT_DOCKER: "no_container",
+    Subject.UNIDENTIFIED: "unresolved",
+    Subject.NOTHING: "undecidable",
+}
+"""What comes of an alert that names no container and that a policy wants."""
+
 
 class Replay:
     """One replay: takes the lines of a log, and reports.
@@ -66,7 +78,10 @@ class Replay:
         self._bounds = bounds or Bounds()
         self._judge = PartialJudge(policy_set)
         self._fleet = Fleet(policy_set.limits, self._bounds)
-        self._accounts = {policy.id: _Account(policy, 1 << index) for index, policy in enumerate(policy_set.policies)}
+        self._accounts = {
+            policy.id: _Account(policy, 1 << index, stricter(policy_set.mode, policy.mode))
+            for index, policy in enumerate(policy_set.policies)
+        }
         self._totals = dict.fromkeys(_TOTALS, 0)
         self._refused: Tally[str, int] = Tally(self._bounds.rules)
         self._unwanted: Tally[tuple[str, str], tuple[Alert, Known | None]] = Tally(self._bounds.rules)
@@ -109,6 +124,10 @@ class Replay:
         host = self._host_map.get(alert.host)
         if host:
             alert = dataclasses.replace(alert, inventory_host=host)
+        subject = alert.subject
+        if subject is Subject.NOT_DOCKER:
+            # Whoever would want it if it were about a container has it on record.
+            alert = dataclasses.replace(alert, container=_SOME_CONTAINER)
         known = self._containers.find(alert.container) if alert.container else None
         if known is None:
             totals["without_container"] += 1
@@ -122,7 +141,8 @@ class Replay:
             return
         totals["answered"] += 1
         account = self._accounts[policy_id]
-        account.outcomes[self._outcome(alert, known, account, certain) if known else "undecidable"] += 1
+        outcome = self._outcome(alert, known, account, certain) if known else _NOT_ONE[subject]
+        account.outcomes[outcome] += 1
 
     def _outcome(self, alert: Alert, known: Known, account: _Account, certain: bool) -> str:
         container = known.container
@@ -141,7 +161,7 @@ class Replay:
             self._protection_unchecked += 1
         if self._judge.protected(known):
             return "protected"
-        if account.policy.mode == "audit":
+        if account.mode == AUDIT:
             return "audit"
         return self._fleet.isolate(account.policy, subject, state, _seconds(self._before))
 
@@ -207,9 +227,10 @@ class Replay:
 class _Account:
     """What came of the alerts that came to one policy."""
 
-    def __init__(self, policy: Policy, bit: int) -> None:
+    def __init__(self, policy: Policy, bit: int, mode: str) -> None:
         self.policy = policy
         self.bit = bit
+        self.mode = mode
         self.containers = 0
         self.sample: list[dict[str, str]] = []
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
@@ -218,7 +239,7 @@ class _Account:
         """The policy in the report."""
         return {
             "id": self.policy.id,
-            "mode": self.policy.mode if self.policy.enabled else "disabled",
+            "mode": self.mode if self.policy.enabled else "disabled",
             "alerts": sum(self.outcomes.values()),
             **self.outcomes,
             "containers": self.containers,

@@ -25,9 +25,11 @@ OUTCOMES = (
     "protected",
     "audit",
     "undecidable",
+    "no_container",
+    "unresolved",
     "not_simulated",
 )
-"""What can come of an alert that a policy answers, each counted under this name."""
+"""What can come of an alert that a policy wants, each counted under this name."""
 
 
 @dataclasses.dataclass(frozen=True)

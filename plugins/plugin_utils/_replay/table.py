@@ -22,6 +22,8 @@ _COLUMNS = {
     "protected": "protected",
     "audit": "audit",
     "undecidable": "undecidable",
+    "no_container": "no container",
+    "unresolved": "unresolved",
 }
 _WIDTH = 60
 _MOST_ROWS = 20

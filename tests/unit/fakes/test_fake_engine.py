@@ -21,6 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineError,
     EngineTimeout,
     NotFound,
+    NotSupported,
 )
 from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN, EngineContract, World, refused
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine, Lie, traits_of
@@ -42,6 +43,9 @@ class FakeWorld(World):
         number = next(self._subnets)
         subnets = [f"198.18.{number}.0/24", *([f"fd00:198:18:{number}::/64"] if ipv6 else [])]
         return self.fake.add_network(name or self.name(suffix), subnets if user_configured else None, internal=internal)
+
+    def rename(self, container_id: str, suffix: str) -> None:
+        self.fake.rename_container(container_id, self.name(suffix))
 
     def make_container(
         self,
@@ -241,6 +245,18 @@ def test_ambiguous_prefix(engine: FakeEngine) -> None:
         engine.add_container(f"web{last}", container_id="ab" * 31 + f"c{last}")
     with refused(500, "Multiple IDs found"):
         engine.inspect_container("ab" * 6)
+
+
+def test_b5_a_runtime_that_cannot_freeze(engine: FakeEngine) -> None:
+    container = engine.add_container("web", freezes=False)
+    for _ in range(2):
+        with pytest.raises(NotSupported, match="cannot freeze") as caught:
+            engine.pause(container)
+        assert caught.value.status == 500
+    assert engine.state_of(container) == "running"
+    engine.stop(container, 0)
+    with refused(409, "is not running"):
+        engine.pause(container)
 
 
 def test_exhausted_subnet(engine: FakeEngine) -> None:

@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import (
+    Alert,
+    ContainerRef,
+    Subject,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 
@@ -48,7 +52,7 @@ def test_everything_that_is_given_is_kept() -> None:
         **given_alert,
         "time": "2026-04-05T12:43:02.928967Z",
         "received_at": "2026-04-05T12:43:03.000000Z",
-        "container": {"id": ID, "name": "shop", "image": "nginx:1.27"},
+        "container": {"id": ID, "name": "shop", "image": "nginx:1.27", "subject": "container"},
         "tags": ["container", "7", "x" * 125 + "..."],
     }
     assert str(alert.container) == f"shop ({ID})"
@@ -62,7 +66,9 @@ def test_everything_that_is_given_is_kept() -> None:
             "tags": st.lists(st.text()),
             "time": st.text(),
             "host": st.text(),
-            "container": st.none() | st.fixed_dictionaries({"id": st.just(ID)}, optional={"name": st.text()}),
+            "container": st.none()
+            | st.fixed_dictionaries({"id": st.just(ID)}, optional={"name": st.text()})
+            | st.fixed_dictionaries({"subject": st.sampled_from([each.value for each in Subject])}),
         },
     )
 )
@@ -91,6 +97,8 @@ def test_a_record_survives_any_number_of_processes(value: dict[str, t.Any]) -> N
         ({"container": {"id": "0123"}}, "container.id is not 12 to 64"),
         ({"container": {"id": ID.upper()}}, "container.id is not 12 to 64"),
         ({"container": {"name": "a b"}}, "container.name is not a container name"),
+        ({"container": {"subject": "pod"}}, "container.subject is not one of container, unidentified, not_docker"),
+        ({"container": {"subject": ["host"]}}, "container.subject is not one of"),
     ],
 )
 def test_invalid(change: dict[str, t.Any], message: str) -> None:
@@ -106,10 +114,60 @@ def test_not_an_alert(value: object) -> None:
     assert caught.value.kind == "not_an_alert"
 
 
-@pytest.mark.parametrize("not_an_id", ["host", "<NA>"])
-def test_the_host_is_never_a_container(not_an_id: str) -> None:
-    assert not ContainerRef.from_dict({"id": not_an_id, "name": "host", "image": "x"})
-    assert not Alert.from_dict({**MINIMAL, "container": {"id": not_an_id, "name": "web"}}).container
+@pytest.mark.parametrize(
+    ("container", "subject"),
+    [
+        (None, Subject.NOTHING),
+        ({"id": ID}, Subject.CONTAINER),
+        ({"id": ID, "name": "web"}, Subject.CONTAINER),
+        ({"name": "web"}, Subject.UNIDENTIFIED),
+        ({"id": None, "name": "web"}, Subject.UNIDENTIFIED),
+        ({"id": "", "name": ""}, Subject.UNIDENTIFIED),
+        ({"id": "<NA>", "name": "<NA>"}, Subject.UNIDENTIFIED),
+        ({"image": "nginx"}, Subject.UNIDENTIFIED),
+        ({}, Subject.UNIDENTIFIED),
+        ({"id": "host"}, Subject.NOT_DOCKER),
+        ({"id": "host", "name": "web"}, Subject.NOT_DOCKER),
+        ({"subject": "not_docker", "name": "101"}, Subject.NOT_DOCKER),
+        ({"subject": "nothing"}, Subject.NOTHING),
+        ({"subject": "nothing", "id": ID}, Subject.CONTAINER),
+    ],
+)
+def test_the_record_tells_four_things_apart(container: object, subject: Subject) -> None:
+    alert = Alert.from_dict({**MINIMAL, "container": container})
+    assert alert.subject is subject
+    assert Alert.from_dict(alert.to_dict()).subject is subject
+
+
+def test_a_generic_alert_without_container_says_nothing_about_containers() -> None:
+    assert Alert.from_dict(MINIMAL).subject is Subject.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("container", "subject"),
+    [
+        ({"id": ID, "name": "web", "image": ""}, Subject.CONTAINER),
+        ({"id": "", "name": "web", "image": ""}, Subject.UNIDENTIFIED),
+        ({"id": "", "name": "", "image": ""}, Subject.NOTHING),
+    ],
+)
+def test_a_record_of_an_older_version_has_no_subject(container: dict[str, str], subject: Subject) -> None:
+    record = {**Alert.from_dict(MINIMAL).to_dict(), "container": container}
+    assert Alert.from_dict(record).subject is subject
+
+
+def test_the_host_is_never_a_container() -> None:
+    assert not ContainerRef.from_dict({"id": "host", "name": "host", "image": "x"})
+    assert not ContainerRef.from_dict({"subject": "not_docker", "name": "web"})
+
+
+def test_the_id_of_another_engine_is_no_id() -> None:
+    assert ContainerRef.from_dict({"id": ID, "name": "web", "subject": "not_docker"}).id == ""
+    assert ContainerRef(id=ID, subject=Subject.NOT_DOCKER).id == ""
+
+
+def test_an_id_that_is_not_known_leaves_the_name() -> None:
+    assert ContainerRef.from_dict({"id": "<NA>", "name": "web"}) == ContainerRef(name="web")
 
 
 @pytest.mark.parametrize("not_text", [[], {}, 0, False, 1, ["a"]])

@@ -431,6 +431,7 @@ IN_DOCKERD = "Cannot pause container cccccccccccc: OCI runtime pause failed: {}:
         "unable to freeze: open /sys/fs/cgroup/freezer/c/freezer.state: permission denied",
         "failed to freeze: open /sys/fs/cgroup/c/cgroup.freeze: read-only file system",
         "cgroup: subsystem does not exist",
+        "cannot toggle freezer: cgroups not configured for container",
         "cgroup manager is not configured for container",
         "cannot pause the container without a cgroup",
         "pause is not implemented",

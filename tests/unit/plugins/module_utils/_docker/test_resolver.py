@@ -10,8 +10,14 @@ import datetime
 
 import pytest
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineTimeout
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
+    EngineError,
+    EngineForbidden,
+    EngineTimeout,
+    EngineUnreachable,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.inventory import Inventory
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.lazy import connected_when_asked
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import (
     CLOCK_TOLERANCE,
     ResolutionError,
@@ -246,3 +252,77 @@ def test_an_engine_that_no_longer_lists_is_asked_once(engine: FakeEngine) -> Non
             resolver.by_name("gone")
     assert lists(engine) == 2
     assert resolver.by_id(ID).id == ID
+
+
+def test_a_name_that_was_given_to_it_after_the_alert_is_stale() -> None:
+    """Blue and green: web-new was there when the alert was about the one that was called web then."""
+    moment = [CREATED]
+    engine = FakeEngine(clock=lambda: moment[0])
+    blue = engine.add_container("web", created=CREATED)
+    green = engine.add_container("web-new", created=CREATED)
+    alerted = CREATED + datetime.timedelta(hours=1)
+    moment[0] = alerted + datetime.timedelta(minutes=1)
+    engine.rename_container(blue, "web-old")
+    engine.rename_container(green, "web")
+    with pytest.raises(ResolutionError, match="was renamed after the alert") as caught:
+        Resolver(engine).by_name("web", alerted)
+    assert kind_of(caught) == "stale"
+    assert Resolver(engine).by_name("web", moment[0]).id == green
+    assert Resolver(engine).by_name("web").id == green
+
+
+def test_events_are_asked_for_once_and_by_names_only(engine: FakeEngine) -> None:
+    resolver = Resolver(engine)
+    resolver.by_id(ID)
+    resolver.by_name("web")
+    assert ("past_events", ()) not in engine.calls
+    for _time in range(3):
+        resolver.by_name("web", CREATED)
+    assert engine.calls.count(("past_events", ())) == 1
+
+
+def test_an_engine_that_tells_no_events_leaves_when_it_was_created(engine: FakeEngine) -> None:
+    engine.fail_next("past_events", EngineForbidden("the proxy refuses"))
+    resolver = Resolver(engine)
+    assert resolver.by_name("web", CREATED).id == ID
+    with pytest.raises(ResolutionError, match="was created after the alert"):
+        resolver.by_name("web", CREATED - datetime.timedelta(hours=1))
+
+
+def test_containers_of_other_names_are_not_even_inspected(engine: FakeEngine) -> None:
+    engine.fail_next("inspect_container", EngineTimeout("no answer"))
+    unreadable: dict[str, EngineError] = {}
+    assert Resolver(engine).all(unreadable, lambda name: name == "web") == []
+    assert list(unreadable) == ["web"]
+    assert [name for name, _arguments in engine.calls].count("inspect_container") == 1
+
+
+def test_the_owner_of_a_network() -> None:
+    engine = FakeEngine()
+    owner = engine.add_container("vpn")
+    sidecar = engine.add_container("web", network_mode=f"container:{owner}")
+    resolver = Resolver(engine)
+    found = resolver.network_owner(sidecar)
+    assert found is not None
+    assert found.id == owner
+    assert resolver.network_owner(owner) is None
+    assert resolver.network_owner("f" * 64) is None
+
+
+def test_a_lazy_engine_is_connected_by_the_first_question() -> None:
+    real, connected = FakeEngine(), []
+    real.add_container("web", container_id=ID)
+
+    def connect() -> FakeEngine:
+        connected.append(True)
+        if len(connected) == 1:
+            raise EngineUnreachable("no socket")
+        return real
+
+    resolver = Resolver(connected_when_asked(connect))
+    assert connected == []
+    with pytest.raises(EngineUnreachable):
+        resolver.by_id(ID)
+    assert resolver.by_id(ID).name == "web"
+    assert resolver.by_name("web").name == "web"
+    assert len(connected) == 2

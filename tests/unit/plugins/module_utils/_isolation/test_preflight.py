@@ -12,8 +12,12 @@ import threading
 
 import pytest
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import (
+    EndpointSettings,
+    EngineVersion,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import NO_RETRY
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.host_ports import (
     Listener,
     listeners,
@@ -176,3 +180,96 @@ class TestSwarm:
         monkeypatch.setattr(engine, "connect", learns)
         assert isolator.release(container).outcome == "released"
         assert list(engine.inspect_container(container)["NetworkSettings"]["Networks"]) == ["mesh"]
+
+
+class TestMacAddress:
+    """D5: lost silently on Docker 29, which would take it back in connect."""
+
+    def test_is_given_back_where_the_engine_takes_one(self, journal: Journal) -> None:
+        engine = FakeEngine(EngineVersion(engine="29.5.0", api="1.55"))
+        network = engine.add_network("front", "10.1.0.0/24")
+        settings = EndpointSettings(mac_address="02:42:ac:11:00:99")
+        container = engine.add_container("web", networks={"front": settings})
+        isolator = Isolator(engine, journal, FakeTruth(engine), NO_RETRY, settle_timeout=0.2)
+        before = engine.inspect_container(container)["NetworkSettings"]["Networks"]["front"]["MacAddress"]
+        assert isolator.isolate(container, BOTH).ok
+        outcome = isolator.release(container)
+        after = engine.inspect_container(container)["NetworkSettings"]["Networks"]["front"]["MacAddress"]
+        assert (outcome.outcome, outcome.not_restored, after) == ("released", (), before)
+        assert network
+
+    def test_of_a_configured_one_the_loss_is_told_where_it_does_not(self, journal: Journal) -> None:
+        engine = FakeEngine(EngineVersion(engine="28.5.2", api="1.51"))
+        engine.add_network("front", "10.1.0.0/24")
+        settings = EndpointSettings(mac_address="02:42:ac:11:00:99")
+        container = engine.add_container("web", networks={"front": settings})
+        isolator = Isolator(engine, journal, FakeTruth(engine), NO_RETRY, settle_timeout=0.2)
+        assert isolator.isolate(container, BOTH).ok
+        outcome = isolator.release(container)
+        assert [difference["what"] for difference in outcome.not_restored] == ["mac_address on network front"]
+
+
+class TestPruned:
+    """D4: a prune takes what is left of an isolated container."""
+
+    @pytest.fixture
+    def network(self, engine: FakeEngine) -> str:
+        return engine.add_network("front", "10.1.0.0/24", labels={"team": "shop"}, driver_opts={"mtu": "1400"})
+
+    @pytest.fixture
+    def container(self, engine: FakeEngine, network: str) -> str:
+        return engine.add_container("web", networks={"front": EndpointSettings(ipv4_address="10.1.0.50")})
+
+    def test_the_last_member_of_a_network_is_warned_of(
+        self, engine: FakeEngine, isolator: Isolator, container: str
+    ) -> None:
+        outcome = isolator.isolate(container, BOTH)
+        assert any("the last one on network front, which docker network prune" in text for text in outcome.warnings)
+
+    def test_one_of_several_is_not(self, engine: FakeEngine, isolator: Isolator, container: str) -> None:
+        engine.add_container("other", networks={"front": EndpointSettings()})
+        assert not any("prune" in warning for warning in isolator.isolate(container, BOTH).warnings)
+
+    @pytest.mark.parametrize("action", ["stop", "kill"])
+    def test_one_that_is_ended_is_warned_of(
+        self, engine: FakeEngine, isolator: Isolator, container: str, action: str
+    ) -> None:
+        outcome = isolator.isolate(container, [Action(action)])
+        assert any(warning.startswith("docker container prune removes it") for warning in outcome.warnings)
+
+    def test_a_network_that_is_gone_is_made_anew_where_that_is_asked_for(
+        self, engine: FakeEngine, isolator: Isolator, network: str, container: str
+    ) -> None:
+        before = engine.inspect_network(network)
+        isolator.isolate(container, BOTH)
+        engine.remove_network(network)
+        assert "network front no longer exists; recreate_networks makes it anew" in refusal(isolator, engine, container)
+        planned = isolator.release(container, check=True, recreate_networks=True)
+        outcome = isolator.release(container, recreate_networks=True)
+        assert outcome.outcome == "released"
+        done = [(step.action, step.detail) for step in outcome.steps]
+        assert done == [(step.action, step.detail) for step in planned.steps]
+        assert done[0] == ("create_network", "front")
+        after = engine.inspect_network("front")
+        assert {name: after[name] for name in ("IPAM", "Options", "Labels", "Driver", "Internal")} == {
+            name: before[name] for name in ("IPAM", "Options", "Labels", "Driver", "Internal")
+        }
+        key = engine.inspect_container(container)["NetworkSettings"]["Networks"]["front"]
+        assert key["IPAddress"] == "10.1.0.50"
+        assert [difference["what"] for difference in outcome.not_restored] == ["network front"]
+
+
+class TestNotSupported:
+    """B5: what cannot work for good on this engine is told apart, so that a policy can take its fallback."""
+
+    def test_a_pause_without_a_freezer(self, engine: FakeEngine, isolator: Isolator) -> None:
+        container = engine.add_container("rootless", freezes=False)
+        outcome = isolator.isolate(container, BOTH)
+        assert (outcome.outcome, outcome.unsupported) == ("failed", ("pause",))
+        assert outcome.after["networks"] == [], "what can be done is done"
+        claim = isolator.claim([Action("kill")])
+        outcome = isolator.walk(container, Hold((claim,), without=outcome.unsupported)).run()
+        assert (outcome.outcome, outcome.unsupported) == ("isolated", ())
+        assert engine.state_of(container) == "exited"
+        assert engine.inspect_container(container)["NetworkSettings"]["Networks"] == {}
+        assert isolator.release(container).outcome == "released"

@@ -49,9 +49,13 @@ def deployed(tmp_path: pathlib.Path) -> str:
 
 
 def decide(
-    deployed: str, *alerts: dict[str, t.Any], containers: t.Sequence[t.Any] = (WEB, DB), host: str = "docker-1"
+    deployed: str,
+    *alerts: dict[str, t.Any],
+    containers: t.Sequence[t.Any] = (WEB, DB),
+    host: str = "docker-1",
+    now: str = "",
 ) -> dict[str, t.Any]:
-    params = {"policy_set": deployed, "alerts": list(alerts), "containers": list(containers), "host": host}
+    params = {"policy_set": deployed, "alerts": list(alerts), "containers": list(containers), "host": host, "now": now}
     module: t.Any = types.SimpleNamespace(params=params)
     return decision_info.report(module)
 
@@ -70,10 +74,11 @@ def test_why_not(deployed: str) -> None:
 
 
 def test_an_alert_that_names_none_reaches_those_that_match(deployed: str) -> None:
-    (decision,) = decide(deployed, alert(rule="Miner"))["decisions"]
+    (decision,) = decide(deployed, alert(source="suricata", rule="Miner"))["decisions"]
     assert (decision["outcome"], decision["container"]["name"]) == ("isolate", "web-1")
     more = {**WEB, "name": "web-2", "id": None}
-    assert decide(deployed, alert(rule="Miner"), containers=[WEB, more])["summary"] == {"limit": 2}
+    miner = alert(source="suricata", rule="Miner")
+    assert decide(deployed, miner, containers=[WEB, more])["summary"] == {"too_many_matches": 2}
 
 
 def test_what_is_protected_unknown_or_on_another_host(deployed: str) -> None:
@@ -82,6 +87,46 @@ def test_what_is_protected_unknown_or_on_another_host(deployed: str) -> None:
     assert decide(deployed, names, containers=[safe])["summary"] == {"protected": 1}
     assert decide(deployed, names, containers=[])["summary"] == {"unresolved": 1}
     assert decide(deployed, {**names, "inventory_host": "docker-2"})["summary"] == {"other_host": 1}
+
+
+def test_what_is_about_no_container_that_is_known(deployed: str) -> None:
+    falco = {"priority": "Critical", "rule": "Terminal shell in container"}
+    result = decide(
+        deployed,
+        {**falco, "output_fields": {"container.id": "host"}},
+        {**falco, "output_fields": {"container.id": None}},
+        {**falco, "output_fields": {"container.id": "f" * 12}},
+        {**falco, "rule": "Miner", "output_fields": None},
+    )
+    assert [decision["outcome"] for decision in result["decisions"]] == [
+        *("no_container", "unresolved", "gone", "no_policy"),
+    ]
+
+
+def test_alerts_have_an_age_where_one_asks(deployed: str) -> None:
+    old = {**alert(container={"name": "web-1"}), "received_at": "2026-04-05T12:00:00Z"}
+    assert decide(deployed, old)["summary"] == {"isolate": 1}
+    assert decide(deployed, old, now="2026-04-05T12:14:00Z")["summary"] == {"isolate": 1}
+    assert decide(deployed, old, now="2026-04-05T12:16:00Z")["summary"] == {"expired": 1}
+    ahead = {**old, "time": "2026-04-05T12:05:00Z"}
+    assert "300 seconds before its own time" in decide(deployed, ahead, now="2026-04-05T12:00:00Z")["warnings"][0]
+    with pytest.raises(GuardError, match="which is no moment") as caught:
+        decide(deployed, old, now="yesterday")
+    assert caught.value.kind == "invalid_option"
+
+
+def test_an_engine_that_does_not_answer_is_not_asked_about_other_hosts(deployed: str) -> None:
+    params = {
+        "policy_set": deployed,
+        "alerts": [{**alert(container={"id": "0" * 12}), "inventory_host": "docker-2"}, alert(rule="unwanted")],
+        "containers": None,
+        "host": "docker-1",
+        "now": "",
+        "docker_host": "unix:///nonexistent/docker.sock",
+        "action_timeout": 5,
+    }
+    module: t.Any = types.SimpleNamespace(params=params)
+    assert decision_info.report(module)["summary"] == {"other_host": 1, "no_policy": 1}
 
 
 def test_a_decision_says_which_alert_it_is_about(deployed: str) -> None:
@@ -111,5 +156,5 @@ def test_the_result_is_documented(deployed: str) -> None:
     result = decide(deployed, alert())
     module = importlib.import_module("ansible_collections.ironpost.container_guard.plugins.modules.decision_info")
     returned = yaml.safe_load(module.RETURN)
-    assert returned.keys() - {"error"} == result.keys() - {"changed"}
+    assert returned.keys() - {"error"} == result.keys() - {"changed", "warnings"}
     assert returned["decisions"]["contains"].keys() == result["decisions"][0].keys()

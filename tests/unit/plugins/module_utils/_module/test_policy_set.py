@@ -71,6 +71,7 @@ def test_what_is_deployed_says_where_it_came_from(host: Host) -> None:
     assert (info["digest"], info["files"], info["previous"]) == (A.digest, ["a.yml", "more.toml"], None)
     assert info["policies"] == [policy.to_dict() for policy in A.policies]
     assert (info["protect"], info["limits"]) == ({}, {"max_containers_per_alert": 1})
+    assert info["mode"] == "enforce"
     assert info["deployed_at"].startswith("20")
 
 
@@ -167,6 +168,7 @@ def test_every_line_of_a_difference_names_its_policy() -> None:
         [*make_set("a", priority=0).policies, *make_set("new", target_filter={"labels": ["x"]}).policies],
         TargetFilter(labels=("safe",)),
         Limits(max_isolations=3, window=60),
+        mode="audit",
     )
     old, new = (set(policy_set.readable(value).splitlines()) for value in (before, after))
     assert {line for line in new - old if "policy a" in line} == {
@@ -174,8 +176,9 @@ def test_every_line_of_a_difference_names_its_policy() -> None:
         'policy a: mode = "enforce"',
     }
     assert 'policy new: target_filter.labels = ["x"]' in new
-    assert {line.partition(":")[0] for line in old - new} == {"policy a", "policy gone"}
-    assert {line for line in new - old if not line.startswith("policy")} == {
+    assert {line.partition(":")[0] for line in old - new} == {"policy a", "policy gone", "policy set"}
+    assert {line for line in new - old if not line.startswith(("policy a", "policy new"))} == {
+        'policy set: mode = "audit"',
         'protect: labels = ["safe"]',
         "limits: max_isolations_per_window.count = 3",
         "limits: max_isolations_per_window.seconds = 60",

@@ -10,7 +10,11 @@ import typing as t
 
 from hypothesis import strategies as st
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import (
+    Alert,
+    ContainerRef,
+    Subject,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import SEVERITIES, Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import EVIDENCE
@@ -103,6 +107,7 @@ limit_dicts = st.fixed_dictionaries(
         "max_isolations_per_window": st.fixed_dictionaries(
             {"count": st.integers(1, 10_000), "seconds": st.integers(1, 86_400)}
         ),
+        "max_alert_age": st.integers(0, 86_400),
     },
 )
 
@@ -110,12 +115,13 @@ limit_dicts = st.fixed_dictionaries(
 def policy_sets(most: int) -> st.SearchStrategy[PolicySet]:
     """Compiled sets, with something protected and limited or not."""
     return st.builds(
-        lambda policies, protect, limits: PolicySet.of(
-            map(Policy.from_dict, policies), TargetFilter.from_dict(protect), Limits.from_dict(limits)
+        lambda policies, protect, limits, mode: PolicySet.of(
+            map(Policy.from_dict, policies), TargetFilter.from_dict(protect), Limits.from_dict(limits), mode
         ),
         sets_of_policy_dicts(most),
         target_filters,
         limit_dicts,
+        st.sampled_from(MODES),
     )
 
 
@@ -123,14 +129,14 @@ alerts = st.builds(
     Alert,
     id=st.just("alert"),
     trace_id=st.just("trace"),
-    source=words,
+    source=words | st.sampled_from(["falco", "wazuh"]),
     rule=words,
     severity=st.sampled_from(Severity),
     received_at=st.just(""),
     tags=st.lists(words, max_size=3).map(tuple),
     host=words,
     inventory_host=words,
-    container=st.sampled_from([ContainerRef(name="c"), ContainerRef()]),
+    container=st.sampled_from([ContainerRef(name="c"), *(ContainerRef(subject=subject) for subject in Subject)]),
 )
 containers = st.builds(
     Container, id=st.just("0" * 64), name=words, images=st.lists(images, max_size=2).map(tuple), labels=labels

@@ -11,16 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import (
+    Alert,
+    ContainerRef,
+    Subject,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import SEVERITIES, Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
     SCOPES,
     Condition,
     Policy,
     TargetFilter,
     image_forms,
+    scope_of,
+    stricter,
 )
 from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils._policy.strategies import policy_dicts
 
@@ -105,8 +112,46 @@ def test_the_scope_parts_alerts_that_name_a_container_from_those_that_do_not(
     scope: str, container: ContainerRef, named: bool
 ) -> None:
     policy = Policy(id="p", actions=(), scope=scope)
-    condition = policy.alert_conditions(dataclasses.replace(ALERT, container=container))[1]
+    condition = policy.alert_conditions(dataclasses.replace(ALERT, source="suricata", container=container))[1]
     assert (condition.field, condition.met) == ("scope", (scope == "alert_container") is named)
+
+
+@pytest.mark.parametrize(
+    ("source", "container", "scope"),
+    [
+        ("falco", ContainerRef(id="0" * 12), "alert_container"),
+        ("falco", ContainerRef(name="web-1"), "alert_container"),
+        ("falco", ContainerRef(subject=Subject.UNIDENTIFIED), "alert_container"),
+        ("falco", ContainerRef(subject=Subject.NOT_DOCKER), ""),
+        ("falco", ContainerRef(), ""),
+        ("Wazuh", ContainerRef(), ""),
+        ("tetragon", ContainerRef(), ""),
+        ("suricata", ContainerRef(subject=Subject.UNIDENTIFIED), "alert_container"),
+        ("suricata", ContainerRef(subject=Subject.NOT_DOCKER), ""),
+        ("suricata", ContainerRef(), "matching_containers"),
+        ("honeypot", ContainerRef(), "matching_containers"),
+    ],
+)
+def test_only_alerts_that_say_nothing_about_containers_are_for_whatever_container_matches(
+    source: str, container: ContainerRef, scope: str
+) -> None:
+    assert scope_of(dataclasses.replace(ALERT, source=source, container=container)) == scope
+
+
+@pytest.mark.parametrize(
+    ("mode", "other", "wins"),
+    [("enforce", "enforce", "enforce"), ("enforce", "audit", "audit"), ("audit", "enforce", "audit")],
+)
+def test_the_stricter_mode_wins(mode: str, other: str, wins: str) -> None:
+    assert stricter(mode, other) == wins
+
+
+@pytest.mark.parametrize("mode", ["", "Audit", "off", "enforce "])
+def test_another_mode_is_an_error(mode: str) -> None:
+    for modes in ((mode, "audit"), ("enforce", mode)):
+        with pytest.raises(PolicyError, match="is unknown") as caught:
+            stricter(*modes)
+        assert caught.value.kind == "invalid_option"
 
 
 @pytest.mark.parametrize(

@@ -138,9 +138,24 @@ def test_what_is_protected_counts_for_the_digest() -> None:
 
 def test_limits_count_for_the_digest() -> None:
     sets = [
-        dataclasses.replace(SET, limits=limits) for limits in (Limits(), Limits(2), Limits(1, 5, 60), Limits(1, 5, 61))
+        dataclasses.replace(SET, limits=limits)
+        for limits in (Limits(), Limits(2), Limits(1, 5, 60), Limits(1, 5, 61), Limits(1, 0, 0, 0), Limits(1, 0, 0, 60))
     ]
     assert len({policy_set.digest for policy_set in sets}) == len(sets)
+
+
+def test_the_mode_counts_for_the_digest_and_is_kept() -> None:
+    audit = dataclasses.replace(SET, mode="audit")
+    assert audit.digest != SET.digest
+    assert PolicySet.from_json(audit.to_json(), "here") == audit
+    assert PolicySet.from_json(SET.to_json(), "here").mode == "enforce"
+
+
+def test_a_set_deployed_by_an_older_version_is_read_with_the_defaults() -> None:
+    content = json.loads(SET.to_json())
+    assert "mode" not in content
+    assert "max_alert_age" not in content["limits"]
+    assert PolicySet.from_json(SET.to_json(), "here").limits.max_alert_age == 900
 
 
 def test_limits() -> None:
@@ -149,6 +164,9 @@ def test_limits() -> None:
     value = {"max_containers_per_alert": 3, "max_isolations_per_window": {"count": 10, "seconds": 600}}
     assert Limits.from_dict(value) == Limits(3, 10, 600)
     assert Limits.from_dict(value).to_dict() == value
+    for age in (0, 60, 86_400):
+        assert Limits.from_dict({"max_alert_age": age}).max_alert_age == age
+        assert Limits.from_dict({"max_alert_age": age}).to_dict()["max_alert_age"] == age
 
 
 @given(limit_dicts)
@@ -240,6 +258,10 @@ def test_another_format_is_named(version: object) -> None:
         lambda content: content.pop("limits"),
         lambda content: content["limits"].update(max_containers_per_alert=1_000),
         lambda content: content["limits"].update(max_isolations_per_window=7),
+        lambda content: content["limits"].update(max_alert_age=0),
+        lambda content: content.update(mode="audit"),
+        lambda content: content.update(mode="off"),
+        lambda content: content.update(mode=["audit"]),
         lambda content: content.update(limits=[1]),
         lambda content: content.pop("digest"),
         lambda content: content.update(digest=None),

@@ -56,6 +56,7 @@ FULL: dict[str, t.Any] = {
 LIMITED: dict[str, t.Any] = {
     "max_containers_per_alert": 2,
     "max_isolations_per_window": {"count": 3, "seconds": 60},
+    "max_alert_age": 60,
 }
 
 
@@ -114,6 +115,14 @@ def test_the_schema_knows_exactly_the_keys_of_a_policy() -> None:
     assert set(POLICY["properties"]["action"]["properties"]) == {
         key for action in canonical["actions"] for key in action
     }
+
+
+@pytest.mark.parametrize(
+    ("mode", "valid"),
+    [("enforce", True), ("audit", True), ("Audit", False), ("off", False), ("", False), (None, False)],
+)
+def test_the_mode_of_a_whole_set(mode: object, valid: bool) -> None:
+    assert (problems({"mode": mode}, POLICY_FILE) == []) is valid
 
 
 @pytest.mark.parametrize("action_type", ACTION_TYPES)
@@ -197,6 +206,12 @@ def test_bounds(bounds: dict[str, t.Any], valid: bool) -> None:
         ({}, True),
         ({"max_containers_per_alert": 1}, True),
         ({"max_containers_per_alert": 0}, False),
+        ({"max_alert_age": 0}, True),
+        ({"max_alert_age": 86_400}, True),
+        ({"max_alert_age": 86_401}, False),
+        ({"max_alert_age": -1}, False),
+        ({"max_alert_age": "15m"}, False),
+        ({"max_alert_age": None}, False),
         ({"max_containers_per_alert": 1_000}, True),
         ({"max_containers_per_alert": 1_001}, False),
         ({"max_isolations_per_window": {"count": 1, "seconds": 1}}, True),

@@ -11,12 +11,14 @@ import hashlib
 import json
 import pathlib
 import threading
+import time
 import typing as t
 
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
+    EngineError,
     EngineTimeout,
     EngineUnreachable,
 )
@@ -36,11 +38,11 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
     PolicySet,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.errors import LimitsError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
@@ -74,7 +76,7 @@ class Host:
         policy_set = PolicySet.of([Policy.from_dict(policy) for policy in policies or (SHELLS,)], protect, limits)
         state_dir = str(self._state_dir / "state")
         isolator = Isolator(self.engine, Journal(state_dir), truth=FakeTruth(self.engine))
-        limiter = Limiter(state_dir, limits, clock=lambda: self.now)
+        limiter = Limiter(StateDir(state_dir, f"{state_dir}-run"), limits, clock=lambda: self.now)
         judge = Judge(PolicyEngine(policy_set), Resolver(self.engine), "docker-1")
         return Responder(judge, isolator, limiter, "docker-1", **options)
 
@@ -118,7 +120,7 @@ def test_a_container_named_like_the_id_is_not_taken_for_it(host: Host) -> None:
 def test_an_id_that_is_gone_is_not_looked_up_by_name(host: Host) -> None:
     host.engine.add_container("web")
     (response,) = host.responder().respond([alert(host="docker-1", container={"id": "6bc1b4be90d6", "name": "web"})])
-    assert response.decision.outcome == "unresolved"
+    assert response.decision.outcome == "gone"
     assert host.paused == set()
 
 
@@ -163,7 +165,7 @@ def test_alerts_without_a_container_isolate_nothing(host: Host) -> None:
     responses = host.responder().respond(
         [alert(), alert(container={"id": "host", "name": "host"}), alert(container={"id": "<NA>", "name": "<NA>"})]
     )
-    assert [response.decision.outcome for response in responses] == ["no_policy"] * 3
+    assert [response.decision.outcome for response in responses] == ["no_policy", "no_container", "unresolved"]
     assert "scope alert_container does not match" in responses[0].decision.reasons[0]
     assert host.paused == set()
 
@@ -282,28 +284,25 @@ def _strings(value: object) -> t.Iterator[str]:
 class TestRestraint:
     """Cooldown, limits, fallback and alerts that name no container."""
 
-    def test_a_cooldown_keeps_the_policy_from_acting_again(self, host: Host) -> None:
+    @pytest.mark.parametrize("undo", ["breach", "failure"])
+    def test_after_a_breach_or_a_failure_the_next_alert_acts_whatever_the_cooldown(
+        self, host: Host, undo: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         target = host.engine.add_container("web")
         policy = {**SHELLS, "cooldown": 300}
-        (first,) = host.responder(policy).respond([alert(container={"id": target})])
-        assert first.decision.outcome == "isolate"
-        host.engine.unpause(target)
-        host.now += 299
+        if undo == "breach":
+            host.responder(policy).respond([alert(container={"id": target})])
+            host.engine.unpause(target)
+        else:
+            for _ in range(4):
+                host.engine.fail_next("pause", EngineError("freezer is broken", status=500))
+            monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+            (failed,) = host.responder(policy).respond([alert(container={"id": target})])
+            assert failed.event is not None
+            assert failed.event.outcome != "isolated"
         (again,) = host.responder(policy).respond([alert(container={"id": target})])
-        assert again.decision.outcome == "cooldown"
-        assert "less than 300 seconds" in again.decision.reasons[-1]
         assert again.event is not None
-        assert host.paused == set()
-        host.now += 2
-        (later,) = host.responder(policy).respond([alert(container={"id": target})])
-        assert later.decision.outcome == "isolate"
-        assert host.paused == {"web"}
-
-    def test_a_cooldown_is_for_one_container(self, host: Host) -> None:
-        targets = [host.engine.add_container(name) for name in ("web-1", "web-2")]
-        for target in targets:
-            (response,) = host.responder({**SHELLS, "cooldown": 300}).respond([alert(container={"id": target})])
-            assert response.decision.outcome == "isolate"
+        assert (again.event.outcome, host.paused) == ("isolated", {"web"})
 
     def test_no_more_containers_within_the_window_than_the_limit(self, host: Host) -> None:
         targets = [host.engine.add_container(f"web-{number}") for number in range(4)]
@@ -345,15 +344,24 @@ class TestRestraint:
         (response,) = host.responder(policy, limits=limits).respond([alert(container={"id": target})])
         assert response.decision.outcome == "isolate"
 
-    def test_a_memory_that_is_damaged_is_an_error_before_anything_is_touched(
+    def test_a_memory_that_is_damaged_keeps_nothing_from_being_isolated(
         self, host: Host, tmp_path: pathlib.Path
     ) -> None:
         target = host.engine.add_container("web")
         (tmp_path / "state").mkdir()
         (tmp_path / "state" / "limits.json").write_text("{")
-        with pytest.raises(LimitsError, match="damaged"):
-            host.responder({**SHELLS, "cooldown": 1}).respond([alert(container={"id": target})])
-        assert host.engine.changes == []
+        host.responder(limits=Limits(max_isolations=1, window=600)).respond([alert(container={"id": target})])
+        assert host.paused == {"web"}
+
+    def test_a_limit_is_an_error_that_names_the_way_out(self, host: Host) -> None:
+        targets = [host.engine.add_container(f"web-{number}") for number in range(2)]
+        limits = Limits(max_isolations=1, window=600)
+        responses = host.responder(limits=limits).respond([alert(container={"id": target}) for target in targets])
+        event = responses[1].event
+        assert event is not None
+        assert event.error is not None
+        assert (event.outcome, event.error["kind"]) == ("limit", "limit")
+        assert "of at most 1" in event.error["message"]
 
     def test_a_fallback_is_taken_where_no_action_can_work(self, host: Host) -> None:
         target = host.engine.add_container("host-mode", network_mode="host")
@@ -375,7 +383,7 @@ class TestRestraint:
         for name in ("web", "db"):
             host.engine.add_container(name)
         policy = {**SHELLS, "scope": "matching_containers", "target_filter": {"container_names": ["web*"]}}
-        (response,) = host.responder(policy).respond([alert(host="docker-1")])
+        (response,) = host.responder(policy).respond([alert(source="suricata", host="docker-1")])
         assert response.decision.outcome == "isolate"
         assert host.paused == {"web"}
 
@@ -383,17 +391,17 @@ class TestRestraint:
         for number in range(3):
             host.engine.add_container(f"web-{number}")
         policy = {**SHELLS, "scope": "matching_containers", "target_filter": {"container_names": ["web*"]}}
-        responses = host.responder(policy).respond([alert(host="docker-1")])
-        assert [response.decision.outcome for response in responses] == ["limit"] * 3
+        responses = host.responder(policy).respond([alert(source="suricata", host="docker-1")])
+        assert [response.decision.outcome for response in responses] == ["too_many_matches"] * 3
         assert host.paused == set()
         limits = Limits(max_containers_per_alert=3)
-        host.responder(policy, limits=limits).respond([alert(host="docker-1")])
+        host.responder(policy, limits=limits).respond([alert(source="suricata", host="docker-1")])
         assert len(host.paused) == 3
 
     def test_an_alert_without_a_container_and_of_an_unknown_host_isolates_nothing(self, host: Host) -> None:
         host.engine.add_container("web")
         policy = {**SHELLS, "scope": "matching_containers", "target_filter": {"container_names": ["web*"]}}
-        (response,) = host.responder(policy).respond([alert(host="somewhere")])
+        (response,) = host.responder(policy).respond([alert(source="suricata", host="somewhere")])
         assert response.decision.outcome == "unresolved"
         assert host.paused == set()
 
@@ -447,7 +455,7 @@ class TestTrouble:
         broken, target = host.engine.add_container("broken"), host.engine.add_container("web")
         host.engine.fail_next("inspect_container", EngineTimeout("no answer"))
         responses = host.responder().respond([alert(container={"id": broken}), alert(container={"id": target})])
-        assert [response.decision.outcome for response in responses] == ["error", "isolate"]
+        assert [response.decision.outcome for response in responses] == ["failed", "isolate"]
         assert host.paused == {"web"}
         event = responses[0].event
         assert event is not None
@@ -457,10 +465,12 @@ class TestTrouble:
 
     def test_a_container_that_cannot_be_inspected_and_an_alert_that_names_none(self, host: Host) -> None:
         target = host.engine.add_container("web")
+        host.engine.add_container("db")
         matching = {**SHELLS, "id": "m", "scope": "matching_containers", "target_filter": {"container_names": ["db"]}}
         host.engine.fail_next("inspect_container", EngineTimeout("no answer"))
-        responses = host.responder(SHELLS, matching).respond([alert(host="docker-1"), alert(container={"id": target})])
-        assert [response.decision.outcome for response in responses] == ["error", "isolate"]
+        nameless = alert(source="suricata", host="docker-1")
+        responses = host.responder(SHELLS, matching).respond([nameless, alert(container={"id": target})])
+        assert [response.decision.outcome for response in responses] == ["failed", "isolate"]
         assert host.paused == {"web"}
 
     def test_a_damaged_journal_entry(self, host: Host, tmp_path: pathlib.Path) -> None:
@@ -507,7 +517,7 @@ class TestTrouble:
     def test_what_cannot_be_found_on_its_own_host_leaves_a_record(self, host: Host) -> None:
         (known,) = host.responder().respond([alert(host="docker-1", container={"id": "0" * 64})])
         assert known.event is not None
-        assert known.event.outcome == "unresolved"
+        assert known.event.outcome == "gone"
         (elsewhere,) = host.responder().respond([alert(host="somewhere", container={"id": "0" * 64})])
         assert elsewhere.event is None
 

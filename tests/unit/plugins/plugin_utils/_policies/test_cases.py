@@ -79,7 +79,15 @@ def refused(source: pathlib.Path, *cases: object) -> PolicyError:
         {"container": {"name": "web-1"}, "expect": NONE},
         {"container": {"name": "web-1"}, "host": "web-7", "expect": {"policy": "watch", "outcome": "audit"}},
         {"container": {"name": "web-1", "images": ["a", "b"]}, "host": "db-1", "expect": NONE},
-        {"alert": {**ALERT, "rule": "Miner"}, "scope": "matching_containers", "expect": {"policy": "sweep"}},
+        {
+            "alert": {**ALERT, "source": "suricata", "rule": "Miner"},
+            "scope": "matching_containers",
+            "expect": {"policy": "sweep"},
+        },
+        {"alert": {**ALERT, "rule": "Miner"}, "scope": "matching_containers", "expect": NONE},  # falco names containers
+        {"alert": {**FALCO, "output_fields": {"container.id": "host"}}, "expect": NONE},
+        {"alert": {**FALCO, "output_fields": {"container.id": "101"}}, "expect": NONE},
+        {"alert": {**FALCO, "output_fields": {"container.id": "host"}}, "scope": "matching_containers", "expect": NONE},
         {"alert": {**ALERT, "rule": "Miner"}, "expect": NONE},
         {"alert": {**ALERT, "rule": "Other"}, "container": None, "expect": {"policy": None, "outcome": "no_policy"}},
         {"alert": {**ALERT, "rule": "Off"}, "container": ..., "expect": NONE},
@@ -160,10 +168,18 @@ def test_what_is_not_expected(
         ({"alert": {"source": "x", "rule": "y"}}, "case shell: alert: severity is not one of"),
         ({"alert": {**ALERT, "contianer": {}}}, "case shell: alert: unknown key contianer"),
         ({"alert": {**ALERT, "container": {"name": "db-1"}}}, "the alert names db-1, but the container is web-1"),
-        ({"alert": {**ALERT, "container": None}}, "the alert itself says that it is about no container (leave"),
+        ({"alert": {**ALERT, "container": None}}, "the alert itself says that it names no container (leave"),
         (
-            {"alert": {**FALCO, "output_fields": {"container.id": "host"}}},
-            "the alert itself says that it is about no container",
+            {"alert": {**FALCO, "output_fields": {"container.id": None}}},
+            "the alert itself says that it names no container",
+        ),
+        (
+            {"alert": {**FALCO, "output_fields": {"container_id": "<NA>"}}},
+            "the alert itself says that it names no container",
+        ),
+        (
+            {"alert": {**FALCO, "output_fields": {"container.id": None}}, "scope": "matching_containers"},
+            "the alert means a container, and does not say which (leave the scope out",
         ),
         ({"alert": FALCO, "scope": "matching_containers"}, "the alert names the container (0123456789ab)"),
         ({"scope": "matching_container"}, "scope matching_container is unknown (did you mean matching_containers?)"),

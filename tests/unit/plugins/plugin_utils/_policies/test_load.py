@@ -289,7 +289,7 @@ MISTAKES = {
     ),
     "empty mapping": (
         "{}\n",
-        "a.yml:1:1: it holds none of policies, protect and limits",
+        "a.yml:1:1: it holds none of policies, protect, limits and mode",
     ),
     "same id twice": (
         "policies:\n  - {id: p, action: {type: pause}}\n  - {id: p, action: {type: stop}}\n",
@@ -605,6 +605,14 @@ DOUBTS = {
         "protect: {image_patterns: ['**']}\n" + IN_A_LIST,
         "1:28: protect.image_patterns: ** protects every container, so none is ever isolated",
     ),
+    "matching_containers without sources": (
+        "id: p\nscope: matching_containers\n" + PAUSE,
+        "2:8: policy p: matching_containers without sources answers any detector that says nothing about containers (",
+    ),
+    "matching_containers of sources that name containers": (
+        "id: p\nscope: matching_containers\nsources: [falco, Wazuh]\n" + PAUSE,
+        "3:10: policy p: it never answers: falco, Wazuh do name containers, and never come to matching_containers (",
+    ),
     "window smaller than an alert": (
         "limits: {max_containers_per_alert: 5, max_isolations_per_window: {count: 3, seconds: 60}}\n" + IN_A_LIST,
         "1:74: the window lets 3 containers be isolated, and an alert 5 (raise it, or lower max_containers_per_alert)",
@@ -641,6 +649,8 @@ def test_what_is_doubtful_is_warned_of_and_deployed(text: str, expected: str) ->
         "action: {type: network_disconnect, networks: [front]}\n" + FILTER,
         "limits: {max_containers_per_alert: 3, max_isolations_per_window: {count: 3, seconds: 60}}\n" + IN_A_LIST,
         "id: p\nevidence: [top, {type: archive, paths: [/etc]}]\nrelease_after: 0\n" + PAUSE,
+        "id: p\nscope: matching_containers\nsources: [falco, suricata]\n" + PAUSE,
+        "mode: audit\n" + IN_A_LIST,
     ],
 )
 def test_what_is_not_doubtful_is_not_warned_of(text: str) -> None:
@@ -684,6 +694,35 @@ def test_a_limit_has_one_value() -> None:
     ) == [
         f"b.yml:1:36: limits.max_containers_per_alert: 2 here, and 1 in a.yml:2:29 ({hint})",
         f"c.toml:1:36: limits.{window}: {shown[1]} here, and {shown[0]} in a.yml:3:30 ({hint})",
+    ]
+
+
+def test_the_mode_of_a_set_comes_from_any_file() -> None:
+    loaded = load({"a.yml": IN_A_LIST, "b.yml": "mode: audit\n", "c.yml": "mode: audit\nlimits: {}\n"})
+    assert loaded.policy_set.mode == "audit"
+    assert [policy.mode for policy in loaded.policy_set.policies] == ["enforce"]
+    assert load({"a.yml": IN_A_LIST}).policy_set.mode == "enforce"
+
+
+def test_the_mode_of_a_file_with_one_policy_is_that_of_the_policy() -> None:
+    loaded = load({"a.yml": "mode: audit\nid: p\n" + PAUSE})
+    assert loaded.policy_set.mode == "enforce"
+    assert [policy.mode for policy in loaded.policy_set.policies] == ["audit"]
+
+
+def test_a_set_has_one_mode_and_it_is_a_known_one() -> None:
+    assert problems({"a.yml": "mode: audit\n" + IN_A_LIST, "b.yml": "protect: {}\nmode: enforce\n"}) == [
+        "b.yml:2:7: mode: 'enforce' here, and 'audit' in a.yml:1:7 (a set has one mode)"
+    ]
+    assert problems({"a.yml": "mode: Audit\n" + IN_A_LIST}) == [
+        "a.yml:1:7: mode: 'Audit' is not one of enforce, audit (did you mean audit?)"
+    ]
+
+
+def test_the_age_of_alerts_has_bounds() -> None:
+    assert load({"a.yml": "limits: {max_alert_age: 0}\n" + IN_A_LIST}).policy_set.limits.max_alert_age == 0
+    assert problems({"a.yml": "limits: {max_alert_age: 86401}\n" + IN_A_LIST}) == [
+        "a.yml:1:25: limits.max_alert_age: 86401 is larger than 86400"
     ]
 
 

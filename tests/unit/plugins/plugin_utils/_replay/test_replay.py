@@ -120,8 +120,8 @@ def test_the_whole_report_of_a_small_log() -> None:
             "skipped": 3,
             "refused": 2,
             "alerts": 5,
-            "answered": 3,
-            "unwanted": 2,
+            "answered": 4,
+            "unwanted": 1,
             "without_container": 1,
             "without_time": 0,
             "out_of_order": 0,
@@ -133,10 +133,11 @@ def test_the_whole_report_of_a_small_log() -> None:
             {
                 "id": "shells",
                 "mode": "enforce",
-                "alerts": 2,
+                "alerts": 3,
                 **numbers,
                 "isolations": 1,
                 "repeats": 1,
+                "no_container": 1,
                 "containers": 1,
                 "sample": [web],
             },
@@ -154,7 +155,7 @@ def test_the_whole_report_of_a_small_log() -> None:
             {
                 "rule": "Shell",
                 "severity": "critical",
-                "alerts": 2,
+                "alerts": 1,
                 "nearest": [
                     "idle: rules [Never] does not match [Shell]",
                     "shells: container_names [web-*] does not match [db-1]",
@@ -173,11 +174,12 @@ def test_the_whole_report_of_a_small_log() -> None:
         ],
         "notes": [],
     }
-    assert table(report)[4:8] == [
-        "policy  mode     alerts  containers  would isolate  repeats  cooldown  limit  protected  audit  undecidable",
-        "shells  enforce       2           1              1        1         0      0          0      0            0",
-        "watch   audit         1           1              0        0         0      0          0      1            0",
-        "",
+    heading = "policy mode alerts containers would isolate repeats cooldown limit protected audit undecidable"
+    assert [line.split() for line in table(report)[4:8]] == [
+        [*heading.split(), "no", "container", "unresolved"],
+        ["shells", "enforce", "3", "1", "1", "1", "0", "0", "0", "0", "0", "1", "0"],
+        ["watch", "audit", "1", "1", "0", "0", "0", "0", "0", "1", "0", "0", "0"],
+        [],
     ]
     assert "no alert for: idle, off" in table(report)
 
@@ -267,11 +269,50 @@ def test_a_containers_file_tells_labels(tmp_path: pathlib.Path, env: str, expect
     assert outcomes(report) == expected
 
 
-def test_alerts_without_a_container_come_to_policies_of_that_scope() -> None:
-    policies = [policy("a"), policy("b", scope="matching_containers", target_filter={"container_names": ["web-*"]})]
-    report = run(policies, [alert(container="host")])
+SWEEP = policy("sweep", scope="matching_containers", target_filter={"container_names": ["web-*"]})
+
+
+def test_alerts_that_say_nothing_about_containers_come_to_policies_of_that_scope() -> None:
+    report = run([policy("a"), SWEEP], [{"source": "suricata", "rule": "Shell", "severity": "high"}])
     assert outcomes(report, 1) == {"undecidable": 1}
     assert report["totals"]["without_container"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome"),
+    [
+        ({"container.id": "host", "container.name": "host"}, "no_container"),
+        ({"container.id": "101", "container.name": "pct-mail"}, "no_container"),
+        ({"container.id": None}, "unresolved"),
+        ({}, "unresolved"),
+        (None, "unresolved"),
+        ({"container.name": "web-1"}, "isolations"),
+        ({"container_id": WEB}, "isolations"),
+    ],
+)
+def test_alerts_that_name_no_container_of_docker_isolate_none(fields: dict[str, t.Any] | None, outcome: str) -> None:
+    report = run([policy("a"), SWEEP], [alert(output_fields=fields)])
+    assert outcomes(report, 0) == {outcome: 1}
+    assert outcomes(report, 1) == {}
+
+
+def test_alerts_about_the_host_that_no_policy_would_want_are_unwanted() -> None:
+    report = run([policy("a", rules=["Other"]), SWEEP], [alert(container="host")])
+    assert report["totals"]["unwanted"] == 1
+    assert report["unwanted"][0]["nearest"][0] == "a: rules [Other] does not match [Shell]"
+
+
+def test_a_set_in_audit_mode_isolates_nothing() -> None:
+    replay = Replay(PolicySet.of([policy("a"), policy("off", enabled=False)], mode="audit"))
+    replay.take_line(json.dumps(alert()).encode())
+    report = replay.report()
+    assert outcomes(report) == {"audit": 1}
+    assert [found["mode"] for found in report["policies"]] == ["audit", "disabled"]
+
+
+def test_old_alerts_have_no_age() -> None:
+    report = run([policy("a")], [alert(0), alert(3600, DB, "db")], limits=Limits(max_alert_age=1))
+    assert outcomes(report) == {"isolations": 2}
 
 
 def test_hosts_are_known_by_the_names_of_the_inventory() -> None:
