@@ -9,7 +9,11 @@ Needs root, as the guard does on a host: test hosts share the /proc of this mach
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import os
 import pathlib
+import socket
 import statistics
 import subprocess
 import time
@@ -18,6 +22,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import netlink, sysctl
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.network_details import (
@@ -192,6 +197,65 @@ def test_d5_thousands_of_routes_are_neither_kept_nor_do_they_keep_it_from_being_
     told = lost(isolator.release(container))
     assert told["number of further routes and addresses, as far as they were counted"][1] == "0"
     assert len(told) == 101
+
+
+# What rtnetlink does not tell, and other names for what it tells by one.
+NOT_TOLD = {"stable_secret", "regen_min_advance", "ra_honor_pio_life", "ra_honor_pio_pflag", "mc_forwarding"}
+OTHER_NAMES = {"base_reachable_time", "retrans_time", "unres_qlen"}
+
+
+def test_d5_the_kernel_of_this_machine_calls_and_shows_the_sysctls_so() -> None:
+    """Each sysctl of an interface is changed, in a namespace of its own: that one and no other differs then."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        wrong, known = pool.submit(sysctls_that_are_called_otherwise).result()
+    assert wrong == {}
+    assert len(known) > 80
+
+
+def sysctls_that_are_called_otherwise() -> tuple[dict[str, object], set[str]]:
+    """Those for which something else is told than was changed; and the others. Moves its thread for good."""
+    os.unshare(os.CLONE_NEWNET)
+    for command in ("link add eth0 type veth peer name peer", "link set peer up", "link set eth0 up"):
+        subprocess.run(["ip", *command.split()], check=True)
+    namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    with contextlib.closing(netlink.enter(namespace)) as opened:
+        os.close(namespace)
+
+        def told() -> dict[str, str]:
+            (device,) = (one for one in netlink.read_devices(opened, 9) if one.link.name == "eth0")
+            values: dict[str, t.Sequence[int]] = {sysctl.IPV4: device.ipv4, sysctl.IPV6: device.ipv6}
+            for one in netlink.read_neighbour_settings(opened, 99):
+                if one.ifindex == device.link.ifindex:
+                    kind = sysctl.IPV4_NEIGHBOURS if one.family == socket.AF_INET else sysctl.IPV6_NEIGHBOURS
+                    values[kind] = sysctl.of_neighbours(one.values)
+            return {
+                sysctl.name_of(kind, "eth0", index): sysctl.shown(kind, index, value)
+                for kind, found in values.items()
+                for index, value in enumerate(found)
+            }
+
+        wrong: dict[str, object] = {}
+        known: set[str] = set()
+        for kind in (sysctl.IPV4, sysctl.IPV6, sysctl.IPV4_NEIGHBOURS, sysctl.IPV6_NEIGHBOURS):
+            for path in sorted(pathlib.Path("/proc/sys", *kind.split("."), "eth0").iterdir()):
+                if path.name in NOT_TOLD | OTHER_NAMES:
+                    continue
+                name, before, was = f"{kind}.eth0.{path.name}", told(), path.read_text().strip()
+                now = next(now for value in ("1", "2", "0", "1400") if (now := changed(path, value)) != was)
+                differing = {one: (before[one], found) for one, found in told().items() if before[one] != found}
+                if differing == {name: (was, now)}:
+                    known.add(name)
+                else:
+                    wrong[name] = differing
+                changed(path, was)
+    return wrong, known
+
+
+def changed(path: pathlib.Path, value: str) -> str:
+    """What a sysctl is once that was written, if it may be."""
+    with contextlib.suppress(OSError):
+        path.write_text(value)
+    return path.read_text().strip()
 
 
 def test_d5_it_takes_two_milliseconds_at_most(docker_world: HostWorld) -> None:
