@@ -23,7 +23,7 @@ lint: venv ## formatting, types, old Pythons, shell, YAML, docs, ansible-lint, s
 	$(in_env) ruff check
 	$(in_env) mypy $(addprefix -p $(package).,$(typed_packages))
 	$(in_env) vermin --target=3.8- --violations --no-tips --quiet $(wildcard $(host_code))
-	$(in_env) shellcheck .ci/run tools/*.sh
+	$(in_env) shellcheck .ci/run tools/*.sh tests/testbed/*.sh
 	$(in_env) yamllint --strict .
 	$(in_env) antsibull-changelog lint
 	@$(MAKE) docs
@@ -51,7 +51,7 @@ unit: venv ## unit and architecture tests: no Docker, no Java
 	$(in_env) pytest tests/unit tests/architecture
 
 integration: setup ## integration tests, against real Docker Engines and a real ansible-rulebook
-	@tools/setup.sh testbed sdks
+	@tools/setup.sh testbed sdks cores
 	$(in_env) pytest tests/integration
 
 bench: setup ## measure against the peers named in docs/

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|sdks|peer ...
+# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|sdks|cores|peer ...
 # Each step looks first and does nothing when its work is done, so that every make target can afford to ask for it.
 set -euo pipefail
 
@@ -179,12 +179,19 @@ setup_victim() {
 
 # --- testbed ----------------------------------------------------------------------------------------------------------
 
+# What makes and runs the virtual machine of the testbed.
+setup_emulator() {
+  command -v qemu-system-x86_64 >/dev/null || apt_install qemu-system-x86
+  [[ -x /usr/sbin/mke2fs || -x /sbin/mke2fs ]] || apt_install e2fsprogs
+}
+
 # Hosts with other versions of the Docker Engine, for the integration tests. It says itself what it builds and starts.
 setup_testbed() {
   need_busybox
   [[ -x /usr/sbin/debootstrap && -e /usr/share/keyrings/debian-archive-keyring.gpg ]] ||
     apt_install debootstrap debian-archive-keyring
   command -v ssh >/dev/null || apt_install openssh-client
+  setup_emulator
   PYTHONPATH=$venv/collections "$venv/bin/python" -m ansible_collections.ironpost.container_guard.tests.testbed up
 }
 
@@ -222,6 +229,25 @@ setup_sdk() {
   printf '%s %s %s\n' "$home" "$2" "$3" >"$stamp"
 }
 
+# --- cores ------------------------------------------------------------------------------------------------------------
+
+# Older releases of ansible-core, which treat what a host returns in other ways than the one in .venv, each with nothing
+# but its own dependencies. 3.13 is the newest Python that they support.
+setup_cores() {
+  local version core python
+  for version in 2.18 2.19; do
+    core=$venv/core-$version
+    [[ ! -e $core/.complete ]] || continue
+    python=$(find_python 'venv, ensurepip' 13 12 11) || die "no Python 3.11 to 3.13 with the venv module found" \
+      "install one (for example with pyenv), then try again"
+    say "installing ansible-core $version to test with (about ten seconds) ..."
+    "$python" -m venv --clear "$core"
+    quietly "$core/bin/python" -m pip install --disable-pip-version-check "ansible-core==$version.*" ||
+      die "pip could not install ansible-core $version into $core (see above)"
+    touch "$core/.complete"
+  done
+}
+
 # --- peer -------------------------------------------------------------------------------------------------------------
 
 # The collections of the PyPI package `ansible`, for the benchmark only. Kept apart from the virtual environment's own
@@ -246,7 +272,7 @@ for step in "$@"; do
   # The other steps use its Python, or put their result into it.
   [[ $step == venv || -e $venv/.complete ]] || setup_venv
   case $step in
-    venv | java | engine | victim | testbed | sdks | peer) "setup_$step" ;;
-    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|sdks|peer ..." ;;
+    venv | java | engine | victim | testbed | sdks | cores | peer) "setup_$step" ;;
+    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|sdks|cores|peer ..." ;;
   esac
 done

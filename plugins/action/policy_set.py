@@ -10,49 +10,47 @@ import pathlib
 import typing as t
 
 from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.deployment import Deployment
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.cases import check_cases
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.load import load_policies
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no type information
+class ActionModule(HostAction):
     """Compile and test the policies of O(src), then hand them to the module on the host."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Run the action."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        warnings: list[str] = []
+    module = "policy_set"
+    needed = ("digest", "path", "policies")
+
+    def ask_host(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Compile and test, then run the module. Raises GuardError."""
         # Without src, or with options that do not exist, the module's own argument spec has the best message.
-        if arguments.get("src") and arguments.get("state") != "rolled_back":
-            try:
-                source = pathlib.Path(self._find_needle("files", arguments["src"]))
-                loaded = load_policies(source)
-                tested = check_cases(source, loaded.policy_set)
-            except AnsibleError as error:
-                missing = GuardError(
-                    f"there is no policy directory {arguments['src']} on the controller",
-                    kind="policies_missing",
-                    remedy=f"src is absolute, or relative to the role or the playbook. {error}",
-                )
-                return _failed(result, missing)
-            except GuardError as error:
-                return _failed(result, error)
-            arguments["compiled"] = Deployment(loaded.policy_set, loaded.files).to_json()
-            warnings = [str(finding) for finding in (*loaded.warnings, *tested.warnings)]
-            result["tests"] = {"passed": tested.passed}
-        result.update(
-            self._execute_module(
-                module_name="ironpost.container_guard.policy_set", module_args=arguments, task_vars=task_vars
-            )
-        )
-        if warnings:
-            result["warnings"] = [*result.get("warnings", []), *warnings]
-        return result
+        if not arguments.get("src") or arguments.get("state") == "rolled_back":
+            return super().ask_host(arguments, variables)
+        source = self._source(arguments["src"])
+        loaded = load_policies(source)
+        tested = check_cases(source, loaded.policy_set)
+        compiled = Deployment(loaded.policy_set, loaded.files).to_json()
+        found = super().ask_host({**arguments, "compiled": compiled}, variables)
+        return {
+            **found,
+            "tests": {"passed": tested.passed},
+            "warnings": [*found.get("warnings", ()), *map(str, loaded.warnings), *map(str, tested.warnings)],
+        }
 
+    def check(self, found: dict[str, t.Any]) -> None:
+        """Whether the digests are digests. Raises AnswerError."""
+        checks.digests(found)
 
-def _failed(result: dict[str, t.Any], error: GuardError) -> dict[str, t.Any]:
-    return {**result, "failed": True, "changed": False, "msg": str(error), "error": error.to_dict()}
+    def _source(self, src: str) -> pathlib.Path:
+        try:
+            return pathlib.Path(self._find_needle("files", src))
+        except AnsibleError as error:
+            raise GuardError(
+                f"there is no policy directory {src} on the controller",
+                kind="policies_missing",
+                remedy=f"src is absolute, or relative to the role or the playbook. {error}",
+            ) from error

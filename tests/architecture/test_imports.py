@@ -108,7 +108,10 @@ def _allowed_packages(path: str) -> tuple[str, ...]:
         return ("docker", "requests")
     if path.startswith("plugins/module_utils/_module/"):
         return ("ansible.module_utils",)
-    if path.startswith("plugins/action/"):
+    # Of what plugins have in common, only the base of action plugins knows ansible-core.
+    if path.startswith(("plugins/action/", "plugins/filter/", "plugins/lookup/")) or path == (
+        "plugins/plugin_utils/_results/action.py"
+    ):
         return ("ansible",)
     if path.startswith("plugins/plugin_utils/_policies/"):
         return ("jsonschema", "yaml")
@@ -208,6 +211,9 @@ UTILS = f"from {COLLECTION}plugins.module_utils."
         ("plugins/module_utils/_docker/sdk.py", "def f():\n    import docker.errors\n    import requests\n"),
         ("plugins/plugin_utils/_intake/made_up.py", f"from aiohttp import web\n{UTILS}_alert import text\n"),
         ("plugins/action/made_up.py", "from ansible.plugins.action import ActionBase\n"),
+        ("plugins/filter/made_up.py", "from ansible.errors import AnsibleFilterError\n"),
+        ("plugins/lookup/made_up.py", "from ansible.plugins.lookup import LookupBase\n"),
+        ("plugins/plugin_utils/_results/action.py", f"import ansible.errors\n{UTILS}_outcomes import is_green\n"),
     ],
 )
 def test_what_keeps_the_rules_is_left_alone(path: str, source: str) -> None:
@@ -264,6 +270,7 @@ def test_what_keeps_the_rules_is_left_alone(path: str, source: str) -> None:
             "extensions",
         ),
         ("plugins/plugin_utils/_intake/x.py", "from ansible.errors import AnsibleError", "imports ansible.errors"),
+        ("plugins/plugin_utils/_results/x.py", "from ansible.errors import AnsibleError", "imports ansible.errors"),
         ("plugins/plugin_utils/_intake/x.py", f"{UTILS}_module import common", "imports a module"),
         ("extensions/eda/plugins/event_source/x.py", "import ansible.constants", "imports ansible.constants"),
         (
@@ -284,3 +291,12 @@ def test_what_breaks_a_rule_is_found(path: str, source: str, what: str) -> None:
     found = violations(path, source)
     assert any(what in violation for violation in found), found
     assert all(violation.startswith(f"{path}:") for violation in found)
+
+
+def test_every_module_that_runs_on_hosts_has_an_action_plugin_that_checks_its_answer() -> None:
+    modules = {path.stem for path in (REPOSITORY / "plugins/modules").glob("*.py")}
+    actions = {path.stem: path.read_text(encoding="utf-8") for path in (REPOSITORY / "plugins/action").glob("*.py")}
+    assert modules == set(actions)
+    for name in modules - {"replay"}:  # which runs nothing on a host
+        assert "class ActionModule(HostAction)" in actions[name]
+        assert f'module = "{name}"' in actions[name]

@@ -17,6 +17,9 @@ import typing as t
 from ansible_collections.ironpost.container_guard.tests.integration.rulebook import COLLECTIONS, local_inventory
 
 PREFIX = "ironpost.container_guard."
+VENV = COLLECTIONS.parent
+CORES = ("2.18", "2.19", "")
+"""Releases of ansible-core to test with; the empty one is that of this environment, the newest."""
 Json = dict[str, t.Any]
 
 
@@ -35,13 +38,22 @@ class Ansible:
     Args:
         directory: for the inventory, the results, and the state of the guard.
         hosts: names of inventory hosts, all of which are this machine.
+        core: another release of ansible-core, such as C(2.18), of those that C(tools/setup.sh cores) installs.
+        variables: of all hosts of the inventory.
     """
 
-    def __init__(self, directory: pathlib.Path, *hosts: str) -> None:
+    def __init__(self, directory: pathlib.Path, *hosts: str, core: str = "", **variables: t.Any) -> None:
         self._directory = directory
-        self._inventory = local_inventory(directory, *hosts)
+        self._programs = VENV / f"core-{core}/bin" if core else pathlib.Path(sys.executable).parent
+        self._inventory = local_inventory(directory, *hosts, **variables)
         self.state_dir = directory / "state"
         self.policy_set = directory / "policy_set.json"
+
+    def set_variables(self, host: str, variables: Json) -> None:
+        """Give a host of the inventory variables of its own."""
+        path = self._inventory.parent / "host_vars" / f"{host}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(variables))
 
     def module(self, name: str, *, check: bool = False, diff: bool = False, **options: t.Any) -> Json:
         """The whole result of one of our modules, run by its full name on localhost."""
@@ -68,33 +80,37 @@ class Ansible:
 
     def playbook(self, name: str, variables: Json, *options: str) -> PlaybookRun:
         """Run one of our playbooks by its full name."""
+        paths = {
+            "guard_state_dir": str(self.state_dir),
+            "guard_policy_set_path": str(self.policy_set),
+            "policies_path": str(self.policy_set),
+        }
+        return self.run(PREFIX + name, {**paths, **variables}, *options)
+
+    def run(self, playbook: str | Json, variables: Json, *options: str) -> PlaybookRun:
+        """Run any playbook: one by its full name, or a play."""
         path = self._directory / "extra_vars.json"
-        path.write_text(
-            json.dumps(
-                {
-                    "guard_state_dir": str(self.state_dir),
-                    "guard_policy_set_path": str(self.policy_set),
-                    "policies_path": str(self.policy_set),
-                    **variables,
-                }
-            )
-        )
+        path.write_text(json.dumps(variables))
+        if not isinstance(playbook, str):
+            written = self._directory / "playbook.json"
+            written.write_text(json.dumps([playbook]))
+            playbook = str(written)
         command = ["ansible-playbook", "--inventory", str(self._inventory), "--extra-vars", f"@{path}", *options]
-        run = self._run([*command, PREFIX + name])
+        run = self._run([*command, playbook])
         _, found, stats = run.stdout.partition("CUSTOM STATS: ")
         text = stats.partition("\tRUN: ")[2]
         return PlaybookRun(run.returncode, run.stdout, json.loads(text) if found and text.strip() else {})
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        programs = pathlib.Path(sys.executable).parent
         return subprocess.run(
-            [str(programs / command[0]), *command[1:]],
+            [str(self._programs / command[0]), *command[1:]],
             check=False,
             cwd=self._directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=120,
             env={
                 **os.environ,

@@ -19,7 +19,11 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.tests.testbed import fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
+from ansible_collections.ironpost.container_guard.tests.testbed.podman import PodmanHost
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import RECIPES, recipes
+from ansible_collections.ironpost.container_guard.tests.testbed.small_disk import SmallDisk
+from ansible_collections.ironpost.container_guard.tests.testbed.swarm import Swarm
+from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 pytest.register_assert_rewrite("ansible_collections.ironpost.container_guard.tests.engine_contract")
 
@@ -27,6 +31,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
 
 EVERY_ENGINE = ("test_engine_contract", "test_evidence", "test_inventory", "test_isolation", "test_testbed")
+PRIVATE = {"faulty_host", "small_disk", "swarm"}
+"""Fixtures of hosts for this run alone."""
 ENGINES = tuple(recipe.engine for recipe in RECIPES)
 
 
@@ -41,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     on_every = metafunc.module.__name__.rpartition(".")[2].startswith(EVERY_ENGINE)
-    if "testbed_engine" in metafunc.fixturenames and (on_every or "faulty_host" in metafunc.fixturenames):
+    if "testbed_engine" in metafunc.fixturenames and (on_every or not PRIVATE.isdisjoint(metafunc.fixturenames)):
         metafunc.parametrize("testbed_engine", metafunc.config.getoption("engine") or ENGINES)
 
 
@@ -53,6 +59,7 @@ class Testbed:
     def __init__(self) -> None:
         self._shared: dict[str, Host] = {}
         self._private: dict[str, Host] = {}
+        self._swarms: dict[str, Swarm] = {}
 
     def shared(self, engine: str) -> Host:
         """The host of that engine that all test runs share, and that is to stay healthy."""
@@ -67,7 +74,16 @@ class Testbed:
         self._private[engine].start()
         return self._private[engine]
 
+    def swarm(self, engine: str) -> Swarm:
+        """A swarm of that engine for this run alone."""
+        if engine not in self._swarms:
+            self._swarms[engine] = Swarm(self.shared(engine).recipe)
+            self._swarms[engine].start()
+        return self._swarms[engine]
+
     def close(self) -> None:
+        for swarm in self._swarms.values():
+            swarm.stop()
         for host in self._private.values():
             host.stop()
         for host in [*self._private.values(), *self._shared.values()]:
@@ -79,6 +95,26 @@ def testbed() -> t.Iterator[Testbed]:
     found = Testbed()
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def virtual_machine() -> t.Iterator[VirtualMachine]:
+    """A virtual machine for this run alone, started when a test first needs it, which tests may reboot."""
+    machine = fleet.virtual_machine()
+    machine.start()
+    yield machine
+    machine.stop()
+
+
+@pytest.fixture(scope="session")
+def podman_host() -> t.Iterator[PodmanHost]:
+    """A host with Podman for this run alone, started when a test first needs it."""
+    host = fleet.podman_host()
+    try:
+        host.start()
+        yield host
+    finally:
+        host.stop()
 
 
 @pytest.fixture
@@ -94,6 +130,22 @@ def faulty_host(testbed: Testbed, testbed_engine: str) -> t.Iterator[Host]:
     yield host
     gc.collect()  # see pytest_itemcollected
     host.heal()
+
+
+@pytest.fixture
+def small_disk(testbed: Testbed, testbed_engine: str) -> t.Iterator[SmallDisk]:
+    """A test host whose disk may be filled and made read-only. It is stopped afterwards."""
+    host = testbed.private(testbed_engine)
+    try:
+        yield SmallDisk(host)
+    finally:
+        host.stop()
+
+
+@pytest.fixture
+def swarm(testbed: Testbed, testbed_engine: str) -> Swarm:
+    """Two test hosts that are a swarm. What a test makes there, it removes."""
+    return testbed.swarm(testbed_engine)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pathlib
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
-from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import Ansible
+from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import CORES, Ansible, PlaybookRun
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
 
 POLICY = "{id: quarantine, actions: [{type: pause}, {type: network_disconnect}]}"
@@ -27,6 +27,16 @@ def policies(tmp_path: pathlib.Path) -> pathlib.Path:
     return directory
 
 
+def outcomes(run: PlaybookRun, name: str) -> dict[str, str]:
+    """What was handed on of localhost: the outcome of each container."""
+    return {one["container"]: one["outcome"] for one in run.stats[name]["localhost"]["containers"]}
+
+
+def changes(run: PlaybookRun) -> dict[str, object]:
+    """What repair handed on of localhost, beside the outcomes."""
+    return {key: run.stats["guard_repairs"]["localhost"][key] for key in ("mended", "left", "damaged")}
+
+
 def test_isolate_and_release_one_container(docker_world: DockerWorld, tmp_path: pathlib.Path) -> None:
     ansible = Ansible(tmp_path)
     target = docker_world.make_container("target")
@@ -35,8 +45,17 @@ def test_isolate_and_release_one_container(docker_world: DockerWorld, tmp_path: 
         run = ansible.playbook(playbook, variables)
         assert run.status == 0, run.output
         (found,) = run.stats.values()
-        assert found["localhost"]["container"] == docker_world.name("target")
-        assert found["localhost"]["outcome"] == outcome
+        (handed_on,) = found["localhost"]["containers"]
+        assert handed_on["trace_id"]
+        assert handed_on == {
+            "container": docker_world.name("target"),
+            "container_id": target,
+            "outcome": outcome,
+            "policy_id": "",
+            "trace_id": handed_on["trace_id"],
+            "check_mode": False,
+        }
+        assert f"{docker_world.name('target')}: {outcome}, trace {handed_on['trace_id']}" in run.output
         assert docker_world.engine.inspect_container(target)["State"]["Paused"] is paused
 
 
@@ -47,18 +66,16 @@ def test_several_containers_of_which_one_is_unknown(docker_world: DockerWorld, t
     web_1, web_2, nobody = (docker_world.name(suffix) for suffix in ("web-1", "web-2", "nobody"))
     run = ansible.playbook("isolate", {"guard_target": "localhost", "guard_containers": f"{web_1},{web_2},{nobody}"})
     assert run.status != 0
-    assert run.stats["guard_isolations"]["localhost"] == {
-        "outcomes": {web_1: "isolated", web_2: "isolated", nobody: "failed"},
-        "summary": {"isolated": 2, "failed": 1},
-    }
+    assert outcomes(run, "guard_isolations") == {web_1: "isolated", web_2: "isolated", nobody: "failed"}
+    assert run.stats["guard_isolations"]["localhost"]["summary"] == {"isolated": 2, "failed": 1}
     selector = {"container_names": [docker_world.name("*")], "exclude": {"container_names": [web_2]}}
-    for variables, outcomes in (
+    for variables, expected in (
         ({"guard_selector": selector}, {web_1: "released"}),
         ({"guard_recorded": True, "guard_restart": True}, {web_2: "released"}),
     ):
         run = ansible.playbook("release", {"guard_target": "localhost", **variables})
         assert run.status == 0, run.output
-        assert run.stats["guard_releases"]["localhost"]["outcomes"] == outcomes
+        assert outcomes(run, "guard_releases") == expected
     assert run.stats["guard_releases"]["localhost"]["not_restored"] == [
         {"what": "processes", "before": "running", "after": "started anew"}
     ]
@@ -82,7 +99,7 @@ def test_what_is_over_is_released_and_nothing_else(docker_world: DockerWorld, tm
     names = [docker_world.name(suffix) for suffix in containers]
     assert ansible.playbook("isolate", {**variables, "guard_containers": names}).status == 0
     run = ansible.playbook("release_expired", variables)
-    assert (run.status, run.stats["guard_releases"]["localhost"]["outcomes"]) == (0, {}), run.output
+    assert (run.status, outcomes(run, "guard_releases")) == (0, {}), run.output
 
     journal = Journal(str(ansible.state_dir))
     entry = journal.load(containers["over"])
@@ -90,7 +107,7 @@ def test_what_is_over_is_released_and_nothing_else(docker_world: DockerWorld, tm
     journal.store(dataclasses.replace(entry, expires_at="2020-01-01T00:00:00Z"))
     run = ansible.playbook("release_expired", variables)
     assert run.status == 0, run.output
-    assert run.stats["guard_releases"]["localhost"]["outcomes"] == {docker_world.name("over"): "released"}
+    assert outcomes(run, "guard_releases") == {docker_world.name("over"): "released"}
     paused = {name: docker_world.state(container) == "paused" for name, container in containers.items()}
     assert paused == {"over": False, "later": True}
 
@@ -106,7 +123,7 @@ def test_what_somebody_undid_is_mended_and_told(docker_world: DockerWorld, tmp_p
 
     checked = ansible.playbook("repair", variables, "--check")
     assert checked.status == 0, checked.output
-    assert checked.stats["guard_repairs"]["localhost"] == {
+    assert changes(checked) == {
         "mended": {},
         "left": {names["unpaused"]: unpaused},
         "damaged": [],
@@ -115,7 +132,7 @@ def test_what_somebody_undid_is_mended_and_told(docker_world: DockerWorld, tmp_p
     docker_world.api.remove_container(containers["removed"], force=True)
     run = ansible.playbook("repair", variables)
     assert run.status != 0, "one is gone"
-    assert run.stats["guard_repairs"]["localhost"] == {
+    assert changes(run) == {
         "mended": {names["unpaused"]: unpaused},
         "left": {names["removed"]: [{"kind": "removed", "message": "it no longer exists"}]},
         "damaged": [],
@@ -123,11 +140,159 @@ def test_what_somebody_undid_is_mended_and_told(docker_world: DockerWorld, tmp_p
     assert docker_world.state(containers["unpaused"]) == "paused"
 
 
-@pytest.mark.parametrize("playbook", ["isolate", "release", "release_expired", "repair"])
+@pytest.mark.parametrize("playbook", ["isolate", "release", "release_expired", "repair", "collect_evidence"])
 def test_they_ask_for_the_host(tmp_path: pathlib.Path, playbook: str) -> None:
     run = Ansible(tmp_path).playbook(playbook, {"guard_container": "web"})
     assert run.status != 0
     assert "guard_target=HOST" in run.output
+
+
+PLAYBOOKS = [
+    "isolate",
+    "release",
+    "release_expired",
+    "repair",
+    "collect_evidence",
+    "deploy_policies",
+    "respond",
+]
+ABOUT_HOSTS = {"guard_container": "web", "guard_alerts": [], "policies_src": "policies"}
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_a_target_that_is_misspelt_is_an_error(tmp_path: pathlib.Path, playbook: str) -> None:
+    run = Ansible(tmp_path, "web-1", "web-2").playbook(playbook, {**ABOUT_HOSTS, "guard_target": "web-1,wbe-2"})
+    assert run.status != 0
+    assert "guard_target names no host of the inventory: wbe-2" in run.output
+    assert "PLAY [" not in run.output
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_a_target_that_is_blank_is_an_error(tmp_path: pathlib.Path, playbook: str) -> None:
+    run = Ansible(tmp_path, "web-1").playbook(playbook, {**ABOUT_HOSTS, "guard_target": ""})
+    assert run.status != 0
+    assert "guard_target is not set, or empty" in run.output
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_target_outside_of_the_limit_is_an_error(tmp_path: pathlib.Path, core: str) -> None:
+    ansible = Ansible(tmp_path, "web-1", "web-2", core=core)
+    variables = {**ABOUT_HOSTS, "guard_target": "web-1"}
+    run = ansible.playbook("isolate", variables, "--limit", "web-2")
+    assert run.status != 0
+    assert "guard_target web-1 means no host of the inventory, as far as --limit web-2 allows" in run.output
+    run = ansible.playbook("isolate", variables, "--limit", "web-1,wbe-2")
+    assert run.status != 0
+    assert "--limit names no host of the inventory: wbe-2" in run.output
+    listed = ansible.playbook("isolate", {**variables, "guard_target": "web-*"}, "--limit", "!web-1", "--list-hosts")
+    assert listed.status == 0, listed.output
+    assert "hosts (1):\n      web-2" in listed.output
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_guard_become_is_an_error_that_names_ansible_become(tmp_path: pathlib.Path, playbook: str) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies/quarantine.yml").write_text(POLICY)
+    variables = {**ABOUT_HOSTS, "guard_target": "localhost", "policies_src": str(tmp_path / "policies")}
+    ansible = Ansible(tmp_path, guard_become=False)
+    run = ansible.playbook(playbook, variables)
+    assert run.status != 0
+    assert "the variable guard_become has no effect any more" in run.output
+    assert "ansible_become: true" in run.output
+    assert not ansible.state_dir.exists()
+    assert not ansible.policy_set.exists()
+
+
+def test_an_alert_about_a_host_that_is_not_in_the_inventory_is_told_and_red(
+    docker_world: DockerWorld, tmp_path: pathlib.Path, policies: pathlib.Path
+) -> None:
+    ansible = Ansible(tmp_path)
+    target = docker_world.make_container("target")
+    variables = {"policies_src": str(policies), "guard_docker_host": docker_world.docker_host}
+    assert ansible.playbook("deploy_policies", {**variables, "guard_target": "localhost"}).status == 0
+    alerts = [
+        {
+            "id": f"alert-{host}",
+            "trace_id": f"trace-{host}",
+            "source": "falco",
+            "rule": "Terminal shell in container",
+            "severity": "high",
+            "received_at": "2026-04-05T12:43:03.104211Z",
+            "host": host,
+            "inventory_host": host,
+            "container": {"id": target[:12], "name": docker_world.name("target"), "image": ""},
+        }
+        for host in ("localhost", "web-9")
+    ]
+    event = {"event": {"alerts": alerts, "meta": {"hosts": ["localhost", "web-9"]}}}
+    run = ansible.playbook("respond", {**variables, "ansible_eda": event}, "--limit", "localhost,web-9")
+    assert run.status != 0
+    assert "alert alert-web-9: its host web-9 is not in the inventory" in run.output
+    handed_on = run.stats["guard_responses"]["localhost"]
+    assert [(one["trace_id"], one["outcome"], one["policy_id"]) for one in handed_on["containers"]] == [
+        ("trace-localhost", "isolated", "quarantine"),
+        ("trace-web-9", "unknown_host", ""),
+    ]
+    assert docker_world.state(target) == "paused"
+
+
+def test_alerts_about_unknown_hosts_only_are_red(tmp_path: pathlib.Path) -> None:
+    event = {"event": {"alerts": [], "meta": {"hosts": ["web-9"]}}}
+    run = Ansible(tmp_path).playbook("respond", {"ansible_eda": event}, "--limit", "web-9")
+    assert run.status != 0
+
+
+def test_a_survey_with_blank_answers_is_one_without_them(docker_world: DockerWorld, tmp_path: pathlib.Path) -> None:
+    ansible = Ansible(tmp_path)
+    docker_world.make_container("target")
+    blank = ("containers", "selector", "actions", "release_after", "force", "reason", "trace_id", "recorded", "restart")
+    variables: dict[str, object] = {f"guard_{name}": "" for name in (*blank, "max_concurrent_actions")}
+    variables.update(guard_target="localhost", guard_container=docker_world.name("target"))
+    for playbook, outcome in (("isolate", "isolated"), ("release", "released")):
+        run = ansible.playbook(playbook, variables)
+        assert run.status == 0, run.output
+        assert outcomes(run, f"guard_{'isolations' if playbook == 'isolate' else 'releases'}") == {
+            docker_world.name("target"): outcome
+        }
+
+
+@pytest.mark.parametrize("playbook", [name for name in PLAYBOOKS if name != "respond"])
+def test_check_mode_works_everywhere_and_touches_nothing(
+    docker_world: DockerWorld, tmp_path: pathlib.Path, policies: pathlib.Path, playbook: str
+) -> None:
+    ansible = Ansible(tmp_path)
+    target = docker_world.make_container("target")
+    variables = {
+        "guard_target": "localhost",
+        "guard_container": docker_world.name("target"),
+        "guard_docker_host": docker_world.docker_host,
+        "guard_evidence_dest": str(tmp_path / "evidence"),
+        "policies_src": str(policies),
+    }
+    run = ansible.playbook(playbook, variables, "--check", "--diff")
+    assert run.status == 0, run.output
+    for name, handed_on in run.stats.items():
+        assert name == "policies_digests" or handed_on["localhost"]["check_mode"] is True
+    assert docker_world.state(target) == "running"
+    assert not ansible.state_dir.exists()
+    assert not ansible.policy_set.exists()
+    assert not (tmp_path / "evidence").exists()
+
+
+def test_an_engine_that_does_not_answer_is_handed_on_too(tmp_path: pathlib.Path) -> None:
+    nowhere = {"guard_target": "localhost", "guard_container": "web", "guard_docker_host": f"unix://{tmp_path}/no"}
+    for playbook, name in (
+        ("isolate", "guard_isolations"),
+        ("release", "guard_releases"),
+        ("release_expired", "guard_releases"),
+        ("repair", "guard_repairs"),
+    ):
+        run = Ansible(tmp_path).playbook(playbook, nowhere)
+        assert run.status != 0
+        handed_on = run.stats[name]["localhost"]
+        assert (handed_on["containers"], handed_on["summary"], handed_on["check_mode"]) == ([], {}, False)
+        assert handed_on["error"]["kind"]
+        assert f"{tmp_path}/no" in handed_on["error"]["message"]
 
 
 @pytest.mark.parametrize("playbook", ["isolate", "release"])
@@ -147,7 +312,8 @@ def test_a_failure_hands_its_outcome_on_too(docker_world: DockerWorld, tmp_path:
     }
     run = ansible.playbook("isolate", variables)
     assert run.status != 0
-    assert run.stats["guard_isolations"]["localhost"]["outcome"] == "refused"
+    assert outcomes(run, "guard_isolations") == {docker_world.name("target"): "refused"}
+    assert run.stats["guard_isolations"]["localhost"]["error"]["message"]
 
 
 def test_one_policy_set_on_every_host(tmp_path: pathlib.Path, policies: pathlib.Path) -> None:

@@ -32,8 +32,23 @@ from ansible_collections.ironpost.container_guard.tests.integration.rulebook imp
 from ansible_collections.ironpost.container_guard.tests.testbed import fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import recipes
+from ansible_collections.ironpost.container_guard.tests.testbed.small_disk import SmallDisk
+from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
+# In each directory make a directory and a file, remove them, and print what did not work.
+MAKE_BOTH = """
+import errno, json, os, pathlib, sys
+failed = {}
+for place in map(pathlib.Path, sys.argv[1:]):
+    for make, remove in ((os.mkdir, os.rmdir), (lambda path: pathlib.Path(path).write_text("x"), os.unlink)):
+        try:
+            make(place / "probe")
+            remove(place / "probe")
+        except OSError as error:
+            failed.setdefault(str(place), []).append(errno.errorcode[error.errno])
+print(json.dumps({place: " ".join(names) for place, names in failed.items()}))
+"""
 
 
 @pytest.fixture
@@ -159,3 +174,37 @@ def test_a_host_that_is_stopped_leaves_nothing_behind(testbed_engine: str, closi
     world.until(lambda: not any(group.exists() for group in groups), "all control groups are gone")
     assert host.name not in pathlib.Path("/proc/self/mounts").read_text()
     assert not pathlib.Path(host.docker_host.removeprefix("unix://")).parent.exists()
+
+
+def test_a_disk_that_is_full_or_read_only_and_heals(small_disk: SmallDisk) -> None:
+    host = small_disk.host
+    disk, memory = ["/etc", "/home", "/root", "/tmp", "/usr/bin", "/var/lib", "/var/tmp"], ["/run", "/dev/shm"]
+
+    def refused_by(places: list[str]) -> dict[str, str]:
+        """Where neither a directory nor a file can be made, and why."""
+        status, output = host.exec("python3", "-c", MAKE_BOTH, *places)
+        assert status == 0, output
+        return dict(json.loads(output))
+
+    for work, reason in ((small_disk.fill, "ENOSPC"), (small_disk.make_read_only, "EROFS")):
+        assert refused_by(disk) == {}
+        work()
+        assert refused_by(disk) == dict.fromkeys(disk, f"{reason} {reason}")
+        assert refused_by(memory) == {}
+        small_disk.heal()
+    assert refused_by(disk) == {}
+    # The engine has a disk of its own.
+    with contextlib.closing(DockerEngine(host.docker_host)) as engine:
+        assert engine.list_containers() == []
+
+
+def test_the_virtual_machine_has_what_containers_have_not(virtual_machine: VirtualMachine) -> None:
+    for command, said in {
+        "systemctl is-system-running": "running\n",
+        "systemctl is-active docker ssh": "active\nactive\n",
+        "stat --file-system --format %T /sys/fs/cgroup": "cgroup2fs\n",
+    }.items():
+        assert virtual_machine.exec("sh", "-c", command) == (0, said)
+    status, output = virtual_machine.exec("docker", "ps", user="operator")
+    assert status != 0, output
+    assert virtual_machine.exec("sudo", "-n", "id", "-u", user="operator") == (0, "0\n")

@@ -26,7 +26,7 @@ def main() -> None:
     if options.command == "down":
         fleet.down(_say, images=options.images)
         return
-    hosts = fleet.up(RECIPES, _say)
+    hosts = fleet.up(RECIPES, _say, complete=True)
     if options.command == "list":
         for host in hosts:
             _say(f"{host.name}: Docker {host.version}\n  export DOCKER_HOST={host.docker_host}\n  {host.ssh_command}")

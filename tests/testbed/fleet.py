@@ -9,31 +9,45 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import fcntl
+import functools
 import os
 import pathlib
 import typing as t
 
 import docker
 
-from ansible_collections.ironpost.container_guard.tests.testbed import image
+from ansible_collections.ironpost.container_guard.tests.testbed import image, podman, vm_image
 from ansible_collections.ironpost.container_guard.tests.testbed.errors import TestbedError
 from ansible_collections.ironpost.container_guard.tests.testbed.host import LABEL, PREFIX, Host
-from ansible_collections.ironpost.container_guard.tests.testbed.recipe import Recipe
+from ansible_collections.ironpost.container_guard.tests.testbed.podman import PodmanHost
+from ansible_collections.ironpost.container_guard.tests.testbed.recipe import PACKAGES, Recipe
+from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 # debootstrap keeps one core busy: on two cores, three at a time are no faster than two.
 BUILDS_AT_A_TIME = 2
 
 
-def up(wanted: t.Sequence[Recipe], say: t.Callable[[str], None] = print) -> list[Host]:
+def up(wanted: t.Sequence[Recipe], say: t.Callable[[str], None] = print, complete: bool = False) -> list[Host]:
     """Build the images that are missing and start the hosts that do not run.
+
+    Args:
+        wanted: the hosts.
+        say: is told what takes long.
+        complete: build the images of the virtual machine and of Podman, too, which tests start when they need them.
 
     Raises:
         TestbedError: it says why and what to do.
     """
     with _one_at_a_time(), _machine() as api:
         _remove_abandoned(api)
-        missing = [recipe for recipe in wanted if not image.is_built(api, recipe)]
-        _on_each(missing, lambda recipe: _build(api, recipe, say), BUILDS_AT_A_TIME)
+        builds = [
+            functools.partial(_build, api, recipe, say) for recipe in wanted if not image.is_built(api, recipe.image)
+        ]
+        if complete and not vm_image.current().is_built:
+            builds.append(functools.partial(_build_machine, say))
+        if complete and not image.is_built(api, podman.IMAGE):
+            builds.append(functools.partial(_build_podman, api, say))
+        _on_each(builds, lambda build: build(), BUILDS_AT_A_TIME)
         hosts = [Host(recipe) for recipe in wanted]
         _on_each(hosts, lambda host: _start(host, say))
         return hosts
@@ -46,18 +60,50 @@ def down(say: t.Callable[[str], None] = print, images: bool = False) -> None:
             with contextlib.closing(host):
                 say(f"stopping {host.name} ...")
                 host.stop()
-        for name in image.remove_all(api) if images else ():
+        for name in [*image.remove_all(api), *vm_image.remove_all()] if images else ():
             say(f"removed {name}")
 
 
-def private_host(recipe: Recipe) -> Host:
-    """A host for this process alone, not started yet. If the process is killed, the next one removes it."""
-    return Host(recipe, f"-{os.getpid()}")
+def private_host(recipe: Recipe, name: str = "") -> Host:
+    """A host for this process alone, not started yet. If the process is killed, the next one removes it.
+
+    Args:
+        recipe: its engine.
+        name: tells several of one recipe apart.
+    """
+    return Host(recipe, f"-{os.getpid()}" + (f"-{name}" if name else ""))
+
+
+def virtual_machine(say: t.Callable[[str], None] = print) -> VirtualMachine:
+    """A virtual machine for this process alone, not started yet. Raises TestbedError."""
+    found = vm_image.current()
+    with _one_at_a_time():
+        if not found.is_built:
+            _build_machine(say)
+    return VirtualMachine(found)
+
+
+def podman_host(say: t.Callable[[str], None] = print) -> PodmanHost:
+    """A host with Podman for this process alone, not started yet. Raises TestbedError."""
+    with _one_at_a_time(), _machine() as api:
+        if not image.is_built(api, podman.IMAGE):
+            _build_podman(api, say)
+    return PodmanHost(f"-{os.getpid()}")
+
+
+def _build_podman(api: docker.APIClient, say: t.Callable[[str], None]) -> None:
+    say("building a host with Podman (about a minute) ...")
+    image.build(api, podman.IMAGE, podman.SUITE, podman.PACKAGES)
 
 
 def _build(api: docker.APIClient, recipe: Recipe, say: t.Callable[[str], None]) -> None:
     say(f"building {recipe.suite} with Docker {recipe.engine} (about a minute) ...")
-    image.build(api, recipe)
+    image.build(api, recipe.image, recipe.suite, PACKAGES)
+
+
+def _build_machine(say: t.Callable[[str], None]) -> None:
+    say(f"building a virtual machine with {vm_image.SUITE} (about a minute) ...")
+    vm_image.current().build()
 
 
 def _start(host: Host, say: t.Callable[[str], None]) -> None:
@@ -83,7 +129,7 @@ def _existing(api: docker.APIClient) -> list[Host]:
 def _remove_abandoned(api: docker.APIClient) -> None:
     for host in _existing(api):
         with contextlib.closing(host):
-            _engine, _dash, owner = host.name.removeprefix(PREFIX).partition("-")
+            _engine, owner, *_name = [*host.name.removeprefix(PREFIX).split("-"), ""]
             if owner and not pathlib.Path("/proc", owner).exists():
                 host.stop()
 

@@ -35,6 +35,7 @@ PREFIX = "container-guard-testbed-{}{}".format(
     f"{os.environ['GUARD_TESTBED']}-" if "GUARD_TESTBED" in os.environ else "",
 )
 INIT = pathlib.Path(__file__).with_name("init.py")
+OPERATOR = "operator"
 VICTIM = pathlib.Path(__file__).absolute().parents[2] / "tools/victim_image.py"
 RUN = pathlib.Path(tempfile.gettempdir() if os.geteuid() else "/run", PREFIX.rstrip("-"))
 """Where the hosts share their sockets and keys with this machine. Short, as the path of a socket must be."""
@@ -51,7 +52,7 @@ class Host:
     Attributes:
         name: of the host, and of the container that it is.
         docker_host: URL of its engine.
-        ssh_key: private key with which root logs in.
+        ssh_key: private key with which root and the operator log in.
     """
 
     def __init__(self, recipe: Recipe, suffix: str = "") -> None:
@@ -107,6 +108,11 @@ class Host:
             return str(engine.version()["Version"])
 
     @property
+    def address(self) -> str:
+        """Its IPv4 address on the bridge of the machine."""
+        return str(self._api.inspect_container(self.name)["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
+
+    @property
     def ssh_port(self) -> int:
         """Where sshd listens, on 127.0.0.1."""
         return int(self._api.port(self.name, 22)[0]["HostPort"])
@@ -127,6 +133,11 @@ class Host:
             "ansible_ssh_common_args": f"-F {self._ssh_config}",
             "ansible_python_interpreter": "/usr/bin/python3",
         }
+
+    @property
+    def operator_inventory(self) -> dict[str, t.Any]:
+        """The same for an ordinary user, who has to become root by sudo."""
+        return {**self.inventory, "ansible_user": OPERATOR}
 
     # --- its engine ---------------------------------------------------------------------------------------------------
 
@@ -238,7 +249,7 @@ class Host:
         self._directory.mkdir(mode=0o700)
         labels = {LABEL: self.recipe.engine, KEY_LABEL: self._key()}
         self._api.create_container(name=self.name, labels=labels, **self._options())
-        self._api.put_archive(self.name, "/usr/local/lib", _init_archive())
+        self._api.put_archive(self.name, "/usr/local/lib", init_archive())
         self._api.start(self.name)
         self._wait("its init process answers", (self._directory / "control.sock").exists)
         self._ssh_config.write_text(
@@ -309,7 +320,8 @@ class Host:
         return "\n".join(f"  {line}" for line in lines[-10:])
 
 
-def _init_archive() -> bytes:
+def init_archive() -> bytes:
+    """The first process of a host, as an archive for C(/usr/local/lib)."""
     buffer, script = io.BytesIO(), INIT.read_bytes()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         member = tarfile.TarInfo("testbed/init.py")

@@ -17,6 +17,8 @@ import ctypes
 import json
 import os
 import pathlib
+import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +26,7 @@ import sys
 import time
 import typing as t
 
+OPERATOR = "operator"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 REAP_EVERY = 0.5
@@ -154,8 +157,19 @@ def prepare_cgroups() -> None:
     (CGROUPS / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
 
 
+def make_operator() -> None:
+    """Make the ordinary user who may become root by sudo, without a password, and is not in the group of the engine."""
+    if subprocess.run(["id", OPERATOR], check=False, capture_output=True).returncode:
+        # Without a password, but not locked, as sshd does not let in who is.
+        options = ["--create-home", "--no-user-group", "--password", "*", "--shell", "/bin/sh"]
+        subprocess.run(["useradd", *options, OPERATOR], check=True)
+    rule = pathlib.Path("/etc/sudoers.d", OPERATOR)
+    rule.write_text(f"{OPERATOR} ALL=(ALL) NOPASSWD: ALL\n")
+    rule.chmod(0o440)
+
+
 def start_sshd(name: str, directory: pathlib.Path, user: int, group: int) -> None:
-    """Start sshd for root, with a key that is made now and handed to the machine in the shared directory."""
+    """Start sshd for root and the operator, with a key made now and handed to the machine in the shared directory."""
     key = directory / "id_ed25519"
     host_key = pathlib.Path("/etc/ssh/ssh_host_ed25519_key")
     for path in (key, host_key):
@@ -165,9 +179,12 @@ def start_sshd(name: str, directory: pathlib.Path, user: int, group: int) -> Non
     os.chown(key, user, group)
     (directory / "known_hosts").write_text(f"{name} {host_key.with_suffix('.pub').read_text()}")
     pathlib.Path("/run/sshd").mkdir(exist_ok=True)
-    authorized = pathlib.Path("/root/.ssh/authorized_keys")
-    authorized.parent.mkdir(mode=0o700, exist_ok=True)
-    authorized.write_text(key.with_suffix(".pub").read_text())
+    for owner in ("root", OPERATOR):
+        authorized = pathlib.Path(pwd.getpwnam(owner).pw_dir, ".ssh/authorized_keys")
+        authorized.parent.mkdir(mode=0o700, exist_ok=True)
+        authorized.write_text(key.with_suffix(".pub").read_text())
+        for path in (authorized.parent, authorized):
+            shutil.chown(path, owner)
     options = {"HostKey": host_key, "PasswordAuthentication": "no", "PermitRootLogin": "yes", "UsePAM": "no"}
     arguments = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
     with (directory / "sshd.log").open("ab") as log:
@@ -250,6 +267,7 @@ def main(name: str, directory: pathlib.Path, user: int, group: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
         prepare_cgroups()
+        make_operator()
         start_sshd(name, directory, user, group)
         start_containerd(directory)
         engine = Engine(directory, str(group))

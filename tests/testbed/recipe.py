@@ -12,7 +12,7 @@ import json
 
 MIRROR = "http://deb.debian.org/debian"
 REPOSITORY = "container-guard/testbed"
-PACKAGES = ("docker.io", "iptables", "iproute2", "openssh-server", "procps", "python3", "python3-docker")
+PACKAGES = ("docker.io", "iptables", "iproute2", "openssh-server", "procps", "python3", "python3-docker", "sudo")
 # What debootstrap downloaded, and what nobody reads there: a third of the size.
 EXCLUDED = (
     "./dev/*",

@@ -157,7 +157,9 @@ class Take:
                 remedy="Nothing was touched. Release {} first".format(", ".join(names)),
             )
         restart = self.restart and entry.snapshot.running and not left
-        return Changed(dataclasses.replace(entry, claims=left, phase=RELEASING, owes_start=entry.owes_start or restart))
+        not_done = ("not restarted, as others hold it",) if self.restart and left else ()
+        changed = dataclasses.replace(entry, claims=left, phase=RELEASING, owes_start=entry.owes_start or restart)
+        return Changed(changed, not_done)
 
 
 Change = t.Union[Hold, Take]

@@ -20,9 +20,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Step, Want
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.tools import Tools
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import REFUSED
 
-WalkOn = t.Callable[[str, Change], Outcome]
-"""Leads another container to what its claims want: a walk inside a walk."""
+WalkOn = t.Callable[[str, Change, bool], Outcome]
+"""Leads another container to what its claims want, or only says what would be done: a walk inside a walk."""
 
 
 class NetworkOwner:
@@ -55,6 +56,17 @@ class NetworkOwner:
         if self.still_off(want):
             return [self._step("release_network", owner, Take(sharer=self._sharer)), *steps]
         return steps
+
+    def refusal(self, want: Want) -> str:
+        """Why the network cannot come back, found out before anything is touched, or empty."""
+        owner = want.snapshot.network_owner
+        if not self.still_off(want):
+            return ""
+        try:
+            outcome = self._walk_on(owner, Take(sharer=self._sharer), True)
+        except NotFound:
+            return ""
+        return str((outcome.error or {})["message"]) if outcome.outcome == REFUSED else ""
 
     def still_off(self, want: Want) -> str:
         """Why the network is still off where it is to come back, or empty."""
@@ -91,7 +103,7 @@ class NetworkOwner:
     def _step(self, action: str, owner: str, change: Change) -> Step:
         def run(_engine: Engine) -> None:
             try:
-                outcome = self._walk_on(owner, change)
+                outcome = self._walk_on(owner, change, False)
             except NotFound as error:
                 if isinstance(change, Hold):
                     raise StepFailed(error.message) from error

@@ -47,6 +47,10 @@ class Preflight(t.NamedTuple):
     recreated: tuple[t.Mapping[str, str], ...] = ()
     conflicts: tuple[t.Mapping[str, str], ...] = ()
 
+    def with_problem(self, problem: str) -> Preflight:
+        """The same with one more problem, unless that is empty."""
+        return self._replace(problems=(*self.problems, problem)) if problem else self
+
 
 def check_giving_back(
     engine: Engine,

@@ -94,7 +94,7 @@ class Walk:
         self._change = change
         self._check = check
         self._patient = patient
-        self._owner = NetworkOwner(tools, container_id, lambda other, its: Walk(tools, other, its).run())
+        self._owner = NetworkOwner(tools, container_id, lambda other, its, check: Walk(tools, other, its, check).run())
         self._lock = contextlib.ExitStack()
         self._busy: JournalError | None = None
         self._outcome: Outcome | None = None  # once there is one, the walk is over
@@ -239,6 +239,7 @@ class Walk:
             preflight = check_giving_back(
                 self._tools.engine, self._tools.truth, state, preflight.want, owner, entry, recreate
             )
+            preflight = preflight.with_problem(self._owner.refusal(preflight.want))
         if preflight.problems:
             problems = "; ".join(preflight.problems)
             if not (isinstance(change, Take) and change.force):
@@ -361,7 +362,7 @@ class Walk:
 
     def _extend(self, state: ContainerState) -> None:
         """Record what has to be known before the next steps: networks that it joined meanwhile, a pending restart."""
-        if not self._want.hold:
+        if self._check or not self._want.hold:
             return
         extended = with_endpoints(self._entry, state)
         if state.restarting:

@@ -156,3 +156,14 @@ class TestRelease:
         assert outcome.error is not None
         assert outcome.error["remedy"] == "Nothing was touched. Release sidecar first"
         assert len(engine.changes) == before
+
+    def test_what_keeps_the_owner_off_is_refused_beforehand(
+        self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        engine.add_container("squatter", networks={"front": EndpointSettings(ipv4_address="10.1.0.50")})
+        before = len(engine.changes)
+        outcome = isolator.release(sidecar)
+        assert outcome.outcome == "refused"
+        assert "10.1.0.50 on network front is taken by container squatter" in (outcome.error or {})["message"]
+        assert len(engine.changes) == before

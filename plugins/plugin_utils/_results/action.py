@@ -1,0 +1,171 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The base of the action plugins of all modules that run on hosts: runs the module, and trusts nothing it returns."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.json_utils import _filter_non_json_lines
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import is_green
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.documented import known
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.errors import AnswerError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import (
+    inert,
+    printable,
+    shown_line,
+)
+
+Json = dict[str, t.Any]
+COLLECTION = "ironpost.container_guard."
+MEMORY = "/dev/shm"  # noqa: S108 - it is a tmpfs with the sticky bit, as /tmp is, and used like that
+
+
+class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type information
+    """Runs a module on the host, and hands on of its answer what the module may return, made inert.
+
+    Attributes:
+        module: its name, without the collection.
+        needed: what it returns unless it fails.
+    """
+
+    module: t.ClassVar[str]
+    needed: t.ClassVar[tuple[str, ...]] = ()
+    _in_memory = False
+
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
+        """Run the action."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        if "guard_become" in variables:
+            return failed(
+                GuardError(
+                    "the variable guard_become has no effect any more, and is defined",
+                    kind="invalid_option",
+                    remedy="Nothing was touched. Remove it, and say ansible_become: true instead, or use -b",
+                )
+            )
+        try:
+            return self.ask_host(dict(self._task.args), variables)
+        except GuardError as error:
+            return failed(error)
+        # What ssh says holds the banner of the host, what a transfer says its error messages.
+        except AnsibleConnectionFailure as error:
+            raise AnsibleConnectionFailure(shown_line(str(error))) from None
+        except AnsibleError as error:
+            raise AnsibleActionFail(shown_line(str(error))) from None
+
+    def check(self, found: Json) -> None:
+        """Whether the rest of the play can rely on what was found. Raises AnswerError."""
+
+    def outcomes(self, found: Json) -> t.Iterable[str]:  # noqa: ARG002 - modules that do nothing have none
+        """What came of each thing that was to be done."""
+        return ()
+
+    def ask_host(self, arguments: Json, variables: Json) -> Json:
+        """Run the module, and return what it may return, as plain data that is no template. Raises AnswerError."""
+        self._use_memory(variables)
+        try:
+            answer = self._execute_module(
+                module_name=COLLECTION + self.module, module_args=dict(arguments), task_vars=variables
+            )
+        except RecursionError:
+            raise AnswerError("values nested too deep to be read") from None
+        found = self._plain(answer)
+        self.check(found)
+        self._never_green(found, arguments)
+        return {**found, **self._facts()}
+
+    def _never_green(self, found: Json, arguments: Json) -> None:
+        """Let it fail where an outcome is a failure, whatever the host says."""
+        if found.get("failed") or not boolean(arguments.get("fail_on_error", True), strict=False):
+            return
+        red = sorted({outcome for outcome in self.outcomes(found) if not is_green(outcome)})
+        if red:
+            found["failed"] = True
+            found["msg"] = found.get("msg") or f"not all is as it should be: {', '.join(red)}"
+
+    # --- where the module is put on the host --------------------------------------------------------------------------
+
+    def _use_memory(self, variables: Json) -> None:
+        """Let what is sent to the host lie in memory there, so that a full disk does not keep it from being sent.
+
+        A user who says remote_tmp, by whatever way, knows better.
+        """
+        shell = self._connection._shell
+        name = getattr(shell, "_load_name", "")
+        self._in_memory = name == "sh" and not getattr(self._connection, "_remote_is_local", False)
+        if self._in_memory:
+            _value, origin = constants.config.get_config_value_and_origin(
+                "remote_tmp", plugin_type="shell", plugin_name=name, variables=variables
+            )
+            self._in_memory = origin == "default"
+        if self._in_memory:
+            # Python goes on to the next place where that does not exist. What the user says comes later, and wins.
+            self._task.environment = [{"TMPDIR": MEMORY}, *(self._task.environment or ())]
+
+    def _make_tmp_path(self, remote_user: str | None = None) -> str:
+        # A directory below it that is always called the same could be made by somebody else before.
+        if (
+            self._in_memory
+            and not self._low_level_execute_command(f"test -k {MEMORY} && test -w {MEMORY}", sudoable=False)["rc"]
+        ):
+            self._connection._shell.set_option("remote_tmp", MEMORY)
+        return str(super()._make_tmp_path(remote_user))
+
+    # --- what the host answered ---------------------------------------------------------------------------------------
+
+    def _low_level_execute_command(self, *arguments: t.Any, **options: t.Any) -> Json:
+        # All that the host says comes by here. ansible-core shows some of it at once: which interpreter it found there,
+        # why a directory could not be made.
+        done = super()._low_level_execute_command(*arguments, **options)
+        output = {key: printable(done[key]) for key in ("stdout", "stderr")}
+        return {**done, **output, **{f"{key}_lines": value.splitlines() for key, value in output.items()}}
+
+    def _parse_returned_data(self, res: Json, *rest: t.Any) -> t.Any:
+        # Before ansible-core has looked at it: that shows warnings, and what stands around the answer, at once.
+        try:
+            answer = json.loads(_filter_non_json_lines(res["stdout"], objects_only=True)[0])
+        except ValueError:  # it says so itself
+            return super()._parse_returned_data(res, *rest)
+        return super()._parse_returned_data({**res, "stdout": json.dumps(self._plain(answer))}, *rest)
+
+    def _plain(self, answer: Json) -> Json:
+        return inert(known(self.module, _as_text(answer), self.needed))
+
+    def _facts(self) -> Json:
+        """The one fact that is kept: the interpreter that ansible-core looked for, where it is a plain path."""
+        key, path = self._discovered_interpreter_key, self._discovered_interpreter
+        if not key or not isinstance(path, str) or not path.startswith("/") or path != shown_line(path) or " " in path:
+            return {}
+        return {"ansible_facts": {key: str(path)}}
+
+
+def failed(error: GuardError) -> Json:
+    """The result of an action that failed."""
+    return {"failed": True, "changed": False, "msg": str(error), "error": error.to_dict()}
+
+
+def _as_text(answer: Json) -> Json:
+    """The answer with warnings as text, and without a traceback that is none: ansible-core makes objects of them."""
+    found = dict(answer)
+    if not isinstance(found.get("exception"), str):
+        found.pop("exception", None)
+    if isinstance(found.get("warnings"), list):
+        found["warnings"] = [_message(warning) for warning in found["warnings"]]
+    return found
+
+
+def _message(warning: t.Any) -> str:
+    event = warning.get("event") if isinstance(warning, dict) else getattr(warning, "event", None)
+    message = event.get("msg") if isinstance(event, dict) else getattr(event, "msg", None)
+    return str(warning if message is None else message)

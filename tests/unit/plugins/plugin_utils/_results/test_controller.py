@@ -1,0 +1,45 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What only the controller knows."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import (
+    actor_of,
+    alerts_about_nobody,
+)
+
+
+@pytest.mark.parametrize(
+    ("variables", "environment", "actor"),
+    [
+        ({"awx_user_name": "ada", "ansible_eda": {}}, {"USER": "root"}, "ada"),
+        ({"tower_user_name": "ada"}, {}, "ada"),
+        ({"awx_user_name": "", "ansible_eda": {}}, {"USER": "root"}, "rulebook"),
+        ({}, {"SUDO_USER": "ada", "USER": "root"}, "ada"),
+        ({}, {"USER": "ada"}, "ada"),
+        ({}, {}, ""),
+        ({"awx_user_name": "{{ x }}\x1b"}, {}, "{ { x }}\\x1b"),
+    ],
+)
+def test_who_asks(variables: dict[str, t.Any], environment: dict[str, str], actor: str) -> None:
+    assert actor_of(variables, environment) == actor
+
+
+def test_alerts_about_hosts_that_are_not_in_the_inventory() -> None:
+    variables = {"groups": {"all": ["web-1"]}, "inventory_hostname": "localhost"}
+    alerts = [
+        {"id": "1", "inventory_host": "web-1"},
+        {"id": "2", "inventory_host": "web-9"},
+        {"id": "3", "inventory_host": "localhost"},
+        {"id": "4", "inventory_host": ""},
+        {"id": "5"},
+        "no alert",
+    ]
+    assert alerts_about_nobody(alerts, variables) == {"2": "web-9"}
+    assert alerts_about_nobody(None, {}) == {}
