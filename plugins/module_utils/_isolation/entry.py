@@ -25,6 +25,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import NOTHING, Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.network_details import Details
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 
 FORMAT = 2
@@ -48,6 +49,7 @@ class Entry:
         ended_at: when its processes ended while it was isolated, as the engine writes it, from when that was verified.
         networks: definitions of the networks that it left, by name, as C(GET /networks/{id}) gave them: from when that
             was verified.
+        details: what was set on its interfaces before it first left a network; None where that is not known.
     """
 
     snapshot: ContainerState
@@ -59,6 +61,7 @@ class Entry:
     owes_start: bool = False
     ended_at: str = ""
     networks: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
+    details: Details | None = None
 
     @property
     def hold(self) -> Goal:
@@ -124,6 +127,7 @@ class Entry:
             owes_start=content["owes_start"],
             ended_at=content["ended_at"],
             networks=content["networks"],
+            details=Details.from_dict(content["details"]) if content["details"] is not None else None,
         )
 
 

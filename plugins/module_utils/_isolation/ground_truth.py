@@ -11,6 +11,11 @@ import time
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer, host_ports, namespace
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.network_details import (
+    Details,
+    read_details,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import Endpoint
 
 
 class GroundTruth(t.Protocol):
@@ -18,6 +23,15 @@ class GroundTruth(t.Protocol):
 
     def links(self, pid: int, container_id: str) -> namespace.Links | None:
         """The interfaces in the network namespace of a process of the container."""
+
+    def details(self, pid: int, container_id: str, endpoints: t.Sequence[Endpoint]) -> Details | None:
+        """What is set on its interfaces, and inspect does not show.
+
+        Args:
+            pid: of its first process.
+            container_id: in full.
+            endpoints: those that it is on.
+        """
 
     def frozen(self, pid: int, container_id: str) -> bool | None:
         """Whether its control group is frozen."""
@@ -50,6 +64,9 @@ class HostTruth:
 
     def links(self, pid: int, container_id: str) -> namespace.Links | None:
         return namespace.links_of(pid, container_id)
+
+    def details(self, pid: int, container_id: str, endpoints: t.Sequence[Endpoint]) -> Details | None:
+        return read_details(pid, container_id, endpoints)
 
     def frozen(self, pid: int, container_id: str) -> bool | None:
         return freezer.is_frozen(pid, container_id)
