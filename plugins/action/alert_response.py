@@ -10,6 +10,7 @@ Only the controller knows the inventory, so it is said here when an alert is abo
 from __future__ import annotations
 
 import collections
+import os
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import OTHER_HOST, UNKNOWN_HOST
@@ -17,6 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import (
     ABOUT_NOBODY,
+    actor_of,
     alerts_about_nobody,
 )
 
@@ -26,6 +28,10 @@ class ActionModule(HostAction):
 
     module = "alert_response"
     needed = ("responses", "summary")
+
+    def defaults(self, variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Who asks for it."""
+        return {"actor": actor_of(variables, os.environ)}
 
     def ask_host(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         """Run the module, and say of alerts whose host nobody knows that they are not answered. Raises AnswerError."""

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import actor_of
 
 
 class ActionModule(HostAction):
@@ -17,6 +19,10 @@ class ActionModule(HostAction):
 
     module = "isolation"
     needed = ("results", "summary")
+
+    def defaults(self, variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Who asks for it."""
+        return {"actor": actor_of(variables, os.environ)}
 
     def check(self, found: dict[str, t.Any]) -> None:
         """Whether the outcomes are outcomes. Raises AnswerError."""

@@ -328,8 +328,8 @@ error:
       description: What to do.
       type: str
 not_restored:
-  description: What the engine chose anew on release and nothing can pin, such as dynamic addresses; what, before,
-    after.
+  description: What the engine chose anew on release and nothing can pin, such as dynamic addresses, and what went with
+    the interfaces, such as routes and sysctls; what, before, after.
   type: list
   elements: dict
   returned: with O(container), when it was found

@@ -16,6 +16,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Link,
     Links,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.network_details import Details
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import Endpoint
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 
 
@@ -27,6 +29,7 @@ class FakeTruth:
         escaped: processes that are not in the freezer.
         thawed: the kernel froze nothing, whatever the engine says.
         listening: sockets of the host.
+        set_on_interfaces: what is set on the interfaces of all containers; None where that cannot be known.
     """
 
     def __init__(self, engine: FakeEngine) -> None:
@@ -35,6 +38,7 @@ class FakeTruth:
         self.escaped: list[Process] = []
         self.thawed = False
         self.listening: list[Listener] = []
+        self.set_on_interfaces: Details | None = None
 
     def links(self, pid: int, container_id: str) -> Links | None:
         names = self._engine.interfaces_of(pid, container_id)
@@ -42,6 +46,9 @@ class FakeTruth:
             return None
         found = [link(name) if name != "lo" else link("lo", "loopback", HERE) for name in sorted(names)]
         return Links((*found, *self.more), complete=True)
+
+    def details(self, pid: int, container_id: str, endpoints: t.Sequence[Endpoint]) -> Details | None:
+        return self.set_on_interfaces
 
     def frozen(self, pid: int, container_id: str) -> bool | None:
         return self._engine.state_of(container_id) == "paused" and not self.thawed
@@ -57,6 +64,9 @@ class Unreadable:
     """A GroundTruth of another host: nothing is known."""
 
     def links(self, *_arguments: t.Any) -> None:
+        return None
+
+    def details(self, *_arguments: t.Any) -> None:
         return None
 
     def frozen(self, *_arguments: t.Any) -> None:

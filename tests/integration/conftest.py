@@ -31,7 +31,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
 
 EVERY_ENGINE = ("test_engine_contract", "test_evidence", "test_inventory", "test_isolation", "test_testbed")
-PRIVATE = {"faulty_host", "small_disk", "swarm"}
+PRIVATE = {"faulty_host", "shared_disk", "small_disk", "swarm"}
 """Fixtures of hosts for this run alone."""
 ENGINES = tuple(recipe.engine for recipe in RECIPES)
 
@@ -48,7 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     on_every = metafunc.module.__name__.rpartition(".")[2].startswith(EVERY_ENGINE)
     if "testbed_engine" in metafunc.fixturenames and (on_every or not PRIVATE.isdisjoint(metafunc.fixturenames)):
-        metafunc.parametrize("testbed_engine", metafunc.config.getoption("engine") or ENGINES)
+        engines = metafunc.config.getoption("engine") or ENGINES
+        # What the guard writes to a disk is the same on each.
+        metafunc.parametrize("testbed_engine", engines[-1:] if "small_disk" in metafunc.fixturenames else engines)
 
 
 class Testbed:
@@ -138,6 +140,16 @@ def small_disk(testbed: Testbed, testbed_engine: str) -> t.Iterator[SmallDisk]:
     host = testbed.private(testbed_engine)
     try:
         yield SmallDisk(host)
+    finally:
+        host.stop()
+
+
+@pytest.fixture
+def shared_disk(testbed: Testbed, testbed_engine: str) -> t.Iterator[SmallDisk]:
+    """The same, where the engine keeps on that disk what it has to remember."""
+    host = testbed.private(testbed_engine)
+    try:
+        yield SmallDisk(host, shared=True)
     finally:
         host.stop()
 

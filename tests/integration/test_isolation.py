@@ -29,6 +29,7 @@ from ansible_collections.ironpost.container_guard.tests.integration.guarded impo
     WEB,
     Guarded,
     differences,
+    not_restored,
     static,
     steps,
 )
@@ -460,7 +461,7 @@ def test_a_network_that_is_gone_and_comes_back(docker_world: HostWorld, guarded:
     again = docker_world.make_network("n", subnet=subnet)
     outcome = guarded.release(container)
     name = docker_world.name("n")
-    assert outcome.not_restored == ({"what": f"id of network {name}", "before": network, "after": again},)
+    assert not_restored(outcome) == [{"what": f"id of network {name}", "before": network, "after": again}]
     before["networks"][name]["NetworkID"] = again
     assert guarded.seen(container) == before
 

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
 import typing as t
 
 import docker
 import pytest
 
+from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import Ansible
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import IMAGE, SLEEP
 from ansible_collections.ironpost.container_guard.tests.testbed.podman import PodmanHost
 
@@ -72,3 +74,28 @@ def test_disconnected_while_paused_it_stays_a_member(api: docker.APIClient) -> N
     api.connect_container_to_network(CONTAINER, NETWORK)
     api.unpause(CONTAINER)
     assert list(keys(api)) == [NETWORK]
+
+
+# --- the guard --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["isolated", "released"])
+def test_the_guard_refuses_podman_and_says_so(
+    api: docker.APIClient, podman_host: PodmanHost, tmp_path: pathlib.Path, state: str
+) -> None:
+    before = api.inspect_container(CONTAINER)
+    result = Ansible(tmp_path).isolation(CONTAINER, state, docker_host=podman_host.docker_host)
+    assert result.get("failed") is True, result
+    assert "Podman" in result["msg"]
+    after = api.inspect_container(CONTAINER)
+    assert [after[part] for part in ("State", "NetworkSettings")] == [
+        before[part] for part in ("State", "NetworkSettings")
+    ]
+
+
+def test_isolation_info_says_that_it_is_podman(podman_host: PodmanHost, tmp_path: pathlib.Path) -> None:
+    ansible = Ansible(tmp_path)
+    result = ansible.module("isolation_info", docker_host=podman_host.docker_host, state_dir=str(ansible.state_dir))
+    assert result.get("failed") is True, result
+    assert "Podman" in result["msg"]
+    assert "HostConfig" not in result["msg"]

@@ -128,3 +128,42 @@ def test_whoever_starts_it_after_a_power_cut_finds_it_cut_off(
     assert released["outcome"] == "released", released
     assert world.interfaces(container) == {"lo", "eth0"}
     assert world.engine.inspect_container(container)["HostConfig"]["RestartPolicy"]["Name"] == "always"
+
+
+# --- what is told, and given back -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def released(rebooted: Rebooted) -> dict[str, Json]:
+    """What the module said when it released each of them, after all else was looked at."""
+    containers = [rebooted.containers[suffix] for suffix in ACTIONS]
+    (result,) = rebooted.remote.modules(("isolation", {"containers": containers, "state": "released"}))
+    return {one["container"]["name"].rpartition("-")[2]: one for one in result["results"]}
+
+
+@pytest.mark.parametrize("suffix", ["frozen", "cut"])
+def test_what_a_reboot_ended_is_a_breach_of_its_own_kind(rebooted: Rebooted, suffix: str) -> None:
+    entry = rebooted.found[suffix]
+    assert entry["agree"] is False
+    assert [breach["kind"] for breach in entry["breaches"]] == ["ended"]
+
+
+def test_what_the_guard_ended_itself_is_no_breach_after_a_reboot(rebooted: Rebooted) -> None:
+    assert rebooted.found["killed"]["breaches"] == []
+
+
+@pytest.mark.parametrize("suffix", ACTIONS)
+def test_a_release_starts_what_its_restart_policy_would_have_brought_back(
+    rebooted: Rebooted, released: dict[str, Json], suffix: str
+) -> None:
+    container, result = rebooted.containers[suffix], released[suffix]
+    assert result["outcome"] == "released", result
+    assert rebooted.world.state(container) == "running"
+    assert rebooted.world.interfaces(container) == {"lo", "eth0"}
+    assert rebooted.world.engine.inspect_container(container)["HostConfig"]["RestartPolicy"]["Name"] == "always"
+
+
+@pytest.mark.parametrize("suffix", ACTIONS)
+def test_sessions_of_processes_that_a_reboot_ended_do_not_resume(released: dict[str, Json], suffix: str) -> None:
+    assert released[suffix]["sessions_may_resume"] is False
+    assert "processes" in [difference["what"] for difference in released[suffix]["not_restored"]]

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import pathlib
 import random
 import typing as t
 import uuid
@@ -19,7 +21,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
 from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN, refused
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import IMAGE, SLEEP, HostWorld
-from ansible_collections.ironpost.container_guard.tests.integration.guarded import LOOPBACK
+from ansible_collections.ironpost.container_guard.tests.integration.guarded import (
+    BOTH,
+    CUT,
+    LOOPBACK,
+    Guarded,
+)
 from ansible_collections.ironpost.container_guard.tests.testbed.swarm import Swarm
 
 GATEWAY_BRIDGE = "docker_gwbridge"
@@ -221,3 +228,48 @@ def test_a_service_task_that_was_cut_off_stays_out_of_service_discovery(overlay:
         overlay.worker.engine.start(one)
         assert overlay.worker.state(one) == "running"
         assert tasks()[one] == "failed"
+
+
+# --- the guard --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("actions", [BOTH, (CUT,)], ids=["pause and disconnect", "disconnect"])
+def test_a_release_brings_back_a_network_that_the_node_forgot(
+    overlay: Overlay, tmp_path: pathlib.Path, actions: tuple[t.Any, ...]
+) -> None:
+    guarded = Guarded(overlay.worker, tmp_path)
+    container = overlay.container()
+    address = overlay.key(container)["IPAddress"]
+    before = guarded.seen(container)
+    guarded.isolate(container, actions)
+    overlay.wait_until_forgotten()
+    assert not overlay.reaches(address)
+    assert guarded.breaches(container) == []
+    guarded.release(container)
+    assert guarded.seen(container) == before
+    assert overlay.reaches(address)
+
+
+def test_one_of_two_networks_is_left_and_the_gateway_bridge_is_known(overlay: Overlay, tmp_path: pathlib.Path) -> None:
+    guarded = Guarded(overlay.worker, tmp_path)
+    container = overlay.container()
+    other = overlay.worker.make_network("other")
+    overlay.worker.engine.connect(other, container, PLAIN)
+    before = guarded.seen(container)
+    cut = dataclasses.replace(CUT, networks=(overlay.worker.name("other"),))
+    outcome = guarded.guard.isolate(container, [cut])
+    assert (outcome.outcome, outcome.error) == ("isolated", None), outcome
+    assert guarded.breaches(container) == []
+    guarded.release(container)
+    assert guarded.seen(container) == before
+
+
+def test_a_release_tells_that_a_service_task_stays_out_of_service_discovery(
+    overlay: Overlay, tmp_path: pathlib.Path
+) -> None:
+    guarded = Guarded(overlay.worker, tmp_path)
+    with service(overlay, f"s-{uuid.uuid4().hex[:8]}") as tasks:
+        one, _other = tasks()
+        guarded.isolate(one)
+        outcome = guarded.release(one)
+        assert any("service discovery" in text for text in outcome.warnings), outcome.warnings

@@ -10,12 +10,14 @@ from ansible_collections.ironpost.container_guard.tests.testbed.errors import Te
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
 
 # The file system below cannot be limited. So all that anybody writes to goes to one small tmpfs, through overlays.
-# The engine keeps its own: it has volumes there, as on hosts that give it a disk.
+# The engine keeps its own, as it has volumes there, or gets a directory on that disk, as on most hosts.
 _LIMIT = """
 set -eu
 mkdir /mnt/disk /mnt/engine /mnt/containerd
-mount -t tmpfs -o size=8m,nr_inodes=4k disk /mnt/disk
-mount --bind /var/lib/docker /mnt/engine
+mount -t tmpfs -o size={size}m,nr_inodes=8k disk /mnt/disk
+engine=/var/lib/docker
+[ -z "{shared}" ] || {{ engine=/mnt/disk/docker; mkdir $engine; }}
+mount --bind $engine /mnt/engine
 mount --bind /var/lib/containerd /mnt/containerd
 cp /etc/hostname /etc/hosts /etc/resolv.conf /mnt
 for directory in etc home opt root srv tmp usr var; do
@@ -62,12 +64,18 @@ class SmallDisk:
         host: the host.
     """
 
-    def __init__(self, host: Host) -> None:
-        """Make it small. The engine of the host is restarted."""
+    def __init__(self, host: Host, shared: bool = False) -> None:
+        """Make it small. The engine of the host is restarted.
+
+        Args:
+            host: the host.
+            shared: the engine keeps what it has to remember on it, too. It goes on writing when it is read-only.
+        """
         self.host = host
         host.stop_engine()
-        self._do(_LIMIT)
+        self._do(_LIMIT.format(size=64 if shared else 8, shared="yes" if shared else ""))
         host.start_engine()
+        host.start()  # it has its images anew
 
     def fill(self) -> None:
         """Fill it until nobody, root included, can write a byte, or make a file or a directory."""

@@ -27,6 +27,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import NOTHING, Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 
+if t.TYPE_CHECKING:
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.network_details import Details
+
 FORMAT = 2
 ISOLATING, ISOLATED, RELEASING = "isolating", "isolated", "releasing"
 
@@ -48,6 +51,7 @@ class Entry:
         ended_at: when its processes ended while it was isolated, as the engine writes it, from when that was verified.
         networks: definitions of the networks that it left, by name, as C(GET /networks/{id}) gave them: from when that
             was verified.
+        details: what was set on its interfaces before it first left a network; None where that is not known.
     """
 
     snapshot: ContainerState
@@ -59,6 +63,7 @@ class Entry:
     owes_start: bool = False
     ended_at: str = ""
     networks: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
+    details: Details | None = None
 
     @property
     def hold(self) -> Goal:
@@ -124,7 +129,17 @@ class Entry:
             owes_start=content["owes_start"],
             ended_at=content["ended_at"],
             networks=content["networks"],
+            details=_details(content["details"]),
         )
+
+
+def _details(content: t.Mapping[str, t.Any] | None) -> Details | None:
+    if content is None:
+        return None
+    # The first pause does not wait for what reads the kernel.
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.network_details import Details
+
+    return Details.from_dict(content)
 
 
 def shown_claims(entry: Entry) -> list[dict[str, t.Any]]:

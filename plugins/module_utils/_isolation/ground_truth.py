@@ -16,8 +16,10 @@ if t.TYPE_CHECKING:
         host_ports,
         namespace,
     )
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.network_details import Details
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import Endpoint
 
-# What reads the kernel is imported where it is asked: after the pause, which does not wait for it.
+# What reads the kernel is imported where it is asked: the first pause does not wait for it.
 
 
 class GroundTruth(t.Protocol):
@@ -25,6 +27,15 @@ class GroundTruth(t.Protocol):
 
     def links(self, pid: int, container_id: str) -> namespace.Links | None:
         """The interfaces in the network namespace of a process of the container."""
+
+    def details(self, pid: int, container_id: str, endpoints: t.Sequence[Endpoint]) -> Details | None:
+        """What is set on its interfaces, and inspect does not show.
+
+        Args:
+            pid: of its first process.
+            container_id: in full.
+            endpoints: those that it is on.
+        """
 
     def frozen(self, pid: int, container_id: str) -> bool | None:
         """Whether its control group is frozen."""
@@ -59,6 +70,11 @@ class HostTruth:
         from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import namespace
 
         return namespace.links_of(pid, container_id)
+
+    def details(self, pid: int, container_id: str, endpoints: t.Sequence[Endpoint]) -> Details | None:
+        from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import network_details
+
+        return network_details.read_details(pid, container_id, endpoints)
 
     def frozen(self, pid: int, container_id: str) -> bool | None:
         from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import freezer

@@ -94,7 +94,12 @@ def with_ports_left(outcome: Outcome, before: ContainerState, want: Want) -> Out
 
 
 def given_back(
-    outcome: Outcome, before: ContainerState, after: ContainerState | None, preflight: Preflight, stays_off: str = ""
+    outcome: Outcome,
+    before: ContainerState,
+    after: ContainerState | None,
+    preflight: Preflight,
+    stays_off: str = "",
+    lost: t.Sequence[t.Mapping[str, str]] = (),
 ) -> Outcome:
     """The outcome of giving a container back, with what is not as it was.
 
@@ -104,6 +109,7 @@ def given_back(
         after: as it was read back; None where it could not be, or is predicted.
         preflight: what was known beforehand.
         stays_off: for whom its network stays off, or empty.
+        lost: what was set on its interfaces and no longer is.
     """
     want, snapshot = preflight.want, preflight.want.snapshot
     if after is None:
@@ -117,7 +123,7 @@ def given_back(
         # What they held in memory, in tmpfs and in /dev/shm is gone for good.
         differences.append({"what": "processes", "before": "running", "after": "started anew"})
     if after and outcome.verified_at:
-        differences += not_restored(after, want)
+        differences += [*not_restored(after, want), *lost]
     # Its sockets outlive pause and disconnect, and peers retransmit into the reconnected interface (measured).
     resume = snapshot.running and not (snapshot.paused or snapshot.restarting or new_process or stays_off)
     checked = outcome.ok and before.health_checked and runs

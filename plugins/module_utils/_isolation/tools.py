@@ -23,6 +23,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Verification, verify
 
+if t.TYPE_CHECKING:
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.network_details import Details
+
 _SETTLE_POLL = 0.05
 
 
@@ -104,6 +107,23 @@ class Tools:
         owner = self.read_owner(state)
         proof = read_proof(self.engine, self.truth, state, want, owner, owner_held, paused_at)
         return verify(state, want, proof), proof
+
+    def details(self, state: ContainerState) -> Details | None:
+        """What is set on its interfaces; None where it has none of its own, or that cannot be known."""
+        if not (state.pid and state.own_network and state.live_endpoints):
+            return None
+        return self.truth.details(state.pid, state.id, state.live_endpoints)
+
+    def with_details(self, entry: Entry, state: ContainerState) -> Entry:
+        """The entry, with what is set on the interfaces of the process of its snapshot, before they are taken."""
+        leaves = any(entry.hold.cuts(endpoint) for endpoint in state.live_endpoints)
+        if entry.details or not leaves or not state.pid or state.started_at != entry.snapshot.started_at:
+            return entry
+        details = self.details(state)
+        if details is None:
+            return entry
+        snapshot = dataclasses.replace(entry.snapshot, endpoints=details.in_order(entry.snapshot.endpoints))
+        return dataclasses.replace(entry, snapshot=snapshot, details=details)
 
 
 def want_of(entry: Entry, end_first: str = "") -> Want:

@@ -55,7 +55,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
                 )
             )
         try:
-            return self.ask_host(dict(self._task.args), variables)
+            return self.ask_host({**self.defaults(variables), **self._task.args}, variables)
         except GuardError as error:
             return failed(error)
         # What ssh says holds the banner of the host, what a transfer says its error messages.
@@ -63,6 +63,10 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
             raise AnsibleConnectionFailure(shown_line(str(error))) from None
         except AnsibleError as error:
             raise AnsibleActionFail(shown_line(str(error))) from None
+
+    def defaults(self, variables: Json) -> Json:  # noqa: ARG002 - most modules need nothing of it
+        """Options of the module that only the controller knows, unless the task says them."""
+        return {}
 
     def check(self, found: Json) -> None:
         """Whether the rest of the play can rely on what was found. Raises AnswerError."""

@@ -533,10 +533,10 @@ def test_the_error_being_handled_is_not_the_cause(
 def test_every_call_raises_typed_errors_alone(engine_that: t.Callable[[Respond], DockerEngine]) -> None:
     engine = engine_that(lambda _: answer("500 Oops", {"message": "out of order"}))
     calls: tuple[t.Callable[[], object], ...] = (
-        engine.version,
         engine.list_containers,
         lambda: engine.inspect_container(CONTAINER),
         lambda: engine.inspect_network(NETWORK),
+        lambda: engine.create_network({"Name": "front"}),
         lambda: engine.pause(CONTAINER),
         lambda: engine.unpause(CONTAINER),
         lambda: engine.stop(CONTAINER, 0),

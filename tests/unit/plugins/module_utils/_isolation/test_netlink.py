@@ -30,6 +30,7 @@ LINKS = [
     RawLink("va", 3, "veth", up=False, peer=2, peer_nsid=None),
     RawLink("eth0", 5, "veth", up=False, peer=35, peer_nsid=0),
 ]
+NEWLINK = 16
 IFNAME, LINK, LINKINFO, NETNSID, INFO_KIND = 3, 5, 18, 37, 1
 
 
@@ -47,13 +48,13 @@ def link(*attributes: bytes, index: int = 7, hardware: int = 1, flags: int = 1) 
 
 
 def parse(datagram: bytes) -> list[RawLink]:
-    return netlink.parse_links(datagram, 1)[0]
+    return [netlink.link_of(payload) for payload in netlink.answers(datagram, 1, NEWLINK)[0]]
 
 
 def test_a_recorded_answer_tells_every_interface() -> None:
-    found = [netlink.parse_links(datagram, 1) for datagram in RECORDED]
-    assert [one for links, _torn, _done in found for one in links] == LINKS
-    assert [(torn, done) for _links, torn, done in found] == [(False, False), (False, False), (False, True)]
+    found = [netlink.answers(datagram, 1, NEWLINK) for datagram in RECORDED]
+    assert [netlink.link_of(payload) for payloads, _torn, _done in found for payload in payloads] == LINKS
+    assert [(torn, done) for _payloads, torn, done in found] == [(False, False), (False, False), (False, True)]
 
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan", "wireguard", "dummy", "vxlan", "tun"])
@@ -110,7 +111,7 @@ def test_an_answer_that_is_cut_short_is_never_a_shorter_list_that_is_complete(da
     whole = b"".join(RECORDED)
     cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
     try:
-        _links, _torn, done = netlink.parse_links(cut, 1)
+        _payloads, _torn, done = netlink.answers(cut, 1, NEWLINK)
     except ValueError:
         return
     assert not done
@@ -119,7 +120,7 @@ def test_an_answer_that_is_cut_short_is_never_a_shorter_list_that_is_complete(da
 @given(st.binary(max_size=200))
 def test_any_bytes_are_understood_or_are_a_known_error(noise: bytes) -> None:
     try:
-        netlink.parse_links(noise + RECORDED[1], 1)
+        parse(noise + RECORDED[1])
     except (ValueError, OSError):
         return
 

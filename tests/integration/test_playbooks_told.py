@@ -1,0 +1,117 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What playbooks tell the modules that only the controller knows: who asks, by which clock, and how strict.
+
+The interpreter of the host runs no module: it keeps what it was sent.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pathlib
+import re
+import typing as t
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import CORES, Ansible
+
+ANSWER = {
+    "changed": False,
+    "results": [],
+    "responses": [],
+    "summary": {},
+    "trace_id": "abc",
+    "isolations": [],
+    "damaged": [],
+    "agree": True,
+    "cut_off_by_others": [],
+    "action_log": {},
+}
+EVENT = {"event": {"alerts": [], "meta": {"hosts": ["localhost"]}}}
+HOST = {"guard_target": "localhost", "guard_container": "web"}
+
+
+class Told:
+    """Ansible with a host that keeps the options of the last module that it was sent."""
+
+    def __init__(self, directory: pathlib.Path, core: str = "") -> None:
+        answer = {**ANSWER, "summary": {"decisions": {}, "outcomes": {}}}
+        self._sent = directory / "sent"
+        for kind, content in (("answer", ANSWER), ("response", answer)):
+            (directory / kind).write_text(json.dumps(content))
+        interpreter = directory / "interpreter"
+        interpreter.write_text(
+            f"#!/bin/sh\ncp $1 {self._sent}\n"
+            f"case $1 in *alert_response*) cat {directory}/response;; *) cat {directory}/answer;; esac\n"
+        )
+        interpreter.chmod(0o755)
+        self._ansible = Ansible(directory, core=core, ansible_python_interpreter=str(interpreter))
+
+    def __call__(self, playbook: str, **variables: t.Any) -> dict[str, t.Any]:
+        """The options of the last module that a playbook runs on the host."""
+        run = self._ansible.playbook(playbook, variables)
+        assert run.status == 0, run.output
+        # The program that is sent holds them as JSON, in a literal of Python.
+        sent = self._sent.read_text(encoding="utf-8").replace("\\\\", "\\")
+        found = re.search(r'\{\\?"ANSIBLE_MODULE_ARGS\\?": ', sent)
+        assert found is not None
+        options, _end = json.JSONDecoder().raw_decode(sent[found.start() :].replace('\\"', '"'))
+        return dict(options["ANSIBLE_MODULE_ARGS"])
+
+
+@pytest.fixture
+def told(tmp_path: pathlib.Path) -> Told:
+    return Told(tmp_path)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("playbook", ["isolate", "release"])
+def test_who_asks(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, playbook: str, core: str) -> None:
+    told = Told(tmp_path, core)
+    monkeypatch.setenv("SUDO_USER", "ada")
+    assert told(playbook, **HOST)["actor"] == "ada"
+    assert told(playbook, **HOST, awx_user_name="grace")["actor"] == "grace"
+    assert told(playbook, **HOST, awx_user_name="grace", guard_actor="linus")["actor"] == "linus"
+
+
+def test_a_rulebook_asks_by_the_clock_of_the_controller(told: Told) -> None:
+    before = datetime.datetime.now(datetime.UTC)
+    options = told("respond", ansible_eda=EVENT)
+    assert options["actor"] == "rulebook"
+    assert before <= datetime.datetime.fromisoformat(options["controller_time"]) <= datetime.datetime.now(datetime.UTC)
+
+
+def test_alerts_that_a_person_gives_have_no_age(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.setenv("USER", "ada")
+    options = told("respond", guard_alerts=[])
+    assert options["actor"] == "ada"
+    assert "controller_time" not in options
+
+
+def test_what_is_over_is_released_by_a_timer(told: Told) -> None:
+    assert told("release_expired", guard_target="localhost")["actor"] == "timer"
+
+
+@pytest.mark.parametrize("mode", ["audit", "enforce", "adit"])
+def test_guard_mode_is_handed_to_the_module_which_knows_the_values(told: Told, mode: str) -> None:
+    assert told("respond", guard_alerts=[], guard_mode=mode)["mode"] == mode
+
+
+def test_no_guard_mode_leaves_it_to_the_policy_set(told: Told) -> None:
+    assert "mode" not in told("respond", guard_alerts=[], guard_mode="")
+
+
+def test_release_by_policy_trace_id_or_time(told: Told) -> None:
+    for variable, option, value in (
+        ("guard_policy", "policy", "quarantine-shells"),
+        ("guard_alert_trace_id", "trace", "5a1f7c52"),
+        ("guard_since", "since", "2026-04-05T12:00:00Z"),
+    ):
+        options = told("release", guard_target="localhost", guard_trace_id="mine", **{variable: value})
+        assert (options[option], options["trace_id"]) == (value, "mine")
+        assert "container" not in options
