@@ -247,7 +247,8 @@ def test_a_release_brings_back_a_network_that_the_node_forgot(
     assert guarded.breaches(container) == []
     guarded.release(container)
     assert guarded.seen(container) == before
-    assert overlay.reaches(address)
+    # The nodes tell each other where it is, and the peer had given it up.
+    overlay.manager.until(lambda: overlay.reaches(address), "the peer reaches it again")
 
 
 def test_one_of_two_networks_is_left_and_the_gateway_bridge_is_known(overlay: Overlay, tmp_path: pathlib.Path) -> None:

@@ -100,6 +100,15 @@ class Attempt:
         """Record that a step was not tried."""
         self.steps.append(StepResult(step.action, step.detail, SKIPPED, message=reason))
 
+    def refused(self) -> list[str]:
+        """What the engine answered to steps that did not succeed at last, where all is as wanted nevertheless."""
+        last = {(step.action, step.detail): step for step in self.steps}
+        return [
+            f"{step.action} {step.detail}".rstrip() + f": {step.message}; it is as wanted nevertheless"
+            for step in last.values()
+            if step.status == FAILED_STEP
+        ]
+
     def outcome(self, outcome: str, error: GuardError | None = None) -> Outcome:
         """The outcome, now."""
         after = self._prediction

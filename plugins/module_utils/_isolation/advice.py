@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Want
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import Proof
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import (
     NO_NETWORK,
@@ -20,7 +21,7 @@ PREDEFINED = ("bridge", "host", "none")
 """Networks that nobody can remove."""
 
 
-def of_isolating(state: ContainerState, hold: Goal) -> list[str]:
+def of_isolating(state: ContainerState, hold: Goal, was_paused: bool = False) -> list[str]:
     """What others will do to a container that is isolated so, and what it can still do itself (measured)."""
     swarm, compose, nomad = (
         any(name.startswith(prefix) for name in state.labels)
@@ -44,6 +45,8 @@ def of_isolating(state: ContainerState, hold: Goal) -> list[str]:
         warnings.append("docker compose up starts it again; pause keeps it from that")
     if hold.networks and compose and not (hold.pause or hold.ends):
         warnings.append("docker compose up may re-create it, as it misses a network; pause keeps it from that")
+    if was_paused and hold.pause:
+        warnings.append("it was paused already, and is left so when it is released")
     if hold.pause and state.health_checked:
         warnings.append("it turns unhealthy while it is paused, and what watches its health may restart it")
     return warnings
@@ -74,6 +77,18 @@ def of_pruning(entry: Entry, proof: Proof) -> list[str]:
         for network in [proof.networks.get(endpoint.reference)]
         if network and hold.cuts(endpoint) and not network.get("Containers") and endpoint.network not in PREDEFINED
     ]
+
+
+def of_service_task(state: ContainerState, want: Want) -> list[str]:
+    """What swarm does not give back to a task of a service that was off its overlay network (measured)."""
+    service = state.labels.get("com.docker.swarm.service.name")
+    if not (service and want.snapshot.running and any(map(want.gives_back, want.snapshot.endpoints))):
+        return []
+    told = (
+        f"it stays out of the service discovery and the load balancing of service {service} until swarm puts another "
+        "task in its place: docker service update --force does"
+    )
+    return [told]
 
 
 def of_releasing(

@@ -36,21 +36,16 @@ def in_two_passes(
     with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
         begun = list(pool.map(_begun, walks))
         _walked(between)
-        # A container that uses the network of another one takes that one's lock, too, which may be held by this batch.
-        results: list[Walked] = [Walked()] * len(walks)
-        for wave in (False, True):
-            indexes = [i for i, walk in enumerate(walks) if walk.shares_network is wave]
-            for index, walked in zip(indexes, pool.map(lambda i: _finished(walks[i], begun[i]), indexes)):
+        results = [Walked(error=trouble) for trouble in begun]
+        for turn in (0, 1, 2):
+            indexes = [i for i, walk in enumerate(walks) if not begun[i] and walk.turn == turn]
+            for index, walked in zip(indexes, pool.map(lambda i: _walked(walks[i].finish), indexes)):
                 results[index] = walked
         return results
 
 
 def _begun(walk: Walk) -> GuardError | None:
     return _walked(walk.begin).error
-
-
-def _finished(walk: Walk, trouble: GuardError | None) -> Walked:
-    return Walked(error=trouble) if trouble else _walked(walk.finish)
 
 
 def _walked(work: t.Callable[[], object]) -> Walked:

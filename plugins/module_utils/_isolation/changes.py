@@ -17,6 +17,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Cause,
     Claim,
     Claims,
+    every_claim,
     with_claim,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import (
@@ -79,8 +80,10 @@ class Hold:
         if entry is None:
             # A key without an interface is no attachment (measured), and nothing to give back.
             snapshot = dataclasses.replace(found.state, endpoints=found.state.live_endpoints)
-            entry = Entry(snapshot, claims, since=format_timestamp(found.moment))
-        changed = dataclasses.replace(entry, claims=claims)
+            owner_started_at = found.owner.started_at if found.owner else ""
+            entry = Entry(snapshot, claims, since=format_timestamp(found.moment), owner_started_at=owner_started_at)
+        # Whoever holds it again does not want it ended for the sake of a release that was interrupted.
+        changed = dataclasses.replace(entry, claims=claims, end_first="" if claims else entry.end_first)
         changed = dataclasses.replace(changed, held=changed.held.with_all_of(changed.hold))
         changed = with_endpoints(changed, found.state)
         same_process = not entry.started_at or entry.started_at == found.state.started_at
@@ -111,7 +114,7 @@ class Take:
         remembered: leave a tombstone, so that no earlier alert isolates it again: a person wants it released.
     """
 
-    which: t.Callable[[Claim], bool] = lambda _claim: True
+    which: t.Callable[[Claim], bool] = every_claim
     restart: bool = False
     cause: Cause = UNSTATED
     sharer: str = ""
@@ -158,7 +161,14 @@ class Take:
             )
         restart = self.restart and entry.snapshot.running and not left
         not_done = ("not restarted, as others hold it",) if self.restart and left else ()
-        changed = dataclasses.replace(entry, claims=left, phase=RELEASING, owes_start=entry.owes_start or restart)
+        changed = dataclasses.replace(
+            entry,
+            claims=left,
+            phase=RELEASING,
+            owes_start=entry.owes_start or restart,
+            # On record, so that whoever goes on after a crash does not let the old processes run on.
+            end_first=found.state.started_at if restart and found.state.running else entry.end_first,
+        )
         return Changed(changed, not_done)
 
 

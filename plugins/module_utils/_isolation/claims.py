@@ -19,6 +19,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.ti
     format_timestamp,
     parse_timestamp,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import NOTHING, Goal
 
 PERSON, POLICY, SHARER = "person", "policy", "sharer"
@@ -107,6 +108,13 @@ class Claim:
         ends = max(self.expires_at, newer.expires_at) if newer.release_after else ""
         return dataclasses.replace(self, goal=goal, release_after=newer.release_after, expires_at=ends)
 
+    def covers(self, newer: Claim, moment: datetime.datetime) -> bool:
+        """Whether it holds up all that a newer request of the same one asks for, and as long."""
+        try:
+            return self.key == newer.key and self.refreshed(newer, moment) == self
+        except Refused:
+            return False
+
     def renewed(self, moment: datetime.datetime) -> Claim:
         """The same on another container: the time after which it ends counts anew."""
         return dataclasses.replace(self, since=format_timestamp(moment), expires_at=_end(moment, self.release_after))
@@ -118,6 +126,11 @@ class Claim:
 
 
 Claims = t.Tuple[Claim, ...]
+
+
+def every_claim(_claim: Claim) -> bool:
+    """The filter of claims that means all of them."""
+    return True
 
 
 def sum_of(claims: t.Iterable[Claim]) -> Goal:

@@ -19,7 +19,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import Proof
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.tools import Tools
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Verification
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Finding, Verification
 
 MAX_ROUNDS = 3
 """How often to read, plan and act before the state that is left counts, where nothing failed in a way that may pass."""
@@ -58,6 +58,11 @@ def converge(
         verification, proof = tools.retry.call(functools.partial(verify, state))
         if not steps:
             return verification, proof
+        if verification:
+            # Such as a network that nobody else has noted to be off for its sake: it would not stay so.
+            verification = verification._replace(
+                unmet=tuple(Finding("not_done", f"{step} is not done") for step in steps)
+            )
         delay = next(delays, None) if acted.may_pass else None
         if delay is not None:
             tools.retry.sleep(delay)

@@ -48,6 +48,10 @@ class Entry:
             where it had none.
         owes_start: the guard ended its processes for another reason than a goal, or accepted their end, and starts it
             once nobody wants it held.
+        end_first: when the process began, as the engine writes it, that has to end before anything comes back: a
+            release was asked to restart the container. Empty where none has to.
+        owner_started_at: when the process of the container began whose network it uses, as the engine writes it; empty
+            where it has its own.
         ended_at: when its processes ended while it was isolated, as the engine writes it, from when that was verified.
         networks: definitions of the networks that it left, by name, as C(GET /networks/{id}) gave them: from when that
             was verified.
@@ -61,6 +65,8 @@ class Entry:
     since: str = ""
     started_at: str = ""
     owes_start: bool = False
+    end_first: str = ""
+    owner_started_at: str = ""
     ended_at: str = ""
     networks: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
     details: Details | None = None
@@ -127,6 +133,8 @@ class Entry:
             since=content["since"],
             started_at=content["started_at"],
             owes_start=content["owes_start"],
+            end_first=content["end_first"],
+            owner_started_at=content["owner_started_at"],
             ended_at=content["ended_at"],
             networks=content["networks"],
             details=_details(content["details"]),

@@ -17,6 +17,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Cause,
     Claim,
     Claims,
+    every_claim,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import StepFailed
@@ -126,7 +127,7 @@ class Isolator:
         check: bool = False,
         restart: bool = False,
         *,
-        which: t.Callable[[Claim], bool] = lambda _claim: True,
+        which: t.Callable[[Claim], bool] = every_claim,
         cause: Cause = UNSTATED,
         force: bool = False,
         recreate_networks: bool = False,

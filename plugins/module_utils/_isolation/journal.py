@@ -68,6 +68,10 @@ class Tombstone:
             return False
         return received <= released
 
+    def implies(self, older: Tombstone) -> bool:
+        """Whether it says all that an older one says."""
+        return not self.policies or (bool(older.policies) and set(older.policies) <= set(self.policies))
+
 
 class Journal:
     """The isolations of this host.
@@ -129,23 +133,26 @@ class Journal:
     def bury(self, container_id: str, tombstone: Tombstone) -> None:
         """Remember that a person released the container, and forget releases of long ago. Raises JournalError."""
         with _as_journal_errors():
-            self._files.write(_tombstone(container_id), json.dumps(dataclasses.asdict(tombstone)) + "\n")
+            kept = [older for older in self.tombstones(container_id) if not tombstone.implies(older)]
+            content = json.dumps([dataclasses.asdict(one) for one in (*kept, tombstone)])
+            self._files.write(_tombstone(container_id), content + "\n")
             names = self._files.names(_TOMBSTONES)
             for name in names if len(names) > _MANY_TOMBSTONES else ():
-                old = self._tombstone(name)
-                if old is None or old.older_than(tombstone, TOMBSTONE_AGE):
+                if all(old.older_than(tombstone, TOMBSTONE_AGE) for old in self._tombstones(name)):
                     self._files.remove(name)
 
-    def tombstone(self, container_id: str) -> Tombstone | None:
-        """The last release of the container by a person, or None. One that cannot be read is none."""
-        return self._tombstone(_tombstone(container_id))
+    def tombstones(self, container_id: str) -> list[Tombstone]:
+        """The releases of the container by persons that are remembered, the last one last. Unreadable ones are none."""
+        return self._tombstones(_tombstone(container_id))
 
-    def _tombstone(self, name: str) -> Tombstone | None:
+    def _tombstones(self, name: str) -> list[Tombstone]:
         try:
-            content = json.loads(self._files.read(name) or b"null")
-            return Tombstone(str(content["time"]), str(content["actor"]), tuple(content["policies"]))
+            return [
+                Tombstone(str(one["time"]), str(one["actor"]), tuple(one["policies"]))
+                for one in json.loads(self._files.read(name) or b"[]")
+            ]
         except (StateDirError, ValueError, KeyError, TypeError):
-            return None
+            return []
 
     @contextlib.contextmanager
     def lock(self, container_id: str, timeout: float | None = None) -> t.Iterator[None]:

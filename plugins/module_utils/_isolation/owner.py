@@ -13,13 +13,14 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Change, Hold, Take
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import SHARER, Claim
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import SHARER, Claim, sum_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATED, Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import StepFailed
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import NOTHING, Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Step, Want
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.tools import Tools
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.tools import Tools, want_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import REFUSED
 
 WalkOn = t.Callable[[str, Change, bool], Outcome]
@@ -80,9 +81,22 @@ class NetworkOwner:
         """Whom the network stays off for once the container is released, or empty."""
         held = self._entry(want)
         others = [claim for claim in held.claims if claim.key != (SHARER, self._sharer)] if held else []
-        if held is None or not others or want.hold.networks:
+        if held is None or not sum_of(others).networks or want.hold.networks:
             return ""
         return f"its network stays off, as container {held.snapshot.name} is isolated, too"
+
+    def stays_down(self, owner: ContainerState) -> str:
+        """Why its network cannot be joined at a start once the container is released, or empty.
+
+        Args:
+            owner: the container whose network it uses, which does not run.
+        """
+        held = self._tools.journal.load(owner.id)
+        left = tuple(claim for claim in held.claims if claim.key != (SHARER, self._sharer)) if held else ()
+        if held and not left and dataclasses.replace(want_of(held), hold=NOTHING).must_start(owner):
+            return ""  # it comes back with its networks
+        remedy = "release it first" if held else "start it first"
+        return f"container {owner.name}, whose network it uses, does not run: {remedy}"
 
     def _must_leave(self, owner: str, want: Want) -> bool:
         """Whether it is on what must be left, or could come back there meanwhile."""

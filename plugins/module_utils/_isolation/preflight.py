@@ -56,7 +56,7 @@ def check_giving_back(
         EngineError.
     """
     snapshot = want.snapshot
-    problems = _stranded(state, want, owner, entry.since)
+    problems = _stranded(state, want, owner, entry.owner_started_at)
     recreated: list[t.Mapping[str, str]] = []
     conflicts = _conflicts(state, want) if not want.hold else []
     if not want.hold and state.restart_policy.name != "no" and state.restart_policy != snapshot.restart_policy:
@@ -103,7 +103,7 @@ def check_giving_back(
     return Preflight(want, tuple(problems), tuple(recreated), tuple(conflicts))
 
 
-def _stranded(state: ContainerState, want: Want, owner: ContainerState | None, since: str) -> list[str]:
+def _stranded(state: ContainerState, want: Want, owner: ContainerState | None, owner_started_at: str) -> list[str]:
     """Why a container that uses the network of another one would come back without any."""
     if not state.network_owner or want.hold or not want.held.networks or not state.running or want.end_first:
         return []
@@ -111,8 +111,9 @@ def _stranded(state: ContainerState, want: Want, owner: ContainerState | None, s
         return [
             f"container {state.network_owner[:12]}, whose network it uses, no longer exists, and it is left with none"
         ]
-    moments = [parse_timestamp(moment) for moment in (owner.started_at, since, state.started_at)]
-    if owner.running and all(moments) and moments[0] > max(moments[1:]):  # type: ignore[type-var, operator]
+    # By the clock of the engine alone: that of whoever isolated it may be another one.
+    this, that = parse_timestamp(owner.started_at), parse_timestamp(state.started_at)
+    if owner.running and owner.started_at != owner_started_at and this and that and this > that:
         # Started anew, the owner has another network namespace, and those that used the old one stay in it (measured).
         return [f"container {owner.name}, whose network it uses, was started anew meanwhile, and it is left with none"]
     return []

@@ -88,6 +88,15 @@ def with_warnings(outcome: Outcome, *warnings: str) -> Outcome:
     return dataclasses.replace(outcome, warnings=(*outcome.warnings, *warnings))
 
 
+def with_end(outcome: Outcome, state: ContainerState) -> Outcome:
+    """The outcome, where somebody else, or a reboot, ended its processes while it was isolated."""
+    ended = (
+        f"its processes ended at {state.finished_at} (exit code {state.exit_code}), with what they had in memory, in "
+        "tmpfs and in /dev/shm"
+    )
+    return with_warnings(dataclasses.replace(outcome, changed=True), ended)
+
+
 def with_ports_left(outcome: Outcome, before: ContainerState, want: Want) -> Outcome:
     """The outcome, with a warning where the container stays reachable by a published port."""
     return with_warnings(outcome, *advice.of_what_is_left(before, outcome.after.get("networks", ()), want.hold))
@@ -136,6 +145,7 @@ def given_back(
             *((stays_off,) if stays_off else ()),
             *outcome.warnings,
             *advice.of_releasing(differences, preflight.conflicts, resume and outcome.ok, checked),
+            *advice.of_service_task(before, want),
         ),
     )
 

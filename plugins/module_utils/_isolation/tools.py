@@ -126,6 +126,6 @@ class Tools:
         return dataclasses.replace(entry, snapshot=snapshot, details=details)
 
 
-def want_of(entry: Entry, end_first: str = "") -> Want:
+def want_of(entry: Entry) -> Want:
     """What the claims of an entry want."""
-    return Want(entry.snapshot, entry.hold, entry.held, entry.owes_start, end_first)
+    return Want(entry.snapshot, entry.hold, entry.held, entry.owes_start, entry.end_first)

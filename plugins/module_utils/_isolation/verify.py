@@ -27,7 +27,7 @@ class Finding(t.NamedTuple):
     Attributes:
         kind: C(unpaused), C(running), C(restarting), C(restart_policy) or C(reconnected) of a container that should be
             isolated; C(still_paused), C(not_running), C(not_paused), C(restart_policy), C(not_connected),
-            C(not_restarted) or C(other_settings) of one that should be released.
+            C(not_restarted) or C(other_settings) of one that should be released; C(not_done) where a step is left.
         message: for people.
     """
 

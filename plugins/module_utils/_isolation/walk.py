@@ -33,7 +33,11 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Take,
     with_endpoints,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import SHARER, Claim, sum_of
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import (
+    SHARER,
+    Claim,
+    every_claim,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.converge import converge
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATED as VERIFIED
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import (
@@ -56,7 +60,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.proof import Proof
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.tools import Tools, want_of
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import missing_networks
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import (
+    Verification,
+    missing_networks,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
     BUSY,
     FAILED,
@@ -134,9 +141,13 @@ class Walk:
         return self.begin().finish()
 
     @property
-    def shares_network(self) -> bool:
-        """Whether the container uses the network of another one; false where that could not be read."""
-        return hasattr(self, "_attempt") and bool(self._attempt.before.network_owner)
+    def turn(self) -> int:
+        """When it is finished in a batch, low numbers first.
+
+        A container that uses the network of another one takes that one's lock, too, which may be held by this batch.
+        One that another run works on waits for that.
+        """
+        return 2 if self._busy else int(bool(self._attempt.before.network_owner))
 
     @property
     def acts(self) -> bool:
@@ -152,10 +163,14 @@ class Walk:
 
     def _prepare(self) -> None:
         """From reading to the pause, under the lock."""
-        for stage in (self._read, self._change_claims, self._plan, self._record, self._pause):
-            stage()
+        for stage in (self._read, self._change_claims, self._plan, self._record):
+            try:
+                stage()
+            except JournalError as error:  # of this container, or of the one whose network it uses
+                self._contain(error)
             if self._outcome:
                 return
+        self._pause()
 
     @property
     def _want(self) -> Want:
@@ -179,11 +194,7 @@ class Walk:
 
     def _read(self) -> None:
         self._attempt = Attempt(self._tools.read(self._id))
-        try:
-            before = self._tools.journal.load(self._id)
-        except JournalError as error:
-            self._contain(error)
-            return
+        before = self._tools.journal.load(self._id)
         if before and before.phase == RELEASING and not before.claims and self._adds_claims:
             # Where only the removal of the entry failed it was released, and the snapshot is history.
             verification, _proof = self._tools.verify(self._attempt.before, want_of(before))
@@ -215,13 +226,15 @@ class Walk:
             if refusal:
                 raise refusal
             attempt.warnings.append("it is not in the journal, so there is nothing to give back")
-            return self._remembered(attempt.outcome(RELEASED), None)
-        tombstone = self._tools.journal.tombstone(self._id) if change.received_at else None
+            self._remember()
+            return attempt.outcome(RELEASED)
+        tombstones = self._tools.journal.tombstones(self._id) if change.received_at else []
         policy_id = next((claim.subject for claim in change.claims), "")
-        if tombstone is None or not tombstone.supersedes(change.received_at, policy_id):
+        tombstone = next((one for one in tombstones if one.supersedes(change.received_at, policy_id)), None)
+        if tombstone is None:
             return None
         attempt.warnings.append(
-            f"{tombstone.actor or 'somebody'} released it at {tombstone.time}, after the alert was received"
+            f"{tombstone.actor or 'somebody'} asked for its release at {tombstone.time}, after the alert was received"
         )
         return attempt.outcome(SUPERSEDED)
 
@@ -239,8 +252,7 @@ class Walk:
     def _preflight_of(self, entry: Entry) -> Preflight:
         """What is wanted by the entry, and what stands in the way of it. Raises Refused."""
         change, state = self._change, self._attempt.before
-        restarts = isinstance(change, Take) and change.restart and state.running and entry.snapshot.running
-        preflight = Preflight(want_of(entry, state.started_at if restarts and not entry.claims else ""))
+        preflight = Preflight(want_of(entry))
         if preflight.want.gives_back_anything:
             # Isolating does not need it, and is not to wait for it.
             from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.preflight import (
@@ -253,9 +265,15 @@ class Walk:
                 self._tools.engine, self._tools.truth, state, preflight.want, owner, entry, recreate
             )
             preflight = preflight.with_problem(self._owner.refusal(preflight.want))
+            if preflight.want.must_start(state) and owner and not owner.running:
+                preflight = preflight.with_problem(self._owner.stays_down(owner))
         if preflight.problems:
             problems = "; ".join(preflight.problems)
-            if not (isinstance(change, Take) and change.force):
+            if isinstance(change, Hold) and entry.hold:
+                # What an interrupted release owes is no reason not to cut it off.
+                self._attempt.warnings.append(f"not given back yet: {problems}")
+                preflight = Preflight(dataclasses.replace(want_of(entry), held=entry.hold))
+            elif not (isinstance(change, Take) and change.force):
                 raise Refused(
                     f"container {state.name} cannot be released: {problems}",
                     remedy="Nothing was touched. Mend what is named, then release it again",
@@ -279,7 +297,7 @@ class Walk:
     def _plan(self) -> None:
         attempt, want = self._attempt, self._want
         if want.hold and isinstance(self._change, Hold):
-            attempt.warnings += advice.of_isolating(attempt.before, want.hold)
+            attempt.warnings += advice.of_isolating(attempt.before, want.hold, self._entry.snapshot.paused)
         attempt.changed = self._entry != self._before
         self._steps = self._missing(attempt.before)
         if self._check:
@@ -299,10 +317,8 @@ class Walk:
             return
         # Before the pause, so that it is on disk with the rest: it takes 0.6 ms, and another sync took several.
         self._entry = self._tools.with_details(self._entry, self._attempt.before)
-        try:
-            self._tools.journal.store(self._entry)
-        except JournalError as error:
-            self._contain(error)
+        self._remember()  # also where it is killed before its end
+        self._tools.journal.store(self._entry)
 
     def _contain(self, trouble: JournalError) -> None:
         """Containment before book-keeping: where the journal cannot be used, a container can still be paused."""
@@ -311,7 +327,8 @@ class Walk:
             raise trouble
         attempt = self._attempt = Attempt(self._tools.read(self._id))
         state, pause = attempt.before, Goal(pause=True)
-        perform(missing_steps(state, Want(state, pause, pause))[:1], self._tools.engine, attempt, self._tools.locks)
+        steps = [step for step in missing_steps(state, Want(state, pause, pause)) if step.action == "pause"]
+        perform(steps, self._tools.engine, attempt, self._tools.locks)
         attempt.after = self._tools.read(self._id)
         self._outcome = attempt.outcome(
             FAILED,
@@ -320,7 +337,9 @@ class Walk:
                     state.name, "paused " if attempt.after.paused else "", trouble.message
                 ),
                 kind=trouble.kind,
-                remedy=f"{trouble.remedy}. Then isolate it again, or give it back by docker unpause {state.name}",
+                # Nothing on record says who paused it, and a later release would leave it as it was found.
+                remedy=f"{trouble.remedy}. Then isolate it again; once that is released, docker unpause {state.name} "
+                "gives it back",
             ),
         )
 
@@ -347,9 +366,7 @@ class Walk:
                 self._steps,
                 self._acted,
                 plan=plan,
-                verify=lambda state: self._tools.verify(
-                    state, self._want, self._owner.still_off(self._want), attempt.paused_at
-                ),
+                verify=self._verified,
                 hold_back=self._hold_back,
             )
         except (EngineError, JournalError) as error:
@@ -359,13 +376,23 @@ class Walk:
                 remedy=error.remedy or "Run again once the engine answers; the journal has kept the snapshot",
             )
             return attempt.outcome(FAILED if isinstance(error, NotFound) else UNKNOWN, error=trouble), Proof()
+        return self._judged(verification), proof
+
+    def _judged(self, verification: Verification) -> Outcome:
+        """The outcome of what was found once nothing more is done."""
+        attempt = self._attempt
+        reached = ISOLATED if self._want.hold else RELEASED
         attempt.warnings += verification.warnings
         if verification:
+            attempt.warnings += attempt.refused()
             held = bool(self._want.hold) and not attempt.steps and self._held_before
-            return attempt.outcome(HELD if held else reached), proof
+            return attempt.outcome(HELD if held else reached)
         answers = [f"{step.action}: {step.message}" for step in attempt.steps if step.message]
-        trouble = report.not_reached(name, reached, verification, answers)
-        return attempt.outcome(UNKNOWN if verification.contradictions else FAILED, error=trouble), proof
+        trouble = report.not_reached(attempt.before.name, reached, verification, answers)
+        return attempt.outcome(UNKNOWN if verification.contradictions else FAILED, error=trouble)
+
+    def _verified(self, state: ContainerState) -> tuple[Verification, Proof]:
+        return self._tools.verify(state, self._want, self._owner.still_off(self._want), self._attempt.paused_at)
 
     @property
     def _held_before(self) -> bool:
@@ -382,7 +409,8 @@ class Walk:
             extended = dataclasses.replace(extended, owes_start=True)
         if extended != self._entry:
             self._tools.journal.store(extended)
-            self._entry, self._preflight = extended, self._preflight._replace(want=want_of(extended))
+            want = dataclasses.replace(self._want, snapshot=extended.snapshot, owes_start=extended.owes_start)
+            self._entry, self._preflight = extended, self._preflight._replace(want=want)
 
     def _hold_back(self, step: Step) -> str:
         """Why a step must not be done now: one that runs again, or may be started, must have all its networks."""
@@ -401,9 +429,9 @@ class Walk:
         if self._want.hold:
             return self._confirmed(outcome, proof)
         outcome = dataclasses.replace(self._given_back(outcome, self._attempt.after), changed=True)
-        # In this order: an alert that waits for the lock must find one of them.
-        outcome = self._remembered(outcome, self._before)
         try:
+            # In this order: an alert that waits for the lock must find one of them.
+            self._remember()
             self._tools.journal.remove(self._id)
         except JournalError as error:
             return dataclasses.replace(outcome, error=error.to_dict())
@@ -412,6 +440,11 @@ class Walk:
     def _confirmed(self, outcome: Outcome, proof: Proof) -> Outcome:
         """The outcome of holding, once the journal says that it was verified, and of which process."""
         entry = report.confirmed(self._entry, t.cast(ContainerState, self._attempt.after), proof)
+        if self._want.held != self._entry.held:
+            entry = dataclasses.replace(entry, held=self._entry.held)  # what could not be given back is still owed
+        ended = any(step.action in ("stop", "kill") for step in self._attempt.steps)
+        if entry.ended_at and entry.ended_at != self._entry.ended_at and not ended:
+            outcome = report.with_end(outcome, t.cast(ContainerState, self._attempt.after))
         outcome = report.with_ports_left(outcome, self._attempt.before, self._want)
         if outcome.outcome == ISOLATED:
             outcome = report.with_warnings(outcome, *advice.of_pruning(entry, proof))
@@ -428,37 +461,50 @@ class Walk:
 
     def _partly_given_back(self, outcome: Outcome, entry: Entry) -> Outcome:
         """The outcome of a release that others keep from being a whole one."""
+        outcome = dataclasses.replace(outcome, outcome=HELD, changed=True)
+        try:
+            self._remember()
+        except JournalError as error:
+            return dataclasses.replace(outcome, error=error.to_dict())
+        return self._still_held(outcome, entry)
+
+    def _still_held(self, outcome: Outcome, entry: Entry) -> Outcome:
+        """The outcome of such a release, or of its prediction: it says who holds the container."""
         change = t.cast(Take, self._change)
-        outcome = self._remembered(dataclasses.replace(outcome, outcome=HELD, changed=True), self._before)
+        if change.sharer:
+            return outcome
         who = ", ".join(_named(claim, self._tools.journal) for claim in entry.claims)
         still = f"container {entry.snapshot.name} is still held by {who}: {', '.join(entry.hold.actions())}"
-        if change.sharer or outcome.error:
-            return outcome
         if not change.remembered:
             return report.with_warnings(outcome, still)
         trouble = GuardError(still, kind="still_held", remedy="What was to end has ended. Release what holds it, too")
         return dataclasses.replace(outcome, error=trouble.to_dict())
 
-    def _remembered(self, outcome: Outcome, before: Entry | None) -> Outcome:
-        """The outcome of a person's release, once no alert that was received before it can undo it any more."""
-        change = t.cast(Take, self._change)
+    def _remember(self) -> None:
+        """See to it that no alert that was received before can undo a person's release. Raises JournalError."""
+        change = self._change
         if not isinstance(change, Take) or not change.remembered or self._check:
-            return outcome
-        # What others still hold was not released: only alerts of those whose claims were taken are superseded.
-        partly = before is not None and bool(self._entry.own_claims)
-        taken = [claim.subject for claim in before.own_claims if change.takes(claim)] if before and partly else ()
-        try:
-            self._tools.journal.bury(self._id, Tombstone.of(self._tools.now(), change.cause.actor, taken))
-        except JournalError as error:
-            return dataclasses.replace(outcome, error=error.to_dict())
-        return outcome
+            return
+        before, everything = self._before, change.which is every_claim
+        if everything and (before is None or not self._entry.own_claims):
+            taken: tuple[str, ...] = ()  # all
+        else:
+            # What others hold was not released: only alerts of those whose claims were taken are superseded.
+            claims = before.own_claims if before else ()
+            taken = tuple(claim.subject for claim in claims if change.takes(claim))
+            if not taken:
+                return
+        self._tools.journal.bury(self._id, Tombstone.of(self._tools.now(), change.cause.actor, taken))
 
     def _given_back(self, outcome: Outcome, after: ContainerState | None) -> Outcome:
         from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.network_details import (
             differences,
         )
 
-        stays_off = self._owner.stays_off(self._want)
+        try:
+            stays_off = self._owner.stays_off(self._want)
+        except JournalError as error:
+            stays_off = f"whether its network stays off is not known: {error.message}"
         details = self._tools.details(after) if after and outcome.ok else None
         lost = differences(self._entry.details, details)
         return report.given_back(outcome, self._attempt.before, after, self._preflight, stays_off, lost)
@@ -495,13 +541,15 @@ class Walk:
         attempt, want = self._attempt, self._want
         holds = isinstance(self._change, Hold)
         if want.hold and holds and not self._steps and self._held_before:
-            outcome, _proof = self._converge()
+            verification, _proof = self._verified(attempt.before)
+            outcome = self._judged(verification)
             return report.with_claims(dataclasses.replace(outcome, changed=attempt.changed), self._entry)
         attempt.plan(self._steps)
         if not want.hold:
             return self._given_back(dataclasses.replace(attempt.outcome(WOULD_RELEASE), changed=True), None)
         outcome = attempt.outcome(WOULD_ISOLATE if holds else WOULD_RELEASE)
-        return report.with_claims(report.with_ports_left(outcome, attempt.before, want), self._entry)
+        outcome = report.with_claims(report.with_ports_left(outcome, attempt.before, want), self._entry)
+        return outcome if holds else self._still_held(outcome, self._entry)
 
     # --- another run --------------------------------------------------------------------------------------------------
 
@@ -514,9 +562,9 @@ class Walk:
         attempt = self._attempt = Attempt(self._tools.read(self._id))
         entry = self._tools.journal.load(self._id)
         if isinstance(self._change, Hold) and entry is not None:
-            wanted = sum_of(self._change.claims)
-            verification, _proof = self._tools.verify(attempt.before, want_of(entry))
-            if verification and entry.hold.with_all_of(wanted) == entry.hold:
+            moment = self._tools.now()
+            wanted = all(any(one.covers(claim, moment) for one in entry.claims) for claim in self._change.claims)
+            if wanted and self._tools.verify(attempt.before, want_of(entry))[0]:
                 attempt.warnings.append("another run isolated it, and is still at it")
                 self._outcome = attempt.outcome(HELD)
                 return

@@ -22,6 +22,7 @@ import pytest
 _BLOCK = 4096
 _LIBC = ctypes.CDLL(None)
 _MS_RDONLY, _MS_REMOUNT = 1, 32
+_ENDLESS = 2000
 
 
 class Disk:
@@ -113,6 +114,7 @@ def kill_at_every_call(prepare: t.Callable[[], None], work: t.Callable[[], objec
     Yields n after each kill, and at last after the work that was not killed.
     """
     for number in itertools.count(1):
+        assert number < _ENDLESS, "the work does not end"
         prepare()
         child = os.fork()
         if not child:

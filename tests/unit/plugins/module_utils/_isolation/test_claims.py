@@ -196,6 +196,13 @@ class TestReleaseOfSome:
         assert isolator.release(web).outcome == "released"
         assert state(engine, web) == ("running", ["back", "front"], "on-failure")
 
+    def test_check_mode_says_who_holds_it_still(self, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, BOTH, SHELLS)
+        isolator.isolate(web, [CUT], MINERS)
+        predicted, done = (isolator.release(web, check, which=of_policy("shells")) for check in (True, False))
+        assert (predicted.error or {})["kind"] == "still_held"
+        assert predicted.error == done.error
+
     def test_check_mode_says_what_would_be_given_back(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
         isolator.isolate(web, [CUT], SHELLS)
         isolator.isolate(web, [PAUSE], ALICE)
@@ -242,7 +249,7 @@ class TestHalfway:
         assert state(engine, web) == ("paused", [], "no")
         assert outcome.after == {"running": True, "paused": True, "restart_policy": "no", "networks": []}
         assert entry(journal, web) == before
-        assert journal.tombstone(web) is None
+        assert [one.policies for one in journal.tombstones(web)] == [()]  # it was asked for
         assert isolator.release(web).outcome == "released"
 
     def test_one_that_cannot_be_put_back_says_so(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
@@ -254,6 +261,37 @@ class TestHalfway:
         outcome = isolator.release(web)
         assert outcome.outcome == "failed"
         assert any("it is not isolated again: it is on network back" in warning for warning in outcome.warnings)
+
+    def test_what_stands_in_its_way_does_not_keep_it_from_being_cut_off(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH, SHELLS)
+        isolator.isolate(web, [Action("network_disconnect", networks=("front",))], MINERS)
+        engine.fail_next("connect", KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            isolator.release(web, which=of_policy("shells"), remembered=False)
+        engine.remove_network("back")
+        outcome = isolator.isolate(web, [PAUSE], ALICE)
+        assert (outcome.outcome, state(engine, web)[:2]) == ("isolated", ("paused", []))
+        assert any("not given back yet: network back no longer exists" in warning for warning in outcome.warnings)
+        # It is owed still.
+        refused = isolator.release(web)
+        assert (refused.outcome, (refused.error or {})["kind"]) == ("refused", "refused")
+        engine.add_network("back", "10.2.0.0/24")
+        assert isolator.release(web).outcome == "released"
+        assert state(engine, web) == ("running", ["back", "front"], "on-failure")
+
+    def test_a_restart_that_was_killed_leaves_no_process_of_before(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        started_at = engine.inspect_container(web)["State"]["StartedAt"]
+        isolator.isolate(web, BOTH, SHELLS)
+        engine.fail_next("kill", KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            isolator.release(web, restart=True)
+        assert isolator.hold(web).outcome == "released"
+        assert state(engine, web)[0] == "running"
+        assert engine.inspect_container(web)["State"]["StartedAt"] != started_at
 
     def test_one_that_was_killed_is_completed_by_a_repair(
         self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
@@ -284,7 +322,7 @@ class TestTombstone:
         before = len(engine.changes)
         outcome = self.hold(isolator, web, waiting)
         assert (outcome.outcome, outcome.ok, outcome.changed) == ("superseded", True, False)
-        assert outcome.warnings == (f"alice released it at {clock.text()}, after the alert was received",)
+        assert outcome.warnings == (f"alice asked for its release at {clock.text()}, after the alert was received",)
         assert len(engine.changes) == before
         assert self.hold(isolator, web, clock.text(1)).outcome == "isolated"
 
@@ -321,10 +359,42 @@ class TestTombstone:
         isolator.release(web, cause=ALICE)
         assert self.hold(isolator, web, clock.text(-1)).outcome == "superseded"
 
+    def test_those_of_several_policies_add_up(
+        self, isolator: Isolator, journal: Journal, clock: Clock, web: str
+    ) -> None:
+        received_at = clock.text()
+        isolator.isolate(web, BOTH, SHELLS)
+        isolator.isolate(web, BOTH, MINERS)
+        isolator.release(web, which=of_policy("shells"), cause=ALICE)
+        clock.passes(60)
+        isolator.release(web, which=of_policy("miners"), cause=ALICE)
+        assert [one.policies for one in journal.tombstones(web)] == [("shells",), ("miners",)]
+        assert self.hold(isolator, web, received_at, SHELLS).outcome == "superseded"
+        assert self.hold(isolator, web, received_at, MINERS).outcome == "superseded"
+        assert self.hold(isolator, web, received_at, Cause(policy_id="others")).outcome == "isolated"
+        isolator.release(web, cause=ALICE)
+        assert [one.policies for one in journal.tombstones(web)] == [()]
+        assert self.hold(isolator, web, received_at, Cause(policy_id="others")).outcome == "superseded"
+
+    def test_one_of_a_policy_supersedes_no_other_where_nothing_is_isolated(
+        self, isolator: Isolator, clock: Clock, web: str
+    ) -> None:
+        isolator.release(web, which=of_policy("miners"), cause=ALICE)
+        assert self.hold(isolator, web, clock.text()).outcome == "isolated"
+
+    def test_one_that_was_killed_supersedes_too(
+        self, engine: FakeEngine, isolator: Isolator, clock: Clock, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH, SHELLS)
+        engine.fail_next("unpause", KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            isolator.release(web, cause=ALICE)
+        assert self.hold(isolator, web, clock.text()).outcome == "superseded"
+
     def test_check_mode_remembers_nothing(self, isolator: Isolator, journal: Journal, web: str) -> None:
         isolator.isolate(web, BOTH)
         isolator.release(web, check=True)
-        assert journal.tombstone(web) is None
+        assert journal.tombstones(web) == []
 
 
 class TestRestartPolicy:

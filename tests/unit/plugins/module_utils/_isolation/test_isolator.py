@@ -18,6 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineUnreachable,
     NotFound,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
@@ -116,6 +117,27 @@ class TestIsolate:
         assert entry.snapshot.paused is False
         assert [endpoint.network for endpoint in entry.snapshot.endpoints] == ["back", "front"]
 
+    def test_the_end_of_its_processes_is_told_once(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, [CUT])
+        engine.kill(web)
+        outcome = isolator.isolate(web, [CUT])
+        assert (outcome.ok, outcome.changed) == (True, True)
+        assert any("with what they had in memory" in warning for warning in outcome.warnings)
+        again = isolator.isolate(web, [CUT])
+        assert (again.outcome, again.changed, again.warnings) == ("held", False, ())
+
+    def test_what_the_engine_said_of_a_step_that_it_did_is_told(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        def leaves() -> None:
+            engine.disconnect("front", web)
+            raise EngineError("no space left on device", status=500)
+
+        engine.before("disconnect", leaves)
+        outcome = isolator.isolate(web, [Action("network_disconnect", networks=("front",))])
+        assert outcome.ok
+        assert "disconnect front: no space left on device; it is as wanted nevertheless" in outcome.warnings
+
     def test_what_somebody_undid_is_done_again(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
         isolator.isolate(web, BOTH)
         engine.unpause(web)
@@ -159,6 +181,22 @@ class TestIsolate:
         monkeypatch.setattr(journal, method, _no_space)
         assert isolator.isolate(web, BOTH).outcome == "failed"
         assert state(engine, web)["Paused"] is True
+
+    def test_without_a_journal_nothing_but_the_pause_is_done(
+        self, engine: FakeEngine, journal: Journal, isolator: Isolator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(journal, "store", _no_space)
+        looping = engine.add_container("looping", state="restarting", restart_policy=("always", 0))
+        assert isolator.isolate(looping, BOTH).outcome == "failed"
+        assert engine.changes == []
+        web = engine.add_container("web", restart_policy=("always", 0))
+        for _ in range(2):
+            assert isolator.isolate(web, BOTH).outcome == "failed"
+        assert [call for call, _arguments in engine.changes] == ["pause"]
+        monkeypatch.undo()
+        # Nobody can know any more who paused it: that is told before anybody relies on the release.
+        outcome = isolator.isolate(web, BOTH)
+        assert "it was paused already, and is left so when it is released" in outcome.warnings
 
     def test_nothing_is_touched_without_a_journal_where_no_pause_is_wanted(
         self, engine: FakeEngine, journal: Journal, isolator: Isolator, web: str, monkeypatch: pytest.MonkeyPatch
@@ -630,6 +668,18 @@ class TestCheckMode:
             done = work(False)
             assert _comparable(predicted) == _comparable(done)
 
+    def test_touches_nothing_where_somebody_undoes_it_just_then(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        def undone_at_the_next() -> None:
+            engine.before("inspect_container", lambda: engine.unpause(web))
+
+        isolator.isolate(web, BOTH)
+        before = len(engine.changes)
+        engine.before("inspect_container", undone_at_the_next)
+        outcome = isolator.isolate(web, BOTH, check=True)
+        assert (outcome.steps, engine.changes[before:]) == ((), [])
+
     def test_writes_nothing(self, isolator: Isolator, web: str, tmp_path: t.Any) -> None:
         isolator.isolate(web, BOTH, check=True)
         assert list(tmp_path.iterdir()) == []
@@ -677,6 +727,14 @@ class TestBusy:
         isolator.isolate(web, [PAUSE])
         with journal.lock(web):
             assert isolator.isolate(web, BOTH).outcome == "busy"
+
+    def test_what_is_not_on_record_is_not_called_held(self, isolator: Isolator, journal: Journal, web: str) -> None:
+        isolator.isolate(web, BOTH, Cause(policy_id="shells"), release_after=60)
+        with journal.lock(web):
+            assert isolator.isolate(web, BOTH, Cause(policy_id="miners")).outcome == "busy"
+            assert isolator.isolate(web, BOTH, Cause(policy_id="shells"), release_after=600).outcome == "busy"
+            assert isolator.isolate(web, BOTH, Cause(policy_id="shells")).outcome == "busy"
+            assert isolator.isolate(web, BOTH, Cause(policy_id="shells"), release_after=60).outcome == "held"
 
     def test_one_of_a_batch_waits_at_the_end_only(
         self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
@@ -14,6 +16,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
 PAUSE, CUT, KILL = Action("pause"), Action("network_disconnect"), Action("kill")
 BOTH = [PAUSE, CUT]
@@ -101,8 +104,53 @@ class TestIsolate:
         assert outcome.outcome == "isolated"
         assert "no longer exists" in outcome.warnings[0]
 
+    def test_is_paused_where_the_journal_of_the_owner_is_damaged(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(owner, [CUT])
+        journal._files.write(f"isolations/{owner}.json", "{")
+        outcome = isolator.isolate(sidecar, BOTH)
+        assert (outcome.outcome, (outcome.error or {})["kind"]) == ("failed", "journal_damaged")
+        assert paused(engine, sidecar)
+
+    def test_is_not_called_isolated_while_nothing_keeps_the_owner_off(
+        self, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(owner, [CUT])
+        with journal.lock(owner):
+            outcome = isolator.isolate(sidecar, BOTH)
+        assert (outcome.outcome, outcome.ok) == ("failed", False)
+        assert "isolate_network owner is not done" in (outcome.error or {})["message"]
+
 
 class TestRelease:
+    def test_stays_down_while_the_owner_does(
+        self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(owner, [KILL])
+        isolator.isolate(sidecar, [KILL])
+        before = len(engine.changes)
+        refused = isolator.release(sidecar)
+        assert (refused.outcome, len(engine.changes)) == ("refused", before)
+        assert "container owner, whose network it uses, does not run: release it first" in str(refused.error)
+        assert isolator.release(owner).outcome == "released"
+        assert isolator.release(sidecar).outcome == "released"
+
+    def test_a_sidecar_that_was_started_after_its_owner_is_not_stranded_whatever_the_clock_says(
+        self, engine: FakeEngine, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        # The clock of whoever isolates is far ahead of that of the engine.
+        fast = Isolator(
+            engine, journal, truth=FakeTruth(engine), now=lambda: datetime.datetime(2099, 1, 1, tzinfo=datetime.UTC)
+        )
+        fast.isolate(sidecar, BOTH)
+        assert fast.release(sidecar).outcome == "released"
+        fast.isolate(sidecar, BOTH)
+        engine.kill(owner)
+        engine.start(owner)
+        refused = fast.release(sidecar)
+        assert "container owner, whose network it uses, was started anew meanwhile" in str(refused.error)
+
     def test_gives_the_network_of_the_owner_back_first(
         self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
     ) -> None:
