@@ -156,7 +156,8 @@ options:
       - Try it in check mode first.
     type: str
   trace:
-    description: As O(policy), for the alert or the request with this trace id.
+    description: As O(policy), for the alert or the request with this trace id, by which its isolation began. One that
+      found it isolated for the same policy already began none.
     type: str
   since:
     description: As O(policy), for what was asked for at this moment or later. RFC 3339.
