@@ -187,15 +187,16 @@ def _two_passes(world: Stage, directory: pathlib.Path, docker_host: str, count: 
     with Watch(docker_host) as watch:
         started = time.monotonic()
         result = alert_response.respond(module)
-        moments = [
+        paused, cut_off = (
             watch.wait([(happening, victim.id) for victim in victims], 30) - started
             for happening in (PAUSE, DISCONNECT)
-        ]
+        )
     if result["summary"]["outcomes"] != {"isolated": count}:
         raise RuntimeError(f"not all are isolated: {result['summary']}, {result.get('msg')}")
     return Row(
         f"{count} containers on two networks in one module run, the last paused against the last cut off",
-        *moments,
+        paused,
+        cut_off,
         at_most=0.25,
         note="from when the module begins in a process that is warm, a little before its first call of the engine",
     )

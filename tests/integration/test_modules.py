@@ -14,6 +14,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import in_check_mode
 from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import Ansible
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
 
@@ -82,9 +83,11 @@ def falco(world: DockerWorld, container_id: str, **fields: t.Any) -> dict[str, t
 
 def predicted(result: dict[str, t.Any]) -> dict[str, t.Any]:
     """What check mode has to get right."""
-    names = ("changed", "outcome", "before", "after", "error", "diff", "container", "sessions_may_resume")
+    names = ("changed", "before", "after", "error", "diff", "container", "sessions_may_resume")
     return {
         **{name: result.get(name) for name in names},
+        # Check mode calls nothing isolated or released that is not.
+        "outcome": in_check_mode(result["outcome"]),
         "steps": [(step["action"], step["detail"]) for step in result["steps"]],
     }
 
@@ -106,10 +109,11 @@ def test_isolate_and_release(docker_world: DockerWorld, ansible: Ansible, target
     assert docker_world.interfaces(target) == {"lo"}
 
     again = ansible.isolation(target[:12])
-    assert (again["changed"], again["outcome"], again["steps"]) == (False, "isolated", [])
+    assert (again["changed"], again["outcome"], again["steps"]) == (False, "held", [])
 
     info = ansible.module("isolation_info", state_dir=str(ansible.state_dir))
-    assert (info["agree"], info["action_log"]["intact"], info["action_log"]["records"]) == (True, True, 1)
+    assert (info["agree"], info["action_log"]["intact"], info["action_log"]["records"]) == (True, True, 2)
+    assert info["action_log"]["interrupted"] == []
     (isolation,) = info["isolations"]
     assert (isolation["container"]["name"], isolation["reason"], isolation["trace_id"]) == (name, "INC-1", "trace-1")
 
@@ -264,7 +268,8 @@ class TestMany:
         assert [docker_world.state(container) for container in web] == ["running"] * 3
         result = self.run(ansible, containers=wanted, diff=True, fail_on_error=False)
         assert (planned["failed"], result["failed"], result["changed"]) == (True, False, True)
-        assert planned["summary"] == result["summary"] == {"isolated": 2, "failed": 1}
+        assert planned["summary"] == {"would_isolate": 2, "failed": 1}
+        assert result["summary"] == {"isolated": 2, "failed": 1}
         assert planned["diff"] == result["diff"]
         assert [diff["after_header"] for diff in result["diff"]] == [docker_world.name(f"web-{n}") for n in range(2)]
         assert [one["error"] and one["error"]["kind"] for one in result["results"]] == [None, "not_found", None]
@@ -301,7 +306,8 @@ class TestMany:
         successor = docker_world.make_container("web-1")
         for check in (True, False):
             repaired = self.run(ansible, recorded=True, check=check)
-            assert (repaired["summary"], repaired["changed"]) == ({"isolated": 3}, True)
+            outcome = "would_isolate" if check else "isolated"
+            assert (repaired["summary"], repaired["changed"]) == ({outcome: 2, "held": 1}, True)
             assert sorted(one["changed"] for one in repaired["results"]) == [False, True, True]
         assert any(
             "took the name of container" in warning for one in repaired["results"] for warning in one["warnings"]
@@ -325,7 +331,7 @@ class TestMany:
         refused = self.run(ansible, **options)
         assert (refused["summary"], refused["error"]["kind"]) == ({"refused": 1, "isolated": 1}, "protected")
         assert docker_world.state(safe) == "running"
-        assert self.run(ansible, **options, force=True)["summary"] == {"isolated": 2}
+        assert self.run(ansible, **options, force=True)["summary"] == {"isolated": 1, "held": 1}
         assert docker_world.state(safe) == "paused"
         assert self.run(ansible, **options, state="released")["summary"] == {"released": 2}
 
@@ -354,7 +360,7 @@ class TestBadInput:
         assert result["error"]["kind"] == "engine_unreachable"
         assert "none.sock" in result["msg"]
         assert result["error"]["remedy"]
-        assert not ansible.state_dir.exists()
+        assert [record["outcome"] for record in records_of(ansible)] == ["failed"]
 
     def test_an_engine_that_does_not_answer(self, ansible: Ansible, tmp_path: pathlib.Path) -> None:
         with socket.socket(socket.AF_UNIX) as listener:

@@ -24,7 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.deployed import read_policy_set
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import FAILED, is_green
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import FAILED, OUTCOMES, is_green
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import ENFORCE, stricter
@@ -195,7 +195,10 @@ class _Run:
         events = [response.event for response in responses if response.event]
         recorded = record([*ends, *events], self._log, result, self._periods)
         if self._answered:
-            self._answered.remember(response.answer for response in responses if response.event)
+            # An alert that reaches several containers is answered once it is for all of them.
+            unanswered = {one.decision.alert_id for one in responses if not OUTCOMES[one.outcome].answers}
+            answers = [response.answer for response in responses if response.event]
+            self._answered.remember(answer for answer in answers if answer.alert_id not in unanswered)
         return recorded
 
     def gather(self, result: dict[str, t.Any]) -> list[ActionEvent]:

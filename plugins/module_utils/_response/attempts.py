@@ -89,10 +89,12 @@ class Attempt:
     def record(self, check: bool, declared: t.Collection[str]) -> ActionEvent:
         """The record of what came of it, and in check mode would come of it."""
         actions = self.decision.fallback if self.fallback else self.decision.actions
+        # One that had to wait for another run may have acted all the same.
+        acted = self.event.intended in declared or bool(self.outcome and self.outcome.changed)
         event = dataclasses.replace(
             self.event,
             actions=tuple(action.to_dict() for action in actions),
-            intended=self.event.intended if self.event.intended in declared else "",
+            intended=self.event.intended if acted else "",
         )
         return event.with_outcome(self.outcome, check) if self.outcome else event.with_error(_known(self.error))
 

@@ -310,7 +310,7 @@ class Requests:
             outcome = dataclasses.replace(
                 outcome, changed=outcome.changed or bool(warnings), warnings=(*warnings, *outcome.warnings)
             )
-            return Result(target, outcome, intended=self._declared(event))
+            return self._result(target, outcome, None, event)
 
         # The network of its owner comes back with a container that uses it; the owner by itself would be refused.
         users = [target for target in targets if target.entry and target.entry.snapshot.network_owner]
@@ -340,7 +340,7 @@ class Requests:
         begun = [(one, event) for one, event in zip(found, events) if isinstance(one, Walk)]
         walked = iter(in_two_passes([one for one, _event in begun], self._concurrency, lambda: self._declare(begun)))
         return [
-            Result(target, *next(walked), self._declared(event)) if isinstance(one, Walk) else one
+            self._result(target, *next(walked), event) if isinstance(one, Walk) else one
             for target, one, event in zip(targets, found, events)
         ]
 
@@ -360,8 +360,11 @@ class Requests:
         if self._intents:
             self._intents.declare(attempts)
 
-    def _declared(self, event: ActionEvent) -> str:
-        return event.intended if self._intents and event.intended in self._intents.declared else ""
+    def _result(self, target: Target, outcome: Outcome | None, error: GuardError | None, event: ActionEvent) -> Result:
+        declared = self._intents.declared if self._intents else ()
+        # One that had to wait for another run may have acted all the same.
+        acted = event.intended in declared or bool(outcome and outcome.changed)
+        return Result(target, outcome, error, event.intended if acted else "")
 
     def _each(self, targets: t.Sequence[Target], work: t.Callable[[Target], Result]) -> list[Result]:
         def one(target: Target) -> Result:

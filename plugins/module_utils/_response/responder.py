@@ -20,7 +20,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATED as VERIFIED
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import FAILED, OUTCOMES, is_green
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
+    FAILED,
+    OUTCOMES,
+    WOULD_ISOLATE,
+    is_green,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import ISOLATE, Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
@@ -153,14 +158,14 @@ class Responder:
     def _attempt(self, verdicts: t.Sequence[Verdict], decided: str) -> Attempt:
         """The attempt for alerts that one policy answers with one container."""
         alert, decision = verdicts[0].alert, verdicts[0].decision
-        event = self._event(verdicts[0], decided, str(uuid.uuid4()))
+        event = self._event(verdicts[0], decided, "" if self._check else str(uuid.uuid4()))
         cause = Cause(
             reason=f"{alert.source}: {alert.rule}",
             trace_id=alert.trace_id,
             alert_id=alert.id,
             policy_id=decision.policy_id,
             actor=self._actor,
-            intended="" if self._check else event.intended,
+            intended=event.intended,
         )
         # One that was received after a release acts, whatever came before.
         newest = max((verdict.alert.received_at for verdict in verdicts), key=_moment)
@@ -194,9 +199,10 @@ class Responder:
         return entry is not None and entry.phase == VERIFIED
 
     def _counts(self, attempt: Attempt) -> bool:
-        outcome = attempt.record(self._check, ()).outcome if attempt.outcome else ""
-        isolates = outcome == "would_isolate" if self._check else bool(outcome) and OUTCOMES[outcome].counts
-        return isolates and attempt.outcome is not None and attempt.outcome.changed
+        outcome = attempt.outcome
+        if outcome is None or not outcome.changed:
+            return False
+        return outcome.outcome == WOULD_ISOLATE if self._check else OUTCOMES[outcome.outcome].counts
 
     # --- explaining ---------------------------------------------------------------------------------------------------
 

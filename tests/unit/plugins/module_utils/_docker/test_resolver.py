@@ -319,10 +319,14 @@ def test_a_lazy_engine_is_connected_by_the_first_question() -> None:
             raise EngineUnreachable("no socket")
         return real
 
-    resolver = Resolver(connected_when_asked(connect))
+    engine = connected_when_asked(connect)
+    resolver = Resolver(engine)
     assert connected == []
-    with pytest.raises(EngineUnreachable):
-        resolver.by_id(ID)
+    for _ in range(2):
+        with pytest.raises(EngineUnreachable):
+            resolver.by_id(ID)
+    assert len(connected) == 1, "one batch does not wait for it once for each alert"
+    resolver = Resolver(engine)
     assert resolver.by_id(ID).name == "web"
     assert resolver.by_name("web").name == "web"
     assert len(connected) == 2

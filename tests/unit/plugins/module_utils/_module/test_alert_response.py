@@ -157,6 +157,19 @@ class TestAnswers:
         module.trouble = None
         assert module.outcomes(again) == ["isolated"]
 
+    def test_a4_an_alert_that_reaches_several_containers_is_answered_once_it_is_for_all(self, module: Module) -> None:
+        every = {"scope": "matching_containers", "target_filter": {"container_names": ["*"]}}
+        pause = {**SHELLS, **every, "actions": [{"type": "pause"}]}
+        module.deploy(pause, limits=Limits(max_containers_per_alert=2))
+        module.engine.add_container("web")
+        stubborn = module.engine.add_container("stubborn", freezes=False)
+        one = {**delivered(id="a-1", host="docker-1"), "source": "suricata"}
+        assert sorted(module.outcomes(one)) == ["failed", "isolated"]
+        assert sorted(module.outcomes(one)) == ["failed", "held"], "it is tried again"
+        module.engine.remove_container(stubborn)
+        assert module.outcomes(one) == ["held"]
+        assert module.run(one)["responses"][0]["event"] is None
+
     def test_a4_what_a_person_gives_counts_each_time(self, module: Module) -> None:
         target = module.engine.add_container("web")
         given = alert(id="a-1", container={"id": target})
