@@ -729,7 +729,7 @@ class TestARelease:
         (late,) = host.responder().respond([received(BEFORE, container={"id": target})])
         assert (late.outcome, host.paused) == ("superseded", set())
         assert late.event is not None
-        assert any("jane released it" in warning for warning in late.event.warnings)
+        assert any("jane asked for its release" in warning for warning in late.event.warnings)
         (fresh,) = host.responder().respond([received(AFTER, container={"id": target})])
         assert (fresh.outcome, host.paused) == ("isolated", {"web"})
 
