@@ -195,10 +195,11 @@ def _policies(params: t.Mapping[str, t.Any]) -> PolicyEngine | None:
 
 
 def _targets(selection: Selection, params: t.Mapping[str, t.Any], which: t.Callable[[Claim], bool]) -> list[Target]:
+    releasing = params["state"] == RELEASED
     if params["container"] is not None:
-        targets = selection.named([params["container"]])
+        targets = selection.named([params["container"]], releasing)
     elif params["containers"] is not None:
-        targets = selection.named(params["containers"])
+        targets = selection.named(params["containers"], releasing)
     elif params["selector"] is not None:
         wanted = _filter(params["selector"])
         exclude = _filter(params["selector"].get("exclude") or {})
@@ -208,18 +209,15 @@ def _targets(selection: Selection, params: t.Mapping[str, t.Any], which: t.Calla
                 'Nothing was changed. To mean every container, ask for container_names: ["*"]',
             )
         targets = selection.matching(wanted, exclude)
-    elif params["recorded"] and params["state"] == ISOLATED:
+        if releasing:
+            # Most containers that match are not isolated, and are not to be called released.
+            targets = claimed(selection.with_entries(targets), which)
+    elif params["recorded"] and not releasing:
         targets = selection.to_repair()
     elif params["recorded"] or any(params[name] for name in CLAIM_FILTERS):
         targets = selection.recorded(which)
     else:
         raise common.invalid_option("recorded is false, and nothing else says which containers are meant")
-    if params["state"] == RELEASED and params["selector"] is not None:
-        # Most containers that match are not isolated, and are not to be called released.
-        recorded = {target.entry.snapshot.id: target for target in selection.recorded(which) if target.entry}
-        return [
-            recorded[target.container.id] for target in targets if target.container and target.container.id in recorded
-        ]
     return claimed(targets, which) if params["expired_only"] else targets
 
 

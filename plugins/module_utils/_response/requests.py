@@ -12,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import datetime
+import functools
 import typing as t
 import uuid
 
@@ -50,15 +51,15 @@ class Target(t.NamedTuple):
         name: of the container, or as it was asked for.
         container: the container; None where it is not there.
         entry: its isolation, where it was looked for in the journal.
-        error: why it is not there.
-        predecessors: isolations of containers that are gone, and whose name it has now.
+        error: why it is not there, or why its isolation cannot be read.
+        succeeded: it is gone, and a container that is meant has its name now.
     """
 
     name: str
     container: Container | None = None
     entry: Entry | None = None
     error: GuardError | None = None
-    predecessors: tuple[Entry, ...] = ()
+    succeeded: bool = False
 
 
 class Result(t.NamedTuple):
@@ -79,7 +80,7 @@ class Result(t.NamedTuple):
 
 
 class Selection:
-    """Finds the containers that are meant on one host.
+    """Finds the containers that are meant on one host. Reads all of the journal once, and only where that is needed.
 
     Args:
         resolver: knows the containers.
@@ -90,16 +91,24 @@ class Selection:
         self._resolver = resolver
         self._journal = journal
 
-    def named(self, references: t.Iterable[str]) -> list[Target]:
+    def named(self, references: t.Iterable[str], releasing: bool = False) -> list[Target]:
         """The containers of these ids or names, each once; what the journal says where the engine does not answer.
 
-        Raises JournalError.
+        Args:
+            references: ids or names.
+            releasing: also the isolations of containers that are gone and whose name one of them has now, and, as an
+                error, what is wrong with an isolation that cannot be read.
+
+        Raises:
+            JournalError: the journal as a whole cannot be read.
         """
         found: dict[str, Target] = {}
         for reference in references:
-            target = self._named(reference)
-            known = target.container.id if target.container else target.entry.snapshot.id if target.entry else ""
-            found.setdefault(known or f"? {reference}", target)
+            for target in self._named(reference, releasing):
+                known = target.container.id if target.container else target.entry.snapshot.id if target.entry else ""
+                key = known or f"? {reference}"
+                if key not in found or target.succeeded:
+                    found[key] = target
         return list(found.values())
 
     def matching(self, wanted: TargetFilter, exclude: TargetFilter) -> list[Target]:
@@ -118,64 +127,67 @@ class Selection:
         ]
         return sorted(found, key=lambda target: target.name)
 
+    def with_entries(self, targets: t.Iterable[Target]) -> list[Target]:
+        """The targets with their isolations, or with what is wrong with those that cannot be read."""
+        return [self._with_entry(target.container) if target.container else target for target in targets]
+
     def recorded(self, which: t.Callable[[Claim], bool] = lambda _claim: True) -> list[Target]:
-        """The containers that somebody holds whose claim is meant. Raises EngineError, JournalError.
+        """The containers that somebody holds whose claim is meant, or that nobody holds any more. Raises JournalError.
 
         Those whose network alone is off, for the sake of another container, are not among them.
         """
-        return self._in_journal(lambda entry: any(map(which, entry.own_claims)))
+        return self._in_journal(lambda entry: _is_meant(entry, which))
 
     def to_repair(self) -> list[Target]:
-        """All containers that the journal knows of. Raises EngineError, JournalError."""
+        """All containers that the journal knows of. Raises JournalError."""
         return self._in_journal(lambda _entry: True)
 
+    @functools.cached_property
+    def _journalled(self) -> tuple[list[Entry], list[JournalError]]:
+        return self._journal.entries()
+
     def _in_journal(self, meant: t.Callable[[Entry], bool]) -> list[Target]:
-        entries, damaged = self._journal.entries()
+        entries, damaged = self._journalled
         found = [Target("?", error=error) for error in damaged]
         return [*found, *(self._of(entry) for entry in entries if meant(entry))]
 
-    def _named(self, reference: str) -> Target:
+    def _named(self, reference: str, releasing: bool) -> list[Target]:
+        unknown = text.display(reference, 80)
         try:
             container = self._resolver.by_reference(reference)
         except ResolutionError as error:
-            entry = self._recorded_as(reference) if error.kind == "not_found" else None
-            return self._of(entry) if entry else Target(text.display(reference, 80), error=error)
+            entries = self._recorded_as(reference) if error.kind == "not_found" else []
+            return [self._of(entry) for entry in entries] or [Target(unknown, error=error)]
         except EngineError as error:
-            entry = self._recorded_as(reference)
-            return Target(entry.snapshot.name if entry else text.display(reference, 80), entry=entry, error=error)
-        try:
-            own = self._journal.load(container.id)
-            return Target(container.name, container, own, predecessors=self._predecessors(container, own))
-        except JournalError:
-            # Whoever works on this container meets it again, and the others are not kept from theirs.
-            return Target(container.name, container)
+            found = [Target(entry.snapshot.name, entry=entry, error=error) for entry in self._recorded_as(reference)]
+            return found or [Target(unknown, error=error)]
+        target = self._with_entry(container)
+        if releasing:
+            return [target, *self._predecessors(container)]
+        # Isolating meets a damaged entry again, and pauses the container all the same.
+        return [target._replace(error=None)]
 
-    def _recorded_as(self, reference: str) -> Entry | None:
-        """The isolation of the container with that id or name, by the journal alone. Raises JournalError."""
+    def _with_entry(self, container: Container) -> Target:
+        try:
+            return Target(container.name, container, self._journal.load(container.id))
+        except JournalError as error:
+            return Target(container.name, container, error=error)
+
+    def _recorded_as(self, reference: str) -> list[Entry]:
+        """The isolations of containers with that id or name, by the journal alone. Raises JournalError."""
         container_id = text.container_id(reference)
-        for entry in self._journal.entries()[0]:
-            if reference.lstrip("/") == entry.snapshot.name or (
-                container_id and entry.snapshot.id.startswith(container_id)
-            ):
-                return entry
-        return None
+        return [
+            entry
+            for entry in self._journalled[0]
+            if reference.lstrip("/") == entry.snapshot.name
+            or (container_id and entry.snapshot.id.startswith(container_id))
+        ]
 
-    def _predecessors(self, container: Container, entry: Entry | None) -> tuple[Entry, ...]:
-        """Isolations of containers that are gone, and whose name the container has now."""
-        if entry is not None:
-            return ()
-        return tuple(
-            other
-            for other in self._journal.entries()[0]
-            if other.snapshot.name == container.name and not self._exists(other.snapshot.id)
-        )
-
-    def _exists(self, container_id: str) -> bool:
-        try:
-            self._resolver.by_id(container_id)
-        except ResolutionError as error:
-            return error.kind != "not_found"
-        return True
+    def _predecessors(self, container: Container) -> list[Target]:
+        """The isolations of containers that are gone, and whose name the container has now. Raises JournalError."""
+        named = [self._of(entry) for entry in self._journalled[0] if entry.snapshot.name == container.name]
+        # One that the engine does not tell of is not known to be gone.
+        return [target._replace(succeeded=True) for target in named if _is_gone(target)]
 
     def _of(self, entry: Entry) -> Target:
         snapshot = entry.snapshot
@@ -289,8 +301,6 @@ class Requests:
         def work(target: Target) -> Result:
             if target.container is None:
                 return Result(target, self._release_gone(target, force))
-            for entry in target.predecessors:
-                self._forget(entry)
             event = self._event(target, cause)
             change = Take(
                 which,
@@ -302,15 +312,7 @@ class Requests:
             )
             walk = self._isolator.walk(target.container.id, change, self._check).begin()
             self._declare([(walk, event)])
-            outcome = walk.finish()
-            warnings = tuple(
-                f"container {entry.snapshot.id[:12]} of that name was isolated and is gone; its isolation is forgotten"
-                for entry in target.predecessors
-            )
-            outcome = dataclasses.replace(
-                outcome, changed=outcome.changed or bool(warnings), warnings=(*warnings, *outcome.warnings)
-            )
-            return Result(target, outcome, intended=self._declared(event))
+            return Result(target, walk.finish(), intended=self._declared(event))
 
         # The network of its owner comes back with a container that uses it; the owner by itself would be refused.
         users = [target for target in targets if target.entry and target.entry.snapshot.network_owner]
@@ -331,8 +333,7 @@ class Requests:
 
         def prepared(target: Target) -> Walk | Result:
             own = next(causes)
-            gone = target.error is not None and target.error.kind == "container_gone"
-            if target.error and not (also_gone and gone):
+            if target.error and not (also_gone and _is_gone(target)):
                 return Result(target, error=target.error)
             return walk(target, own)
 
@@ -365,7 +366,7 @@ class Requests:
 
     def _each(self, targets: t.Sequence[Target], work: t.Callable[[Target], Result]) -> list[Result]:
         def one(target: Target) -> Result:
-            if target.error and target.error.kind != "container_gone":
+            if target.error and not _is_gone(target):
                 return Result(target, error=target.error)
             return work(target)
 
@@ -398,9 +399,16 @@ class Requests:
             raise target.error or error from error
 
     def _release_gone(self, target: Target, force: bool) -> Outcome:
-        if not force or target.entry is None:
+        entry = target.entry
+        # What nobody holds any more was about to be given back, and there is nothing left to give back.
+        if entry is None or not (force or target.succeeded or not entry.claims):
             raise target.error or NotFound(f"container {target.name} no longer exists")
-        return self._forgotten(target.entry, "it was removed while it was isolated; the isolation is forgotten")
+        return self._forgotten(
+            entry,
+            f"container {entry.snapshot.id[:12]} of that name was isolated and is gone; its isolation is forgotten"
+            if target.succeeded
+            else "it was removed while it was isolated; the isolation is forgotten",
+        )
 
     def _forgotten(self, entry: Entry, warning: str) -> Outcome:
         self._forget(entry)
@@ -430,12 +438,25 @@ class Requests:
 
 
 def claimed(targets: t.Iterable[Target], which: t.Callable[[Claim], bool]) -> list[Target]:
-    """Those that somebody holds whose claim is meant, and those of which that is not known."""
+    """Those that somebody holds whose claim is meant, or nobody any more, and those of which that is not known."""
     return [
         target
         for target in targets
-        if (any(map(which, target.entry.own_claims)) if target.entry else isinstance(target.error, JournalError))
+        if (
+            _is_meant(target.entry, which)
+            if target.entry
+            else target.error is not None and target.error.kind != "not_found"
+        )
     ]
+
+
+def _is_meant(entry: Entry, which: t.Callable[[Claim], bool]) -> bool:
+    # What nobody holds is left of a release that was interrupted, and whoever releases anything is to end it.
+    return not entry.claims or any(map(which, entry.own_claims))
+
+
+def _is_gone(target: Target) -> bool:
+    return target.error is not None and target.error.kind == "container_gone"
 
 
 def claim_filter(
