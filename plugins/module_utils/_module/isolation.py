@@ -158,14 +158,13 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
 
 def _claims(params: t.Mapping[str, t.Any], moment: datetime.datetime) -> t.Callable[[Claim], bool]:
     """Whose isolation a release ends. Raises GuardError (C(invalid_option))."""
-    if params["expired_only"]:
-        return expired_at(moment)
     since = parse_timestamp(params["since"]) if params["since"] else None
     if params["since"] and since is None:
         raise common.invalid_option(
             f"since is {text.display(params['since'], 80)!r}", "Give a moment in RFC 3339, such as 2026-04-05T12:43:02Z"
         )
-    return claim_filter(params["policy"] or "", params["trace"] or "", since)
+    wanted, over = claim_filter(params["policy"] or "", params["trace"] or "", since), expired_at(moment)
+    return (lambda claim: over(claim) and wanted(claim)) if params["expired_only"] else wanted
 
 
 def actions_of(params: t.Mapping[str, t.Any]) -> list[Action]:

@@ -295,12 +295,12 @@ class Requests:
         """Release them.
 
         The isolation of one that is gone is forgotten where that is forced, or where another container has its name and
-        is asked for by it.
+        is asked for by it, unless somebody whose claim is not meant wants it held.
         """
 
         def work(target: Target) -> Result:
             if target.container is None:
-                return Result(target, self._release_gone(target, force))
+                return Result(target, self._release_gone(target, force, which))
             event = self._event(target, cause)
             change = Take(
                 which,
@@ -398,11 +398,24 @@ class Requests:
         except ResolutionError as error:
             raise target.error or error from error
 
-    def _release_gone(self, target: Target, force: bool) -> Outcome:
+    def _release_gone(self, target: Target, force: bool, which: t.Callable[[Claim], bool]) -> Outcome:
         entry = target.entry
         # What nobody holds any more was about to be given back, and there is nothing left to give back.
         if entry is None or not (force or target.succeeded or not entry.claims):
             raise target.error or NotFound(f"container {target.name} no longer exists")
+        others = [claim for claim in entry.own_claims if not which(claim)]
+        if others:
+            # They hold nothing now, but are for a container that takes its name: repair isolates that for them.
+            partly = len(others) < len(entry.own_claims)
+            raise Refused(
+                "container {} ({}) is gone, and its isolation is not forgotten: {} it".format(
+                    target.name,
+                    entry.snapshot.id[:12],
+                    "others hold" if partly else "nobody whose isolation is to end holds",
+                ),
+                kind="still_held" if partly else "not_claimed",
+                remedy="Nothing was changed. isolation_info says who holds it",
+            )
         return self._forgotten(
             entry,
             f"container {entry.snapshot.id[:12]} of that name was isolated and is gone; its isolation is forgotten"

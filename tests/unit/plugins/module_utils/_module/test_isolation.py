@@ -193,6 +193,16 @@ class TestExpiredOnly:
         """Release what is over by then."""
         return module.run(state="released", expired_only=True, controller_time=self.LATER, **options)
 
+    def test_is_combined_with_the_other_filters(self, module: Module) -> None:
+        for name in ("web-1", "web-2", "never"):
+            module.engine.add_container(name)
+            module.run(container=name, trace_id=name, release_after=0 if name == "never" else 60)
+        assert self.over(module, trace="never")["results"] == []
+        assert self.over(module, trace="web-1", since=self.LATER)["results"] == []
+        results = self.over(module, trace="web-1")["results"]
+        assert [(one["container"]["name"], one["outcome"]) for one in results] == [("web-1", "released")]
+        assert module.outcomes(recorded=True, state="released") == {"web-2": "released", "never": "released"}
+
     @pytest.mark.parametrize(
         "how", [{"container": "web"}, {"selector": {"container_names": ["web"]}}, {"recorded": True}]
     )

@@ -682,6 +682,22 @@ class TestWhatIsGone:
         assert outcomes(host.release("web")) == {"web": "released"}
         assert host.entry(former)
 
+    @pytest.mark.parametrize(
+        ("policy", "kind"), [("shells", "still_held"), ("miners", "not_claimed")], ids=["of some", "of nobody"]
+    )
+    @pytest.mark.parametrize("succeeded", [False, True])
+    def test_what_others_claim_is_not_forgotten(self, host: Host, succeeded: bool, policy: str, kind: str) -> None:
+        container = host.add("web")
+        for cause in (CAUSE, Cause(policy_id="shells")):
+            host.requests().isolate(host.selection.named(["web"]), BOTH, cause)
+        host.engine.remove_container(container)
+        if succeeded:
+            host.add("web")
+        results = host.release("web", force=not succeeded, which=claim_filter(policy=policy))
+        assert results[-1].error is not None
+        assert results[-1].error.kind == kind
+        assert len(host.entry(container).claims) == 2
+
     def test_the_journal_is_read_once_and_only_to_release(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         wanted = [f"web-{number}" for number in range(5)]
         for name in wanted:
