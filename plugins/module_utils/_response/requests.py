@@ -23,7 +23,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import ResolutionError, Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.batch import in_two_passes
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold, Take
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import (
+    Changed,
+    Found,
+    Hold,
+    Take,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import UNSTATED, Cause, Claim
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
@@ -265,7 +270,7 @@ class Requests:
         def walk(target: Target, _cause: Cause) -> Walk | Result:
             entry = t.cast(Entry, target.entry)
             if self._journal.load(entry.snapshot.id) is None:
-                raise Refused(f"container {target.name} was released meanwhile", remedy="Nothing was touched")
+                raise _released_meanwhile(target.name)
             if target.container:
                 # One that is isolated already was asked for, protected or not.
                 return self._isolator.walk(target.container.id, Hold((), force), self._check, patient=False)
@@ -278,7 +283,8 @@ class Requests:
             if why:
                 return Result(target, _refused(container, why))
             claims = tuple(claim.renewed(self._isolator.now()) for claim in entry.own_claims)
-            return self._isolator.walk(container.id, Hold(claims, force), self._check, patient=False)
+            change = _Inherited(claims, force, still=lambda: self._journal.load(entry.snapshot.id) is not None)
+            return self._isolator.walk(container.id, change, self._check, patient=False)
 
         return [self._after_repair(result) for result in self._in_two_passes(targets, walk, cause, also_gone=True)]
 
@@ -314,10 +320,14 @@ class Requests:
             self._declare([(walk, event)])
             return Result(target, walk.finish(), intended=self._declared(event))
 
-        # The network of its owner comes back with a container that uses it; the owner by itself would be refused.
-        users = [target for target in targets if target.entry and target.entry.snapshot.network_owner]
-        others = [target for target in targets if target not in users]
-        done = {id(result.target): result for wave in (users, others) for result in self._each(wave, work)}
+        def wave(target: Target) -> int:
+            if target.container is None:
+                return 0  # a repair that has just isolated the successor of one that is gone is undone by the next wave
+            # The network of its owner comes back with a container that uses it; the owner by itself would be refused.
+            return 1 if target.entry and target.entry.snapshot.network_owner else 2
+
+        waves = [[target for target in targets if wave(target) == number] for number in range(3)]
+        done = {id(result.target): result for these in waves for result in self._each(these, work)}
         return [done[id(target)] for target in targets]
 
     def _in_two_passes(
@@ -448,6 +458,30 @@ class Requests:
             return result
         warnings = neighbour_warnings(self._resolver, container.id, actions)
         return result._replace(outcome=dataclasses.replace(outcome, warnings=(*outcome.warnings, *warnings)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inherited(Hold):
+    """Put the claims on a container that is gone on the one that took its name.
+
+    A release by that name forgets the isolation of the one that is gone, and then takes what claims there are on its
+    successor. Under the lock of the successor, it comes either before or after this as a whole.
+
+    Attributes:
+        still: whether the isolation of the one that is gone is on record.
+    """
+
+    still: t.Callable[[], bool] = lambda: True
+
+    def apply(self, entry: Entry | None, found: Found) -> Changed:
+        """As Hold. Raises Refused also where it was released meanwhile."""
+        if not self.still():
+            raise _released_meanwhile(found.state.name)
+        return super().apply(entry, found)
+
+
+def _released_meanwhile(name: str) -> Refused:
+    return Refused(f"container {name} was released meanwhile", remedy="Nothing was touched")
 
 
 def claimed(targets: t.Iterable[Target], which: t.Callable[[Claim], bool]) -> list[Target]:

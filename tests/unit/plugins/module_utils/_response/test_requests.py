@@ -459,6 +459,22 @@ class TestRepair:
         assert outcomes(host.requests().repair(targets)) == {"web": "refused"}
         assert host.engine.state_of(container) == "running"
 
+    def test_a_successor_that_is_released_meanwhile_is_not_isolated_again(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        host.isolate_and_lose("web")
+        successor = host.add("web")
+
+        def released(*_arguments: object) -> str:
+            """Another run, once this one has seen the isolation of the one that is gone."""
+            assert all(result.ok for result in host.release("web"))
+            return ""
+
+        monkeypatch.setattr(Protection, "reason", released)
+        results = host.repair()
+        assert (outcomes(results), messages(results)) == ({"web": "refused"}, ["container web was released meanwhile"])
+        assert (host.isolated, host.engine.state_of(successor)) == ([], "running")
+
     def test_check_mode_changes_nothing(self, host: Host) -> None:
         first = host.add("web-1")
         gone = host.add("web-2")
@@ -657,6 +673,17 @@ class TestWhatIsGone:
             (f"container {one[:12]} of that name was isolated and is gone; its isolation is forgotten",) for one in gone
         ]
         assert (host.isolated, host.engine.state_of(container)) == ([], "running")
+
+    def test_those_that_are_gone_are_forgotten_before_their_successor_is_released(self, host: Host) -> None:
+        """So that a repair, which looks at them under the lock of the successor, cannot isolate that afterwards."""
+        host.isolate_and_lose("web")
+        successor = host.add("web")
+        host.isolate("web")
+        left: list[list[str]] = []
+        host.engine.before("unpause", lambda: left.append([e.snapshot.id for e in host.journal.entries()[0]]))
+        host.concurrency = 1
+        host.release("web")
+        assert left == [[successor]]
 
     def test_all_of_one_name_are_known_when_no_container_has_it(self, host: Host) -> None:
         gone = [host.isolate_and_lose("web"), host.isolate_and_lose("web")]
