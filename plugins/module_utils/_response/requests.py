@@ -128,7 +128,7 @@ class Selection:
         found += [
             Target(name, error=error)
             for name, error in unreadable.items()
-            if not wanted.container_names or any(compiled(glob).matches(name) for glob in wanted.container_names)
+            if (not wanted.container_names or _named_by(wanted, name)) and not _named_by(exclude, name)
         ]
         return sorted(found, key=lambda target: target.name)
 
@@ -534,6 +534,10 @@ def _matches(container: Container, wanted: TargetFilter, exclude: TargetFilter) 
     return all(condition.met for condition in wanted.conditions(container)) and not any(
         condition.met for condition in exclude.conditions(container)
     )
+
+
+def _named_by(names: TargetFilter, name: str) -> bool:
+    return any(compiled(glob).matches(name) for glob in names.container_names)
 
 
 def _refused(container: Container, why: str) -> Outcome:
