@@ -45,7 +45,8 @@ options:
   selector:
     description:
       - Every container of the host that matches. Each list that is given must match, by one of its entries.
-      - With O(state=released), only those that are isolated.
+      - With O(state=released), only those that are isolated. One that cannot be read, or whose entry in the journal
+        cannot, is an error.
     type: dict
     suboptions:
       container_names:
@@ -81,7 +82,7 @@ options:
       - Every container that the journal says is isolated.
       - With O(state=isolated), what somebody undid is done again, and a container that took the name of an isolated one
         is isolated in its place; a release that was interrupted is brought to its end. With O(state=released), all are
-        given back that are isolated for their own sake.
+        given back that are isolated for their own sake, or that a release that was interrupted has left to nobody.
     type: bool
   state:
     description:
@@ -93,6 +94,8 @@ options:
         the release is refused.
       - A release takes what people and policies asked for. Where another isolated container needs its network off, that
         stays so, and the module fails and says for which one. Where giving back fails halfway, it is cut off again.
+      - A release by name forgets the isolations of containers that had the name and are gone. Each has a result of its
+        own.
       - A release is remembered for a week. An alert that was received before it does not isolate the container again.
     type: str
     choices: [isolated, released]
@@ -141,7 +144,9 @@ options:
       - Only with O(state=released). Refused for containers that the engine removes when they end.
     type: bool
   expired_only:
-    description: End only what was to end by now, by its O(release_after).
+    description:
+      - End only what was to end by now, by its O(release_after). With O(policy), O(trace) or O(since), what meets all.
+      - Only with O(state=released).
     type: bool
   recreate_networks:
     description:
@@ -152,7 +157,7 @@ options:
   policy:
     description:
       - With O(state=released), end only what the policy with this id asked for, on the containers that are meant; by
-        itself, on all containers that it isolated. What others hold up stays.
+        itself, on all containers that it isolated. What others hold up stays, also where a container is gone.
       - Try it in check mode first.
     type: str
   trace:
@@ -252,7 +257,8 @@ EXAMPLES = r"""
 RETURN = r"""
 results:
   description:
-    - One for each container that is meant, with the same keys as the module itself returns for O(container).
+    - One for each container that is meant, or is gone and was isolated under its name, with the same keys as the module
+      itself returns for O(container).
   type: list
   elements: dict
   returned: when the containers could be looked up
@@ -320,7 +326,7 @@ error:
   contains:
     kind:
       description: Stable name, such as V(not_found), V(ambiguous), V(engine_unreachable), V(engine_forbidden),
-        V(refused), V(protected), V(container_gone), V(busy), V(still_held) or V(not_isolated).
+        V(refused), V(protected), V(container_gone), V(busy), V(still_held), V(not_claimed) or V(not_in_journal).
       type: str
     message:
       description: What failed, and on what.

@@ -71,7 +71,7 @@ def test_several_containers_of_which_one_is_unknown(docker_world: DockerWorld, t
     selector = {"container_names": [docker_world.name("*")], "exclude": {"container_names": [web_2]}}
     for variables, expected in (
         ({"guard_selector": selector}, {web_1: "released"}),
-        ({"guard_recorded": True, "guard_restart": True}, {web_2: "released"}),
+        ({"guard_recorded": True, "guard_restart": True, "guard_recreate_networks": True}, {web_2: "released"}),
     ):
         run = ansible.playbook("release", {"guard_target": "localhost", **variables})
         assert run.status == 0, run.output

@@ -36,7 +36,7 @@ HOST = {"guard_target": "localhost", "guard_container": "web"}
 
 
 class Told:
-    """Ansible with a host that keeps the options of the last module that it was sent."""
+    """Ansible with a host that keeps the options of the last module that it was sent, but for those that only look."""
 
     def __init__(self, directory: pathlib.Path, core: str = "") -> None:
         answer = {**ANSWER, "summary": {"decisions": {}, "outcomes": {}}}
@@ -45,14 +45,14 @@ class Told:
             (directory / kind).write_text(json.dumps(content))
         interpreter = directory / "interpreter"
         interpreter.write_text(
-            f"#!/bin/sh\ncp $1 {self._sent}\n"
+            f"#!/bin/sh\ncase $1 in *isolation_info*) ;; *) cp $1 {self._sent};; esac\n"
             f"case $1 in *alert_response*) cat {directory}/response;; *) cat {directory}/answer;; esac\n"
         )
         interpreter.chmod(0o755)
         self._ansible = Ansible(directory, core=core, ansible_python_interpreter=str(interpreter))
 
     def __call__(self, playbook: str, **variables: t.Any) -> dict[str, t.Any]:
-        """The options of the last module that a playbook runs on the host."""
+        """The options of the last module that a playbook runs on the host, and that does not only look."""
         run = self._ansible.playbook(playbook, variables)
         assert run.status == 0, run.output
         # The program that is sent holds them as JSON, in a literal of Python.
@@ -78,11 +78,15 @@ def test_who_asks(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, playb
     assert told(playbook, **HOST, awx_user_name="grace", guard_actor="linus")["actor"] == "linus"
 
 
-def test_a_rulebook_asks_by_the_clock_of_the_controller(told: Told) -> None:
+@pytest.mark.parametrize("playbook", ["isolate", "release", "release_expired", "repair", "respond"])
+def test_all_of_them_go_by_the_clock_of_the_controller(told: Told, playbook: str) -> None:
     before = datetime.datetime.now(datetime.UTC)
-    options = told("respond", ansible_eda=EVENT)
-    assert options["actor"] == "rulebook"
+    options = told(playbook, **HOST, ansible_eda=EVENT)
     assert before <= datetime.datetime.fromisoformat(options["controller_time"]) <= datetime.datetime.now(datetime.UTC)
+
+
+def test_a_rulebook_asks_as_such(told: Told) -> None:
+    assert told("respond", ansible_eda=EVENT)["actor"] == "rulebook"
 
 
 def test_alerts_that_a_person_gives_have_no_age(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +108,11 @@ def test_guard_mode_is_handed_to_the_module_which_knows_the_values(told: Told, m
 
 def test_no_guard_mode_leaves_it_to_the_policy_set(told: Told) -> None:
     assert "mode" not in told("respond", guard_alerts=[], guard_mode="")
+
+
+def test_networks_that_are_gone_are_made_anew_where_that_is_asked_for(told: Told) -> None:
+    assert told("release", **HOST, guard_recreate_networks=True)["recreate_networks"] is True
+    assert "recreate_networks" not in told("release", **HOST, guard_recreate_networks="")
 
 
 def test_release_by_policy_trace_id_or_time(told: Told) -> None:

@@ -158,14 +158,13 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
 
 def _claims(params: t.Mapping[str, t.Any], moment: datetime.datetime) -> t.Callable[[Claim], bool]:
     """Whose isolation a release ends. Raises GuardError (C(invalid_option))."""
-    if params["expired_only"]:
-        return expired_at(moment)
     since = parse_timestamp(params["since"]) if params["since"] else None
     if params["since"] and since is None:
         raise common.invalid_option(
             f"since is {text.display(params['since'], 80)!r}", "Give a moment in RFC 3339, such as 2026-04-05T12:43:02Z"
         )
-    return claim_filter(params["policy"] or "", params["trace"] or "", since)
+    wanted, over = claim_filter(params["policy"] or "", params["trace"] or "", since), expired_at(moment)
+    return (lambda claim: over(claim) and wanted(claim)) if params["expired_only"] else wanted
 
 
 def actions_of(params: t.Mapping[str, t.Any]) -> list[Action]:
@@ -195,10 +194,11 @@ def _policies(params: t.Mapping[str, t.Any]) -> PolicyEngine | None:
 
 
 def _targets(selection: Selection, params: t.Mapping[str, t.Any], which: t.Callable[[Claim], bool]) -> list[Target]:
+    releasing = params["state"] == RELEASED
     if params["container"] is not None:
-        targets = selection.named([params["container"]])
+        targets = selection.named([params["container"]], releasing)
     elif params["containers"] is not None:
-        targets = selection.named(params["containers"])
+        targets = selection.named(params["containers"], releasing)
     elif params["selector"] is not None:
         wanted = _filter(params["selector"])
         exclude = _filter(params["selector"].get("exclude") or {})
@@ -208,18 +208,15 @@ def _targets(selection: Selection, params: t.Mapping[str, t.Any], which: t.Calla
                 'Nothing was changed. To mean every container, ask for container_names: ["*"]',
             )
         targets = selection.matching(wanted, exclude)
-    elif params["recorded"] and params["state"] == ISOLATED:
+        if releasing:
+            # Most containers that match are not isolated, and are not to be called released.
+            targets = claimed(selection.with_entries(targets), which)
+    elif params["recorded"] and not releasing:
         targets = selection.to_repair()
     elif params["recorded"] or any(params[name] for name in CLAIM_FILTERS):
         targets = selection.recorded(which)
     else:
         raise common.invalid_option("recorded is false, and nothing else says which containers are meant")
-    if params["state"] == RELEASED and params["selector"] is not None:
-        # Most containers that match are not isolated, and are not to be called released.
-        recorded = {target.entry.snapshot.id: target for target in selection.recorded(which) if target.entry}
-        return [
-            recorded[target.container.id] for target in targets if target.container and target.container.id in recorded
-        ]
     return claimed(targets, which) if params["expired_only"] else targets
 
 

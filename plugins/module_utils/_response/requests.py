@@ -12,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import datetime
+import functools
 import typing as t
 import uuid
 
@@ -22,8 +23,18 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import ResolutionError, Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.batch import in_two_passes
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold, Take
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import UNSTATED, Cause, Claim
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import (
+    Changed,
+    Found,
+    Hold,
+    Take,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import (
+    UNSTATED,
+    Cause,
+    Claim,
+    every_claim,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
@@ -50,15 +61,15 @@ class Target(t.NamedTuple):
         name: of the container, or as it was asked for.
         container: the container; None where it is not there.
         entry: its isolation, where it was looked for in the journal.
-        error: why it is not there.
-        predecessors: isolations of containers that are gone, and whose name it has now.
+        error: why it is not there, or why its isolation cannot be read.
+        succeeded: it is gone, and a container that is meant has its name now.
     """
 
     name: str
     container: Container | None = None
     entry: Entry | None = None
     error: GuardError | None = None
-    predecessors: tuple[Entry, ...] = ()
+    succeeded: bool = False
 
 
 class Result(t.NamedTuple):
@@ -79,7 +90,7 @@ class Result(t.NamedTuple):
 
 
 class Selection:
-    """Finds the containers that are meant on one host.
+    """Finds the containers that are meant on one host. Reads all of the journal once, and only where that is needed.
 
     Args:
         resolver: knows the containers.
@@ -90,16 +101,24 @@ class Selection:
         self._resolver = resolver
         self._journal = journal
 
-    def named(self, references: t.Iterable[str]) -> list[Target]:
+    def named(self, references: t.Iterable[str], releasing: bool = False) -> list[Target]:
         """The containers of these ids or names, each once; what the journal says where the engine does not answer.
 
-        Raises JournalError.
+        Args:
+            references: ids or names.
+            releasing: also the isolations of containers that are gone and whose name one of them has now, and, as an
+                error, what is wrong with an isolation that cannot be read.
+
+        Raises:
+            JournalError: the journal as a whole cannot be read.
         """
         found: dict[str, Target] = {}
         for reference in references:
-            target = self._named(reference)
-            known = target.container.id if target.container else target.entry.snapshot.id if target.entry else ""
-            found.setdefault(known or f"? {reference}", target)
+            for target in self._named(reference, releasing):
+                known = target.container.id if target.container else target.entry.snapshot.id if target.entry else ""
+                key = known or f"? {reference}"
+                if key not in found or target.succeeded:
+                    found[key] = target
         return list(found.values())
 
     def matching(self, wanted: TargetFilter, exclude: TargetFilter) -> list[Target]:
@@ -114,68 +133,71 @@ class Selection:
         found += [
             Target(name, error=error)
             for name, error in unreadable.items()
-            if not wanted.container_names or any(compiled(glob).matches(name) for glob in wanted.container_names)
+            if (not wanted.container_names or _named_by(wanted, name)) and not _named_by(exclude, name)
         ]
         return sorted(found, key=lambda target: target.name)
 
-    def recorded(self, which: t.Callable[[Claim], bool] = lambda _claim: True) -> list[Target]:
-        """The containers that somebody holds whose claim is meant. Raises EngineError, JournalError.
+    def with_entries(self, targets: t.Iterable[Target]) -> list[Target]:
+        """The targets with their isolations, or with what is wrong with those that cannot be read."""
+        return [self._with_entry(target.container) if target.container else target for target in targets]
+
+    def recorded(self, which: t.Callable[[Claim], bool] = every_claim) -> list[Target]:
+        """The containers that somebody holds whose claim is meant, or that nobody holds any more. Raises JournalError.
 
         Those whose network alone is off, for the sake of another container, are not among them.
         """
-        return self._in_journal(lambda entry: any(map(which, entry.own_claims)))
+        return self._in_journal(lambda entry: _is_meant(entry, which))
 
     def to_repair(self) -> list[Target]:
-        """All containers that the journal knows of. Raises EngineError, JournalError."""
+        """All containers that the journal knows of. Raises JournalError."""
         return self._in_journal(lambda _entry: True)
 
+    @functools.cached_property
+    def _journalled(self) -> tuple[list[Entry], list[JournalError]]:
+        return self._journal.entries()
+
     def _in_journal(self, meant: t.Callable[[Entry], bool]) -> list[Target]:
-        entries, damaged = self._journal.entries()
+        entries, damaged = self._journalled
         found = [Target("?", error=error) for error in damaged]
         return [*found, *(self._of(entry) for entry in entries if meant(entry))]
 
-    def _named(self, reference: str) -> Target:
+    def _named(self, reference: str, releasing: bool) -> list[Target]:
+        unknown = text.display(reference, 80)
         try:
             container = self._resolver.by_reference(reference)
         except ResolutionError as error:
-            entry = self._recorded_as(reference) if error.kind == "not_found" else None
-            return self._of(entry) if entry else Target(text.display(reference, 80), error=error)
+            entries = self._recorded_as(reference) if error.kind == "not_found" else []
+            return [self._of(entry) for entry in entries] or [Target(unknown, error=error)]
         except EngineError as error:
-            entry = self._recorded_as(reference)
-            return Target(entry.snapshot.name if entry else text.display(reference, 80), entry=entry, error=error)
-        try:
-            own = self._journal.load(container.id)
-            return Target(container.name, container, own, predecessors=self._predecessors(container, own))
-        except JournalError:
-            # Whoever works on this container meets it again, and the others are not kept from theirs.
-            return Target(container.name, container)
+            found = [Target(entry.snapshot.name, entry=entry, error=error) for entry in self._recorded_as(reference)]
+            return found or [Target(unknown, error=error)]
+        target = self._with_entry(container)
+        if releasing:
+            return [target, *self._predecessors(container)]
+        # Isolating meets a damaged entry again, and pauses the container all the same.
+        return [target._replace(error=None)]
 
-    def _recorded_as(self, reference: str) -> Entry | None:
-        """The isolation of the container with that id or name, by the journal alone. Raises JournalError."""
+    def _with_entry(self, container: Container) -> Target:
+        try:
+            return Target(container.name, container, self._journal.load(container.id))
+        except JournalError as error:
+            return Target(container.name, container, error=error)
+
+    def _recorded_as(self, reference: str) -> list[Entry]:
+        """The isolations of containers with that id or name, by the journal alone. Raises JournalError."""
         container_id = text.container_id(reference)
-        for entry in self._journal.entries()[0]:
-            if reference.lstrip("/") == entry.snapshot.name or (
-                container_id and entry.snapshot.id.startswith(container_id)
-            ):
-                return entry
-        return None
+        return [
+            entry
+            for entry in self._journalled[0]
+            if reference.lstrip("/") == entry.snapshot.name
+            or (container_id and entry.snapshot.id.startswith(container_id))
+        ]
 
-    def _predecessors(self, container: Container, entry: Entry | None) -> tuple[Entry, ...]:
-        """Isolations of containers that are gone, and whose name the container has now."""
-        if entry is not None:
-            return ()
-        return tuple(
-            other
-            for other in self._journal.entries()[0]
-            if other.snapshot.name == container.name and not self._exists(other.snapshot.id)
-        )
-
-    def _exists(self, container_id: str) -> bool:
-        try:
-            self._resolver.by_id(container_id)
-        except ResolutionError as error:
-            return error.kind != "not_found"
-        return True
+    def _predecessors(self, container: Container) -> list[Target]:
+        """The isolations of containers that are gone, and whose name the container has now. Raises JournalError."""
+        named = [self._of(entry) for entry in self._journalled[0] if entry.snapshot.name == container.name]
+        # One that the engine does not tell of is not known to be gone.
+        return [target._replace(succeeded=True) for target in named if _is_gone(target)]
 
     def _of(self, entry: Entry) -> Target:
         snapshot = entry.snapshot
@@ -253,7 +275,7 @@ class Requests:
         def walk(target: Target, _cause: Cause) -> Walk | Result:
             entry = t.cast(Entry, target.entry)
             if self._journal.load(entry.snapshot.id) is None:
-                raise Refused(f"container {target.name} was released meanwhile", remedy="Nothing was touched")
+                raise _released_meanwhile(target.name)
             if target.container:
                 # One that is isolated already was asked for, protected or not.
                 return self._isolator.walk(target.container.id, Hold((), force), self._check, patient=False)
@@ -266,7 +288,8 @@ class Requests:
             if why:
                 return Result(target, _refused(container, why))
             claims = tuple(claim.renewed(self._isolator.now()) for claim in entry.own_claims)
-            return self._isolator.walk(container.id, Hold(claims, force), self._check, patient=False)
+            change = _Inherited(claims, force, still=lambda: self._journal.load(entry.snapshot.id) is not None)
+            return self._isolator.walk(container.id, change, self._check, patient=False)
 
         return [self._after_repair(result) for result in self._in_two_passes(targets, walk, cause, also_gone=True)]
 
@@ -275,7 +298,7 @@ class Requests:
         targets: t.Sequence[Target],
         restart: bool = False,
         force: bool = False,
-        which: t.Callable[[Claim], bool] = lambda _claim: True,
+        which: t.Callable[[Claim], bool] = every_claim,
         cause: Cause = UNSTATED,
         recreate_networks: bool = False,
         remembered: bool = True,
@@ -283,14 +306,12 @@ class Requests:
         """Release them.
 
         The isolation of one that is gone is forgotten where that is forced, or where another container has its name and
-        is asked for by it.
+        is asked for by it, unless somebody whose claim is not meant wants it held.
         """
 
         def work(target: Target) -> Result:
             if target.container is None:
-                return Result(target, self._release_gone(target, force))
-            for entry in target.predecessors:
-                self._forget(entry)
+                return Result(target, self._release_gone(target, force, which))
             event = self._event(target, cause)
             change = Take(
                 which,
@@ -302,20 +323,16 @@ class Requests:
             )
             walk = self._isolator.walk(target.container.id, change, self._check).begin()
             self._declare([(walk, event)])
-            outcome = walk.finish()
-            warnings = tuple(
-                f"container {entry.snapshot.id[:12]} of that name was isolated and is gone; its isolation is forgotten"
-                for entry in target.predecessors
-            )
-            outcome = dataclasses.replace(
-                outcome, changed=outcome.changed or bool(warnings), warnings=(*warnings, *outcome.warnings)
-            )
-            return self._result(target, outcome, None, event)
+            return self._result(target, walk.finish(), None, event)
 
-        # The network of its owner comes back with a container that uses it; the owner by itself would be refused.
-        users = [target for target in targets if target.entry and target.entry.snapshot.network_owner]
-        others = [target for target in targets if target not in users]
-        done = {id(result.target): result for wave in (users, others) for result in self._each(wave, work)}
+        def wave(target: Target) -> int:
+            if target.container is None:
+                return 0  # a repair that has just isolated the successor of one that is gone is undone by the next wave
+            # The network of its owner comes back with a container that uses it; the owner by itself would be refused.
+            return 1 if target.entry and target.entry.snapshot.network_owner else 2
+
+        waves = [[target for target in targets if wave(target) == number] for number in range(3)]
+        done = {id(result.target): result for these in waves for result in self._each(these, work)}
         return [done[id(target)] for target in targets]
 
     def _in_two_passes(
@@ -331,8 +348,7 @@ class Requests:
 
         def prepared(target: Target) -> Walk | Result:
             own = next(causes)
-            gone = target.error is not None and target.error.kind == "container_gone"
-            if target.error and not (also_gone and gone):
+            if target.error and not (also_gone and _is_gone(target)):
                 return Result(target, error=target.error)
             return walk(target, own)
 
@@ -368,7 +384,7 @@ class Requests:
 
     def _each(self, targets: t.Sequence[Target], work: t.Callable[[Target], Result]) -> list[Result]:
         def one(target: Target) -> Result:
-            if target.error and target.error.kind != "container_gone":
+            if target.error and not _is_gone(target):
                 return Result(target, error=target.error)
             return work(target)
 
@@ -400,10 +416,30 @@ class Requests:
         except ResolutionError as error:
             raise target.error or error from error
 
-    def _release_gone(self, target: Target, force: bool) -> Outcome:
-        if not force or target.entry is None:
+    def _release_gone(self, target: Target, force: bool, which: t.Callable[[Claim], bool]) -> Outcome:
+        entry = target.entry
+        # What nobody holds any more was about to be given back, and there is nothing left to give back.
+        if entry is None or not (force or target.succeeded or not entry.claims):
             raise target.error or NotFound(f"container {target.name} no longer exists")
-        return self._forgotten(target.entry, "it was removed while it was isolated; the isolation is forgotten")
+        others = [claim for claim in entry.own_claims if not which(claim)]
+        if others:
+            # They hold nothing now, but are for a container that takes its name: repair isolates that for them.
+            partly = len(others) < len(entry.own_claims)
+            raise Refused(
+                "container {} ({}) is gone, and its isolation is not forgotten: {} it".format(
+                    target.name,
+                    entry.snapshot.id[:12],
+                    "others hold" if partly else "nobody whose isolation is to end holds",
+                ),
+                kind="still_held" if partly else "not_claimed",
+                remedy="Nothing was changed. isolation_info says who holds it",
+            )
+        return self._forgotten(
+            entry,
+            f"container {entry.snapshot.id[:12]} of that name was isolated and is gone; its isolation is forgotten"
+            if target.succeeded
+            else "it was removed while it was isolated; the isolation is forgotten",
+        )
 
     def _forgotten(self, entry: Entry, warning: str) -> Outcome:
         self._forget(entry)
@@ -432,13 +468,50 @@ class Requests:
         return result._replace(outcome=dataclasses.replace(outcome, warnings=(*outcome.warnings, *warnings)))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Inherited(Hold):
+    """Put the claims on a container that is gone on the one that took its name.
+
+    A release by that name forgets the isolation of the one that is gone, and then takes what claims there are on its
+    successor. Under the lock of the successor, it comes either before or after this as a whole.
+
+    Attributes:
+        still: whether the isolation of the one that is gone is on record.
+    """
+
+    still: t.Callable[[], bool] = lambda: True
+
+    def apply(self, entry: Entry | None, found: Found) -> Changed:
+        """As Hold. Raises Refused also where it was released meanwhile."""
+        if not self.still():
+            raise _released_meanwhile(found.state.name)
+        return super().apply(entry, found)
+
+
+def _released_meanwhile(name: str) -> Refused:
+    return Refused(f"container {name} was released meanwhile", remedy="Nothing was touched")
+
+
 def claimed(targets: t.Iterable[Target], which: t.Callable[[Claim], bool]) -> list[Target]:
-    """Those that somebody holds whose claim is meant, and those of which that is not known."""
+    """Those that somebody holds whose claim is meant, or nobody any more, and those of which that is not known."""
     return [
         target
         for target in targets
-        if (any(map(which, target.entry.own_claims)) if target.entry else isinstance(target.error, JournalError))
+        if (
+            _is_meant(target.entry, which)
+            if target.entry
+            else target.error is not None and target.error.kind != "not_found"
+        )
     ]
+
+
+def _is_meant(entry: Entry, which: t.Callable[[Claim], bool]) -> bool:
+    # What nobody holds is left of a release that was interrupted, and whoever releases anything is to end it.
+    return not entry.claims or any(map(which, entry.own_claims))
+
+
+def _is_gone(target: Target) -> bool:
+    return target.error is not None and target.error.kind == "container_gone"
 
 
 def claim_filter(
@@ -448,6 +521,8 @@ def claim_filter(
 
     What is empty or None is not asked for.
     """
+    if not (policy or trace or since):
+        return every_claim
 
     def meant(claim: Claim) -> bool:
         began = parse_timestamp(claim.since)
@@ -469,6 +544,10 @@ def _matches(container: Container, wanted: TargetFilter, exclude: TargetFilter) 
     return all(condition.met for condition in wanted.conditions(container)) and not any(
         condition.met for condition in exclude.conditions(container)
     )
+
+
+def _named_by(names: TargetFilter, name: str) -> bool:
+    return any(compiled(glob).matches(name) for glob in names.container_names)
 
 
 def _refused(container: Container, why: str) -> Outcome:

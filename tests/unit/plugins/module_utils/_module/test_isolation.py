@@ -55,6 +55,11 @@ class Module:
         """Outcome by name."""
         return {result["container"]["name"]: result["outcome"] for result in self.run(**options)["results"]}
 
+    def damage(self, name: str) -> None:
+        """Make the journal entry of a container unreadable."""
+        container = next(one["Id"] for one in self.engine.list_containers() if f"/{name}" in one["Names"])
+        (self.log.parent / "isolations" / f"{container}.json").write_text("{}")
+
     def records(self) -> list[dict[str, t.Any]]:
         """The action log, without what was declared before acting."""
         return [record for record in self.lines() if record["outcome"] != "intended"]
@@ -152,10 +157,71 @@ class TestSelector:
         module.run(containers=["web-1", "db-1"])
         assert module.outcomes(selector={"container_names": ["db-*"]}, state="released") == {"db-1": "released"}
 
+    def test_of_one_whose_entry_is_damaged_is_not_green(self, module: Module) -> None:
+        module.run(containers=["web-1", "web-2", "db-1"])
+        module.damage("web-1")
+        result = module.run(selector={"container_names": ["web-*"]}, state="released")
+        assert [(one["container"]["name"], one["outcome"]) for one in result["results"]] == [
+            ("web-1", "failed"),
+            ("web-2", "released"),
+        ]
+        assert (result["failed"], result["error"]["kind"]) == (True, "journal_damaged")
+        assert module.outcomes(selector={"container_names": ["db-*"]}, state="released") == {"db-1": "released"}
+        result = module.run(selector={"container_names": ["nobody"]}, state="released")
+        assert (result["results"], result["warnings"]) == ([], ["no container is meant by that"])
+
+    @pytest.mark.parametrize("expired_only", [None, True])
+    def test_of_one_that_cannot_be_read_is_not_green(self, module: Module, expired_only: bool | None) -> None:
+        module.run(containers=["web-1", "db-1"])
+        module.engine.fail_next("inspect_container", None)  # db-1, as it is newest
+        module.engine.fail_next("inspect_container", None)
+        module.engine.fail_next("inspect_container", EngineUnreachable("no answer"))
+        result = module.run(selector={"container_names": ["web-*"]}, state="released", expired_only=expired_only)
+        assert [(one["container"]["name"], one["outcome"]) for one in result["results"]] == [("web-1", "failed")]
+        assert (result["failed"], result["error"]["kind"]) == (True, "engine_unreachable")
+
     def test_that_matches_nothing_says_so(self, module: Module) -> None:
         result = module.run(selector={"container_names": ["nobody"]})
         assert (result["changed"], result["results"], result["summary"]) == (False, [], {})
         assert result["warnings"] == ["no container is meant by that"]
+
+
+class TestExpiredOnly:
+    LATER = "2040-04-05T12:00:00Z"
+
+    def over(self, module: Module, **options: t.Any) -> dict[str, t.Any]:
+        """Release what is over by then."""
+        return module.run(state="released", expired_only=True, controller_time=self.LATER, **options)
+
+    def test_is_combined_with_the_other_filters(self, module: Module) -> None:
+        for name in ("web-1", "web-2", "never"):
+            module.engine.add_container(name)
+            module.run(container=name, trace_id=name, release_after=0 if name == "never" else 60)
+        assert self.over(module, trace="never")["results"] == []
+        assert self.over(module, trace="web-1", since=self.LATER)["results"] == []
+        results = self.over(module, trace="web-1")["results"]
+        assert [(one["container"]["name"], one["outcome"]) for one in results] == [("web-1", "released")]
+        assert module.outcomes(recorded=True, state="released") == {"web-2": "released", "never": "released"}
+
+    @pytest.mark.parametrize(
+        "how", [{"container": "web"}, {"selector": {"container_names": ["web"]}}, {"recorded": True}]
+    )
+    def test_of_one_whose_entry_is_damaged_is_not_green(self, module: Module, how: dict[str, t.Any]) -> None:
+        module.engine.add_container("web")
+        module.run(container="web", release_after=60)
+        module.damage("web")
+        result = self.over(module, **how)
+        assert (result["failed"], result["error"]["kind"]) == (True, "journal_damaged")
+
+    def test_of_one_that_cannot_be_read_is_not_green(self, module: Module) -> None:
+        module.engine.add_container("web")
+        module.engine.fail_next("inspect_container", EngineUnreachable("no answer"))
+        result = self.over(module, container="web")
+        assert (result["failed"], result["error"]["kind"]) == (True, "engine_unreachable")
+
+    def test_of_one_that_nobody_isolated_is_nothing(self, module: Module) -> None:
+        module.engine.add_container("web")
+        assert self.over(module, containers=["web", "nobody"])["warnings"] == ["no container is meant by that"]
 
 
 class TestResult:

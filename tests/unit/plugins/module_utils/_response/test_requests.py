@@ -11,6 +11,7 @@ import datetime
 import pathlib
 import threading
 import typing as t
+import unittest.mock
 
 import pytest
 
@@ -19,8 +20,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, EngineTimeout
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import NO_RETRY
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause, Claim
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import RELEASING, Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
@@ -33,6 +34,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
     Result,
     Selection,
     Target,
+    claim_filter,
     claimed,
     expired_at,
 )
@@ -80,7 +82,7 @@ class Host:
         return self.requests(check).repair(self.selection.to_repair(), **options)
 
     def release(self, *names: str, **options: t.Any) -> list[Result]:
-        targets = self.selection.named(names) if names else self.selection.recorded()
+        targets = self.selection.named(names, releasing=True) if names else self.selection.recorded()
         return self.requests().release(targets, **options)
 
     def entry(self, container_id: str) -> Entry:
@@ -93,6 +95,17 @@ class Host:
         entry = self.entry(container_id)
         claims = tuple(dataclasses.replace(claim, expires_at=LONG_AGO) for claim in entry.claims)
         self.journal.store(dataclasses.replace(entry, claims=claims))
+
+    def interrupt_release(self, container_id: str) -> None:
+        """All claims are taken, and nothing was given back before it was killed."""
+        self.journal.store(dataclasses.replace(self.entry(container_id), claims=(), phase=RELEASING))
+
+    def isolate_and_lose(self, name: str) -> str:
+        """A container of that name that is isolated and then removed."""
+        container = self.add(name)
+        assert self.isolate(name)[0].ok
+        self.engine.remove_container(container)
+        return container
 
     @property
     def isolated(self) -> list[str]:
@@ -446,6 +459,22 @@ class TestRepair:
         assert outcomes(host.requests().repair(targets)) == {"web": "refused"}
         assert host.engine.state_of(container) == "running"
 
+    def test_a_successor_that_is_released_meanwhile_is_not_isolated_again(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        host.isolate_and_lose("web")
+        successor = host.add("web")
+
+        def released(*_arguments: object) -> str:
+            """Another run, once this one has seen the isolation of the one that is gone."""
+            assert all(result.ok for result in host.release("web"))
+            return ""
+
+        monkeypatch.setattr(Protection, "reason", released)
+        results = host.repair()
+        assert (outcomes(results), messages(results)) == ({"web": "refused"}, ["container web was released meanwhile"])
+        assert (host.isolated, host.engine.state_of(successor)) == ([], "running")
+
     def test_check_mode_changes_nothing(self, host: Host) -> None:
         first = host.add("web-1")
         gone = host.add("web-2")
@@ -518,6 +547,29 @@ class TestRelease:
         assert all(result.ok for result in host.release(restart=True))
         after = [host.engine.inspect_container(container)["State"]["StartedAt"] for container in containers]
         assert all(one != other for one, other in zip(before, after, strict=True))
+
+    @pytest.mark.parametrize("which", [OVER, claim_filter(policy="another"), lambda _claim: True])
+    def test_what_an_interrupted_release_left_is_always_meant(
+        self, host: Host, which: t.Callable[[Claim], bool]
+    ) -> None:
+        container = host.add("web")
+        host.isolate("web")
+        host.interrupt_release(container)
+        assert names(claimed(host.selection.named(["web"], releasing=True), which)) == ["web"]
+        targets = host.selection.recorded(which)
+        assert outcomes(host.requests().release(targets, which=which)) == {"web": "released"}
+        assert (host.isolated, host.engine.state_of(container)) == ([], "running")
+
+    def test_what_an_interrupted_release_left_of_one_that_is_gone_is_forgotten(self, host: Host) -> None:
+        host.interrupt_release(host.isolate_and_lose("web"))
+        assert outcomes(host.requests().release(host.selection.recorded(OVER), which=OVER)) == {"web": "released"}
+        assert host.isolated == []
+
+    def test_one_that_is_off_for_others_only_is_not_meant(self, host: Host) -> None:
+        owner = host.add("owner")
+        host.add("sidecar", network_mode=f"container:{owner}")
+        host.isolate("sidecar")
+        assert claimed(host.selection.named(["owner"], releasing=True), lambda _claim: True) == []
 
     def test_a_damaged_entry_is_said_and_the_others_are_released(self, host: Host, tmp_path: pathlib.Path) -> None:
         damaged = host.add("web-1")
@@ -597,13 +649,95 @@ class TestWhatIsGone:
         (result,) = host.release("web", container, force=True)
         assert result.ok
 
-    @pytest.mark.parametrize(("glob", "expected"), [("web-*", {"web-1": "isolated"}), ("*", None)])
+    @pytest.mark.parametrize(
+        ("glob", "exclude", "expected"),
+        [
+            ("web-*", NO_FILTER, {"web-1": "isolated"}),
+            ("*", TargetFilter(container_names=("stu*",)), {"web-1": "isolated"}),
+            ("*", NO_FILTER, {"web-1": "isolated", "stuck": "engine_timeout"}),
+        ],
+    )
     def test_one_that_hangs_does_not_keep_the_others(
-        self, host: Host, glob: str, expected: dict[str, str] | None
+        self, host: Host, glob: str, exclude: TargetFilter, expected: dict[str, str]
     ) -> None:
         host.add("web-1")
         host.add("stuck")  # listed first, as it is newer
         host.engine.fail_next("inspect_container", EngineTimeout("no answer"))
-        targets = host.selection.matching(TargetFilter(container_names=(glob,)), NO_FILTER)
-        results = host.requests().isolate(targets, BOTH, Cause())
-        assert outcomes(results) == (expected or {"web-1": "isolated", "stuck": "engine_timeout"})
+        targets = host.selection.matching(TargetFilter(container_names=(glob,)), exclude)
+        assert outcomes(host.requests().isolate(targets, BOTH, Cause())) == expected
+
+    @pytest.mark.parametrize("isolated", [False, True])
+    def test_a_release_by_name_forgets_all_that_had_it(self, host: Host, isolated: bool) -> None:
+        gone = [host.isolate_and_lose("web"), host.isolate_and_lose("web")]
+        container = host.add("web")
+        if isolated:
+            host.isolate("web")
+        results = host.release("web")
+        assert [result.outcome and result.outcome.container_id for result in results] == [container, *gone]
+        assert [result.ok for result in results] == [True] * 3
+        assert [result.outcome.warnings for result in results[1:] if result.outcome] == [
+            (f"container {one[:12]} of that name was isolated and is gone; its isolation is forgotten",) for one in gone
+        ]
+        assert (host.isolated, host.engine.state_of(container)) == ([], "running")
+
+    def test_those_that_are_gone_are_forgotten_before_their_successor_is_released(self, host: Host) -> None:
+        """So that a repair, which looks at them under the lock of the successor, cannot isolate that afterwards."""
+        host.isolate_and_lose("web")
+        successor = host.add("web")
+        host.isolate("web")
+        left: list[list[str]] = []
+        host.engine.before("unpause", lambda: left.append([e.snapshot.id for e in host.journal.entries()[0]]))
+        host.concurrency = 1
+        host.release("web")
+        assert left == [[successor]]
+
+    def test_all_of_one_name_are_known_when_no_container_has_it(self, host: Host) -> None:
+        gone = [host.isolate_and_lose("web"), host.isolate_and_lose("web")]
+        assert [result.error and result.error.kind for result in host.release("web")] == ["container_gone"] * 2
+        assert host.isolated == ["web", "web"]
+        results = host.release("web", force=True)
+        assert [result.outcome and result.outcome.container_id for result in results] == gone
+        assert host.isolated == []
+
+    def test_one_that_is_named_beside_its_successor_is_forgotten_with_it(self, host: Host) -> None:
+        gone = host.isolate_and_lose("web")
+        host.add("web")
+        assert [result.ok for result in host.release(gone, "web")] == [True, True]
+        assert host.isolated == []
+
+    def test_one_of_which_the_engine_does_not_tell_is_not_gone(self, host: Host) -> None:
+        former = host.add("web")
+        host.isolate("web")
+        host.engine.rename_container(former, "former")
+        host.add("web")
+        host.engine.fail_next("inspect_container", None)
+        host.engine.fail_next("inspect_container", EngineTimeout("no answer"))
+        assert outcomes(host.release("web")) == {"web": "released"}
+        assert host.entry(former)
+
+    @pytest.mark.parametrize(
+        ("policy", "kind"), [("shells", "still_held"), ("miners", "not_claimed")], ids=["of some", "of nobody"]
+    )
+    @pytest.mark.parametrize("succeeded", [False, True])
+    def test_what_others_claim_is_not_forgotten(self, host: Host, succeeded: bool, policy: str, kind: str) -> None:
+        container = host.add("web")
+        for cause in (CAUSE, Cause(policy_id="shells")):
+            host.requests().isolate(host.selection.named(["web"]), BOTH, cause)
+        host.engine.remove_container(container)
+        if succeeded:
+            host.add("web")
+        results = host.release("web", force=not succeeded, which=claim_filter(policy=policy))
+        assert results[-1].error is not None
+        assert results[-1].error.kind == kind
+        assert len(host.entry(container).claims) == 2
+
+    def test_the_journal_is_read_once_and_only_to_release(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        wanted = [f"web-{number}" for number in range(5)]
+        for name in wanted:
+            host.add(name)
+        reading = unittest.mock.Mock(side_effect=host.journal.entries)
+        monkeypatch.setattr(host.journal, "entries", reading)
+        host.isolate(*wanted)
+        assert reading.call_count == 0
+        host.release(*wanted)
+        assert reading.call_count == 1
