@@ -18,7 +18,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     EngineUnreachable,
     NotFound,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
