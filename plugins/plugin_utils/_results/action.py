@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import sys
 import typing as t
 
 from ansible import constants
@@ -14,6 +16,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleE
 from ansible.module_utils.json_utils import _filter_non_json_lines
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible.release import __version__ as ansible_version
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import is_green
@@ -24,6 +27,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
     printable,
     shown_line,
 )
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.payload import Payload
 
 Json = dict[str, t.Any]
 COLLECTION = "ironpost.container_guard."
@@ -79,9 +83,10 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
         """Run the module, and return what it may return, as plain data that is no template. Raises AnswerError."""
         self._use_memory(variables)
         try:
-            answer = self._execute_module(
-                module_name=COLLECTION + self.module, module_args=dict(arguments), task_vars=variables
-            )
+            with self._payload():
+                answer = self._execute_module(
+                    module_name=COLLECTION + self.module, module_args=dict(arguments), task_vars=variables
+                )
         except RecursionError:
             raise AnswerError("values nested too deep to be read") from None
         found = self._plain(answer)
@@ -97,6 +102,15 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
         if red:
             found["failed"] = True
             found["msg"] = found.get("msg") or f"not all is as it should be: {', '.join(red)}"
+
+    def _payload(self) -> Payload:
+        return Payload(
+            self.module,
+            kept=pathlib.Path(constants.config.get_config_value("ANSIBLE_HOME"), "container_guard"),
+            built=pathlib.Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache"),
+            overlays=[pathlib.Path(path) for path in constants.DEFAULT_MODULE_UTILS_PATH or ()],
+            version=f"{ansible_version} {sys.version}",
+        )
 
     # --- where the module is put on the host --------------------------------------------------------------------------
 

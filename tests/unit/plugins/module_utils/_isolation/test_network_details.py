@@ -285,11 +285,11 @@ def web(engine: FakeEngine) -> str:
     return engine.add_container("web", networks={"front": EndpointSettings()})
 
 
-def test_it_is_on_disk_before_the_first_action(
+def test_it_is_on_disk_before_the_first_network_is_left(
     engine: FakeEngine, isolator: Isolator, journal: Journal, truth: FakeTruth, web: str
 ) -> None:
     seen = []
-    engine.before("pause", lambda: seen.append(entry_of(journal, web).details))
+    engine.before("disconnect", lambda: seen.append(entry_of(journal, web).details))
     isolator.isolate(web, BOTH)
     assert seen == [BEFORE] == [entry_of(journal, web).details]
 
