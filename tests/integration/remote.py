@@ -17,7 +17,6 @@ from ansible_collections.ironpost.container_guard.tests.integration.rulebook imp
 
 PREFIX = "ironpost.container_guard."
 PATIENCE = 600
-REMOTE_TMP = "/dev/shm/ansible"
 Json = dict[str, t.Any]
 
 
@@ -48,8 +47,7 @@ class Remote:
         keep = {"content": f"{{{{ [{names}] | to_json }}}}", "dest": str(results)}
         tasks.append({"ansible.builtin.copy": keep, "delegate_to": "localhost", "become": False})
         playbook = self._directory / "modules.json"
-        # The disk of the host may take nothing.
-        play = {"hosts": "target", "gather_facts": False, "vars": {"ansible_remote_tmp": REMOTE_TMP}, "tasks": tasks}
+        play = {"hosts": "target", "gather_facts": False, "tasks": tasks}
         playbook.write_text(json.dumps([play]))
         _status, output = self._run(str(playbook))
         assert results.exists(), output

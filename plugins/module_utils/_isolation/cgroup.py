@@ -116,8 +116,8 @@ def parse_memberships(text: str) -> tuple[Membership, ...]:
     """The lines of C(/proc/PID/cgroup)."""
     found = []
     for line in text.splitlines():
-        _number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
+        _number, _colon, rest = line.partition(":")
+        controllers, _colon, path = rest.partition(":")
         found.append(Membership(tuple(controllers.split(",")) if controllers else (), path))
     return tuple(found)
 

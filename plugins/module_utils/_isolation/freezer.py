@@ -205,7 +205,7 @@ def _stat(process: int, task: str) -> tuple[str, str]:
     path = f"task/{task}/stat"
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=process), encoding="utf-8", errors="replace") as file:
         # The name may hold parentheses, spaces and line ends; what follows it does not.
-        before, _, after = file.read().rpartition(") ")
+        before, _end, after = file.read().rpartition(") ")
     return before.partition("(")[2], after[:1]
 
 

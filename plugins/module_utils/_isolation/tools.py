@@ -72,7 +72,7 @@ class Tools:
     busy_timeout: float
     now: t.Callable[[], datetime.datetime]
     locks: NetworkLocks = dataclasses.field(default_factory=NetworkLocks)
-    mac_pin: MacPin = dataclasses.field(default_factory=lambda: MacPin())
+    mac_pin: MacPin = dataclasses.field(default_factory=MacPin)
 
     def read(self, container_id: str) -> ContainerState:
         """The state of the container with that full id now. Raises EngineError."""

@@ -14,6 +14,8 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
 
 Json = t.Mapping[str, t.Any]
 DECISIONS = {*OUTCOMES, "isolate"}
+WORDS = frozenset(OUTCOMES)
+"""All outcomes."""
 
 
 def dicts(values: t.Any, what: str) -> list[dict[str, t.Any]]:
@@ -25,14 +27,14 @@ def dicts(values: t.Any, what: str) -> list[dict[str, t.Any]]:
     return values
 
 
-def outcome(value: t.Any, known: t.Container[str] = OUTCOMES) -> str:
+def outcome(value: t.Any, known: t.Container[str] = WORDS) -> str:
     """A word of the table of outcomes. Raises AnswerError."""
     if not isinstance(value, str) or value not in known:
         raise AnswerError("an outcome that does not exist")
     return value
 
 
-def counts(value: t.Any, known: t.Container[str] = OUTCOMES) -> None:
+def counts(value: t.Any, known: t.Container[str] = WORDS) -> None:
     """How often each outcome is there. Raises AnswerError."""
     if not isinstance(value, dict):
         raise AnswerError("a summary that counts nothing")
