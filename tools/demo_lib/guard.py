@@ -148,19 +148,20 @@ class Guard:
             raise UnmetError("The event source answers", f"{type(error).__name__}: {error}") from None
 
     def wait_for_action(self) -> Json:
-        """The first record of the action log. Raises UnmetError."""
+        """The first record of what came of an action. Raises UnmetError."""
         self._wait_for(lambda: self.actions() or "PLAY RECAP" in self.log, "The playbook answers the alert", 45)
         actions = self.actions()
         expect_quietly(actions, "The playbook acts and leaves a record", "it ended without one")
         return actions[0]
 
     def actions(self) -> list[Json]:
-        """The action log of the guard."""
+        """The action log of the guard, without what it was about to do."""
         try:
             lines = (self._directory / "state" / "actions.jsonl").read_text().splitlines(keepends=True)
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [record for record in records if record["outcome"] != "intended"]
 
     def received_message(self) -> str:
         """The text of the alert in the only event that the rule engine has received."""
