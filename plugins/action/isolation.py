@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import actor_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import actor_of, now
 
 
 class ActionModule(HostAction):
@@ -21,8 +21,9 @@ class ActionModule(HostAction):
     needed = ("results", "summary")
 
     def defaults(self, variables: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Who asks for it."""
-        return {"actor": actor_of(variables, os.environ)}
+        """What only the controller knows: who asks for it, and what time it is."""
+        # Hosts may have the time wrong, and releases are compared with the moments at which alerts were received.
+        return {"actor": actor_of(variables, os.environ), "controller_time": now()}
 
     def check(self, found: dict[str, t.Any]) -> None:
         """Whether the outcomes are outcomes. Raises AnswerError."""

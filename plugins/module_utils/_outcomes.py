@@ -65,7 +65,9 @@ OUTCOMES: t.Mapping[str, Meaning] = {
     AMBIGUOUS: Meaning("it does not mean exactly one container", False, False, told=AT_ONCE),
     STALE: Meaning("what it names is another container by now", False, False, told=AT_ONCE),
     UNRESOLVED: Meaning("it means a container, and does not say which", False, False, told=AT_ONCE),
-    UNKNOWN_HOST: Meaning("it is about a host that is not in the inventory", False, False, told=AT_ONCE),
+    UNKNOWN_HOST: Meaning(
+        "it is about a host that is not in the inventory, or takes no part in the run", False, False, told=AT_ONCE
+    ),
     REFUSED: Meaning("it cannot or must not be done, and nothing was touched", False, False, told=AT_ONCE),
     TOO_MANY_MATCHES: Meaning("more containers match than one alert may isolate", False, False, told=AT_ONCE),
     LIMIT: Meaning(

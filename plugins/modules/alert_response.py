@@ -39,13 +39,14 @@ options:
       - The alerts, as the event source C(ironpost.container_guard.alerts) emits them, as Falco sends
         them, or in the generic shape.
       - An element that is no alert is reported in RV(rejected); the others are answered.
+      - Where the variable C(guard_alerts) is defined and the task says none, they are those in it, read as they were
+        given, as text of alerts is no template.
     type: list
     elements: dict
     required: true
   host:
     description:
-      - Inventory name of this host. Alerts about other hosts are left to them.
-      - Without it, only alerts that name their container by id are answered, as a name says nothing across hosts.
+      - Inventory name of this host, which a task need not say. Alerts about other hosts are left to them.
     type: str
     default: ''
   policy_set:
@@ -68,7 +69,8 @@ options:
     description:
       - This moment by the clock of the controller, RFC 3339, such as C(2026-04-05T12:43:02Z). Alerts that
         are older than C(max_alert_age) of the policy set are then V(expired), and isolations are dated by that clock.
-      - Without it, alerts have no age.
+      - A task need not say it. Alerts in the variable C(guard_alerts), and those that the event source did not receive,
+        have no age.
     type: str
   fail_on_error:
     description:
@@ -85,7 +87,6 @@ EXAMPLES = r"""
 - name: Answer the alerts of a rulebook event
   ironpost.container_guard.alert_response:
     alerts: "{{ ansible_eda.event.alerts }}"
-    host: "{{ inventory_hostname }}"
 
 - name: What would a Falco alert do here?
   ironpost.container_guard.alert_response:

@@ -202,8 +202,8 @@ options:
     default: ''
   controller_time:
     description:
-      - The time on the controller, RFC 3339, so that a release and the alerts of before are compared by one clock.
-      - Without it, the clock of this host counts.
+      - The time on the controller, RFC 3339, so that a release and the alerts of before are compared by one clock. A
+        task need not say it.
     type: str
 seealso:
   - module: ironpost.container_guard.isolation_info

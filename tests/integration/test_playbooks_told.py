@@ -97,6 +97,23 @@ def test_alerts_that_a_person_gives_have_no_age(told: Told, monkeypatch: pytest.
     assert "controller_time" not in options
 
 
+@pytest.mark.parametrize("core", ["", *CORES])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_the_texts_of_alerts_that_a_person_gives_are_no_templates(
+    tmp_path: pathlib.Path, core: str, as_text: bool
+) -> None:
+    attack = "{{ 6 * 7 }}"
+    alerts = [{"source": "falco", "rule": attack, "severity": "high", "container": {"name": attack}}]
+    options = Told(tmp_path, core)("respond", guard_alerts=json.dumps(alerts) if as_text else alerts)
+    assert options["alerts"] == alerts
+
+
+def test_a_task_of_ones_own_knows_host_time_and_actor(tmp_path: pathlib.Path) -> None:
+    # Without the playbooks: the clock of a host must not decide what is older than a release.
+    assert {"controller_time", "actor"} <= Told(tmp_path)("release", **HOST).keys()
+    assert Told(tmp_path)("respond", ansible_eda=EVENT)["host"] == "localhost"
+
+
 def test_what_is_over_is_released_by_a_timer(told: Told) -> None:
     assert told("release_expired", guard_target="localhost")["actor"] == "timer"
 

@@ -227,7 +227,7 @@ class Walk:
                 raise refusal
             attempt.warnings.append("it is not in the journal, so there is nothing to give back")
             self._remember()
-            return attempt.outcome(RELEASED)
+            return attempt.outcome(WOULD_RELEASE if self._check else RELEASED)
         tombstones = self._tools.journal.tombstones(self._id) if change.received_at else []
         policy_id = next((claim.subject for claim in change.claims), "")
         tombstone = next((one for one in tombstones if one.supersedes(change.received_at, policy_id)), None)
@@ -278,7 +278,8 @@ class Walk:
                     f"container {state.name} cannot be released: {problems}",
                     remedy="Nothing was touched. Mend what is named, then release it again",
                 )
-            self._attempt.warnings.append(f"released all the same: {problems}")
+            else:
+                self._attempt.warnings.append(f"released all the same: {problems}")
         if preflight.want.must_start(state) or (state.restarting and entry.hold):
             # On record before it is started, or before a pending restart is ended, which nothing but a stop does:
             # whoever goes on after a crash has to know that the guard did it.
@@ -571,12 +572,14 @@ class Walk:
         if not self._patient and self._enter(self._tools.busy_timeout):
             self._prepare()
             return
+        if self._outcome:
+            return  # it was paused, as the journal cannot be used
         attempt = self._attempt = Attempt(self._tools.read(self._id))
         entry = self._tools.journal.load(self._id)
         if isinstance(self._change, Hold) and entry is not None:
             moment = self._tools.now()
             wanted = all(any(one.covers(claim, moment) for one in entry.claims) for claim in self._change.claims)
-            if wanted and self._tools.verify(attempt.before, want_of(entry))[0]:
+            if wanted and entry.hold and self._tools.verify(attempt.before, want_of(entry))[0]:
                 attempt.warnings.append("another run isolated it, and is still at it")
                 self._outcome = attempt.outcome(HELD)
                 return

@@ -153,7 +153,8 @@ class _Run:
             params["host"],
             params["docker_host"],
             params["mode"],
-            self._clock() if params["controller_time"] else None,
+            # What nobody has received before has no age.
+            self._clock() if params["controller_time"] and self._delivered else None,
         )
         self._told = judge.warnings
         self._gathering = self._gathering_of(policy_set, engine)
@@ -196,9 +197,14 @@ class _Run:
         recorded = record([*ends, *events], self._log, result, self._periods)
         if self._answered:
             # An alert that reaches several containers is answered once it is for all of them.
-            unanswered = {one.decision.alert_id for one in responses if not OUTCOMES[one.outcome].answers}
+            unanswered = {one.key for one in responses if not OUTCOMES[one.outcome].answers}
             answers = [response.answer for response in responses if response.event]
-            self._answered.remember(answer for answer in answers if answer.alert_id not in unanswered)
+            self._answered.remember(
+                # Repeats that are only counted have no record of their own.
+                answer if answer.record_id in recorded else answer._replace(record_id="")
+                for answer in answers
+                if answer.key not in unanswered
+            )
         return recorded
 
     def gather(self, result: dict[str, t.Any]) -> list[ActionEvent]:

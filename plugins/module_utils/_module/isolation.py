@@ -210,7 +210,7 @@ def _targets(selection: Selection, params: t.Mapping[str, t.Any], which: t.Calla
         targets = selection.matching(wanted, exclude)
         if releasing:
             # Most containers that match are not isolated, and are not to be called released.
-            targets = claimed(selection.with_entries(targets), which)
+            targets = claimed(selection.to_release(targets), which)
     elif params["recorded"] and not releasing:
         targets = selection.to_repair()
     elif params["recorded"] or any(params[name] for name in CLAIM_FILTERS):
@@ -253,7 +253,11 @@ def _reported(
     troubled: dict[str, t.Any] = {}
     recorded: set[str] = set()
     if not module.check_mode:
-        done = [event for result, event in zip(results, events) if event.changed or not result.ok]
+        done = [
+            event
+            for result, event in zip(results, events)
+            if event.changed or not result.ok or event.outcome == RELEASED
+        ]
         recorded = record([*(intents.ends if intents else ()), *done], log, troubled)
     shown = [_shown(result, event, event.id if event.id in recorded else "") for result, event in zip(results, events)]
     found.update(

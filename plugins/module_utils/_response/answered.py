@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import OUTCOMES
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir, StateDirError
 
@@ -23,18 +25,27 @@ _LOCK = "answered"
 _LOCK_TIMEOUT = 10
 
 
+def key_of(alert: Alert) -> str:
+    """What an alert has in common with another one only where it is delivered again.
+
+    Its id alone is not enough: senders choose it, and some give all alerts of a rule the same.
+    """
+    said = (alert.source, alert.rule, alert.host, alert.time, alert.container.id, alert.container.name, alert.message)
+    return f"{alert.id} {hashlib.sha256(json.dumps(said).encode('ascii')).hexdigest()[:32]}"
+
+
 class Answer(t.NamedTuple):
     """What became of an alert, for one container.
 
     Attributes:
-        alert_id: of the alert.
+        key: of the alert.
         outcome: an outcome that answers.
         container_id: full id, or empty.
         policy_id: that answered, or empty.
         record_id: of the record in the action log, or empty.
     """
 
-    alert_id: str
+    key: str
     outcome: str
     container_id: str = ""
     policy_id: str = ""
@@ -53,9 +64,9 @@ class Answered:
         self._files = files
         self._clock = clock
 
-    def recall(self, alert_ids: t.Iterable[str]) -> dict[str, list[Answer]]:
-        """The first answers of those alerts that were answered before."""
-        wanted = {json.dumps(alert_id).encode("ascii"): alert_id for alert_id in alert_ids}
+    def recall(self, keys: t.Iterable[str]) -> dict[str, list[Answer]]:
+        """The first answers of the alerts with those keys that were answered before."""
+        wanted = {json.dumps(key).encode("ascii"): key for key in keys}
         found: dict[str, list[Answer]] = {}
         try:
             content = b"\n".join(self._files.read(name) or b"" for name in (_OLDER, NAME)) if wanted else b""
@@ -64,17 +75,17 @@ class Answered:
             return {}
         for line in content.split(b"\n"):
             # Most lines are about other alerts, and need not be read.
-            alert_id = wanted.get(line[1 : line.find(b'",') + 1])
-            if alert_id is None:
+            key = wanted.get(line[1 : line.find(b'",') + 1])
+            if key is None:
                 continue
             answer = _parsed(line, self._clock())
             if answer:
-                found.setdefault(alert_id, []).append(answer)
+                found.setdefault(key, []).append(answer)
         return found
 
     def remember(self, answers: t.Iterable[Answer]) -> None:
         """Remember those whose outcome answers an alert; the others are to be tried again."""
-        kept = [answer for answer in answers if answer.alert_id and OUTCOMES[answer.outcome].answers]
+        kept = [answer for answer in answers if OUTCOMES[answer.outcome].answers]
         if not kept:
             return
         now = int(self._clock())

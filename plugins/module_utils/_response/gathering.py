@@ -46,9 +46,9 @@ class Gathering:
         """Take what is gone once the processes end; None where that cannot be begun, which must not keep it running."""
         try:
             collection = self._begin(container_id, evidence, cause)
-        except GuardError:
+            collection.take(VOLATILE)
+        except Exception:  # whatever it is: collect() meets it again, and says so
             return None
-        collection.take(VOLATILE)
         return collection
 
     def want(self, event: ActionEvent, evidence: Evidence, cause: Cause, begun: Collection | None = None) -> None:

@@ -75,7 +75,8 @@ class Intents:
 
 def _end(record: t.Mapping[str, t.Any], entry: Entry | None, cause: Cause, host: str) -> ActionEvent:
     error = GuardError(
-        "no end of this attempt was on record when another run found the container: it was cut short",
+        "no end of this attempt was on record when another run found the container: it was cut short, or "
+        "its run goes on with other containers",
         kind="interrupted",
         remedy="See the records of the container that follow",
     )

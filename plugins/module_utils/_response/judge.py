@@ -248,13 +248,14 @@ class Judge:
 
     def _held_back(self, verdict: Verdict, policy: Policy, container: Container) -> Verdict:
         """The verdict of a policy that would isolate the container, or why it must not. Raises EngineError."""
-        reason = self._protection.reason(container, (*policy.actions, *policy.fallback))
+        reason = self._protection.reason(container, policy.actions)
         reason = reason or self._excluded_owner(container, policy, policy.actions)
         if reason:
             return verdict.turned_down(PROTECTED, reason)
         if self._mode == AUDIT:
             return verdict.turned_down(AUDIT, "only watching was asked for (mode audit)")
-        reason = self._excluded_owner(container, policy, policy.fallback)
+        reason = self._protection.reason(container, policy.fallback) if policy.fallback else ""
+        reason = reason or self._excluded_owner(container, policy, policy.fallback)
         if reason:
             verdict = verdict.turned_down(ISOLATE, f"without a fallback: {reason}")
             verdict = verdict._replace(decision=dataclasses.replace(verdict.decision, fallback=()))

@@ -137,9 +137,16 @@ class Selection:
         ]
         return sorted(found, key=lambda target: target.name)
 
-    def with_entries(self, targets: t.Iterable[Target]) -> list[Target]:
-        """The targets with their isolations, or with what is wrong with those that cannot be read."""
-        return [self._with_entry(target.container) if target.container else target for target in targets]
+    def to_release(self, targets: t.Iterable[Target]) -> list[Target]:
+        """The targets with their isolations, or with what is wrong with those that cannot be read.
+
+        The isolations of containers that are gone and whose names they have now are among them. Raises JournalError.
+        """
+        found: list[Target] = []
+        for target in targets:
+            container = target.container
+            found += [self._with_entry(container), *self._predecessors(container)] if container else [target]
+        return found
 
     def recorded(self, which: t.Callable[[Claim], bool] = every_claim) -> list[Target]:
         """The containers that somebody holds whose claim is meant, or that nobody holds any more. Raises JournalError.

@@ -29,7 +29,11 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import ISOLATE, Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.answered import Answer, Answered
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.answered import (
+    Answer,
+    Answered,
+    key_of,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.attempts import Attempt, Attempts
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge, Verdict
@@ -40,10 +44,14 @@ if t.TYPE_CHECKING:  # most policies want no evidence, and what is not imported 
 
 
 class Response(t.NamedTuple):
-    """What was decided about an alert, and the record of what was done, where there is one."""
+    """What was decided about an alert, and the record of what was done, where there is one.
+
+    C(key) is that by which the alert is known when it is delivered again.
+    """
 
     decision: Decision
     event: ActionEvent | None
+    key: str = ""
 
     @property
     def outcome(self) -> str:
@@ -55,7 +63,7 @@ class Response(t.NamedTuple):
         """What is to be said where the alert is delivered again."""
         container, event = self.decision.container or {}, self.event
         record_id = (event.repeat_of or event.id) if event else ""
-        return Answer(self.decision.alert_id, self.outcome, container.get("id", ""), self.decision.policy_id, record_id)
+        return Answer(self.key, self.outcome, container.get("id", ""), self.decision.policy_id, record_id)
 
     def to_dict(self) -> dict[str, t.Any]:
         """The response as modules return it."""
@@ -129,17 +137,17 @@ class Responder:
         for subject, indexes in wanted.items():
             if subject[0] not in turned_down:
                 self._tell(attempts[subject], events, indexes)
-        return [Response(verdict.decision, event) for verdict, event in zip(verdicts, events)]
+        return [Response(verdict.decision, event, key_of(verdict.alert)) for verdict, event in zip(verdicts, events)]
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
     def _decided(self, alerts: t.Sequence[Alert]) -> list[Verdict]:
-        known = self._answered.recall(alert.id for alert in alerts) if self._answered else {}
+        known = self._answered.recall(map(key_of, alerts)) if self._answered else {}
         return [
             verdict
             for alert in alerts
             for verdict in (
-                [_as_before(alert, answer) for answer in known[alert.id]] if alert.id in known else self._decide(alert)
+                [_as_before(alert, answer) for answer in known.get(key_of(alert), ())] or self._decide(alert)
             )
         ]
 
@@ -167,8 +175,8 @@ class Responder:
             actor=self._actor,
             intended=event.intended,
         )
-        # One that was received after a release acts, whatever came before.
-        newest = max((verdict.alert.received_at for verdict in verdicts), key=_moment)
+        # One that was received after a release acts, whatever came before. What a person gives is received now.
+        newest = max((verdict.alert.received_at for verdict in verdicts), key=_moment) if self._answered else ""
         return Attempt(decision, event, cause, newest)
 
     def _carry_out(self, attempts: t.Sequence[Attempt]) -> dict[str, tuple[str, str]]:

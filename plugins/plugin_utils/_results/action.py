@@ -11,7 +11,7 @@ import pathlib
 import sys
 import typing as t
 
-from ansible import constants
+from ansible import constants, module_utils
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.json_utils import _filter_non_json_lines
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -108,7 +108,9 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
             self.module,
             kept=pathlib.Path(constants.config.get_config_value("ANSIBLE_HOME"), "container_guard"),
             built=pathlib.Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache"),
-            overlays=[pathlib.Path(path) for path in constants.DEFAULT_MODULE_UTILS_PATH or ()],
+            others=[
+                pathlib.Path(path) for path in (*module_utils.__path__, *(constants.DEFAULT_MODULE_UTILS_PATH or ()))
+            ],
             version=f"{ansible_version} {sys.version}",
         )
 

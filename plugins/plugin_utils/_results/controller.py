@@ -6,11 +6,19 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 
-ABOUT_NOBODY = "its host {} is not in the inventory"
+NOT_IN_INVENTORY = "its host {} is not in the inventory"
+NOT_IN_THIS_RUN = "its host {} takes no part in this run"
+
+
+def now() -> str:
+    """The time by the clock of the controller, RFC 3339."""
+    return datetime.datetime.now(datetime.UTC).isoformat()
 
 
 def actor_of(variables: t.Mapping[str, t.Any], environment: t.Mapping[str, str]) -> str:
@@ -25,10 +33,22 @@ def actor_of(variables: t.Mapping[str, t.Any], environment: t.Mapping[str, str])
 
 
 def alerts_about_nobody(alerts: t.Any, variables: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """Ids of the alerts about a host that is not in the inventory, each with that host."""
-    hosts = {*variables.get("groups", {}).get("all", ()), variables.get("inventory_hostname")}
-    return {
-        str(alert.get("id", "")): text.display(alert["inventory_host"])
-        for alert in alerts or ()
-        if isinstance(alert, t.Mapping) and alert.get("inventory_host") and alert["inventory_host"] not in hosts
-    }
+    """The alerts that no host of this run answers: by id, or by number where an alert has none, why that is so."""
+    inventory = variables.get("groups", {}).get("all", ())
+    here = {*variables.get("ansible_play_hosts_all", ()), variables.get("inventory_hostname")}
+    found = {}
+    for number, alert in enumerate(alerts or (), 1):
+        host = alert.get("inventory_host") if isinstance(alert, t.Mapping) else None
+        if isinstance(host, str) and host and host not in here:
+            why = NOT_IN_THIS_RUN if host in inventory else NOT_IN_INVENTORY
+            found[str(alert.get("id") or f"number {number}")] = why.format(text.display(host))
+    return found
+
+
+def given_alerts(variables: t.Mapping[str, t.Any]) -> t.Any:
+    """What a person gave as C(guard_alerts), or None. It is read as it was given: as text of alerts is no template.
+
+    Raises ValueError where it is text that is no JSON.
+    """
+    given = variables.get("guard_alerts")
+    return json.loads(given) if isinstance(given, str) else given

@@ -12,6 +12,7 @@ result is put there from the last one, as long as no file has changed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import pathlib
@@ -31,17 +32,19 @@ class Payload:
         module: its name, without the collection.
         kept: directory of the user where payloads are kept, for nobody else; made where it does not exist.
         built: directory in which ansible-core looks for what it has built in this run.
-        overlays: directories of module utilities that the user puts before those of ansible-core.
+        others: directories of files that may be part of it, beside those of the collection.
         version: of what builds payloads.
     """
 
     def __init__(
-        self, module: str, kept: pathlib.Path, built: pathlib.Path, overlays: t.Iterable[pathlib.Path], version: str
+        self, module: str, kept: pathlib.Path, built: pathlib.Path, others: t.Sequence[pathlib.Path], version: str
     ) -> None:
         self._prefix = f"ansible_collections.ironpost.container_guard.plugins.modules.{module}-"
         self._kept, self._built = kept, built
+        self._sources = functools.partial(_digest, module, others, version)
+        self._builds = False
         with contextlib.suppress(OSError):
-            self._digest = _digest(module, overlays, version)
+            self._digest = self._sources()
 
     def __enter__(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
@@ -50,9 +53,14 @@ class Payload:
                 if not built.exists():
                     self._built.mkdir(parents=True, exist_ok=True)
                     _copy(self._kept / name, built)
+        with contextlib.suppress(OSError):
+            self._builds = not _names(self._built, self._prefix)
 
     def __exit__(self, *_error: object) -> None:
         with contextlib.suppress(OSError, AttributeError):
+            # Only what was built here, of files that have not changed since: an earlier task may have built another.
+            if not self._builds or self._sources() != self._digest:
+                return
             self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in _names(self._built, self._prefix) if _private(self._kept) else ():
                 kept = self._kept / f"{self._digest}-{name}"
@@ -62,11 +70,11 @@ class Payload:
                     _copy(self._built / name, kept)
 
 
-def _digest(module: str, overlays: t.Iterable[pathlib.Path], version: str) -> str:
+def _digest(module: str, others: t.Iterable[pathlib.Path], version: str) -> str:
     """What changes with every file that may be part of the payload. Raises OSError."""
     found = hashlib.sha256(version.encode())
     plugins = COLLECTION / "plugins"
-    for directory in (plugins / "module_utils", *overlays):
+    for directory in (plugins / "module_utils", *others):
         for path, _directories, names in os.walk(directory):
             for name in names:
                 if name.endswith(".py"):
@@ -83,7 +91,7 @@ def _names(directory: pathlib.Path, start: str, end: str = "") -> list[str]:
 
 def _state(path: str) -> bytes:
     status = os.stat(path)
-    return f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\n".encode()
+    return f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}\n".encode()
 
 
 def _private(directory: pathlib.Path) -> bool:

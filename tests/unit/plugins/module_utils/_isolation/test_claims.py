@@ -274,6 +274,7 @@ class TestHalfway:
         outcome = isolator.isolate(web, [PAUSE], ALICE)
         assert (outcome.outcome, state(engine, web)[:2]) == ("isolated", ("paused", []))
         assert any("not given back yet: network back no longer exists" in warning for warning in outcome.warnings)
+        assert not any("released" in warning for warning in outcome.warnings)
         # It is owed still.
         refused = isolator.release(web)
         assert (refused.outcome, (refused.error or {})["kind"]) == ("refused", "refused")

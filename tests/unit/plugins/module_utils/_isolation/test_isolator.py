@@ -735,6 +735,28 @@ class TestBusy:
             assert isolator.isolate(web, BOTH, Cause(policy_id="shells")).outcome == "busy"
             assert isolator.isolate(web, BOTH, Cause(policy_id="shells"), release_after=60).outcome == "held"
 
+    def test_what_another_run_gives_back_is_not_called_held(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        engine.fail_next("set_restart_policy", Killed())
+        with pytest.raises(Killed):
+            isolator.release(web)
+        engine.unpause(web)
+        with journal.lock(web):
+            assert isolator.hold(web).outcome == "busy"
+
+    def test_one_that_could_only_be_paused_after_waiting_says_so(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        walk = isolator.walk(web, Hold((isolator.claim(BOTH),)), patient=False)
+        with journal.lock(web):
+            walk.begin()
+        monkeypatch.setattr(journal, "lock", _no_space)
+        outcome = walk.finish()
+        assert (outcome.outcome, outcome.changed) == ("failed", True)
+        assert [step.action for step in outcome.steps] == ["pause"]
+
     def test_one_of_a_batch_waits_at_the_end_only(
         self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
     ) -> None:

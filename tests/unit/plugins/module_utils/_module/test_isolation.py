@@ -157,6 +157,15 @@ class TestSelector:
         module.run(containers=["web-1", "db-1"])
         assert module.outcomes(selector={"container_names": ["db-*"]}, state="released") == {"db-1": "released"}
 
+    def test_forgets_those_that_had_the_names_before(self, module: Module) -> None:
+        module.run(containers=["web-1"])
+        module.engine.remove_container("web-1")
+        module.engine.add_container("web-1")
+        module.run(containers=["web-1"])
+        result = module.run(selector={"container_names": ["web-*"]}, state="released")
+        assert [one["outcome"] for one in result["results"]] == ["released", "released"]
+        assert module.run(recorded=True)["results"] == []
+
     def test_of_one_whose_entry_is_damaged_is_not_green(self, module: Module) -> None:
         module.run(containers=["web-1", "web-2", "db-1"])
         module.damage("web-1")

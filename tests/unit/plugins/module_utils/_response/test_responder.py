@@ -458,6 +458,12 @@ def test_a_container_whose_network_a_protected_one_uses_keeps_it(host: Host) -> 
         [alert(container={"id": sidecar})]
     )
     assert paused.decision.outcome == "isolate"
+    # What is not known to be needed keeps nothing connected.
+    falling = {**pause, "fallback": [{"type": "network_disconnect"}]}
+    (without,) = host.responder(falling, protect=TargetFilter(container_names=("vault",))).respond(
+        [alert(container={"id": sidecar})]
+    )
+    assert (without.decision.outcome, without.decision.fallback) == ("isolate", ())
 
 
 def test_a_host_that_the_alert_claims_does_not_count_on_another(host: Host) -> None:
@@ -724,20 +730,20 @@ class TestARelease:
 
     def test_an_alert_that_was_received_before_it_is_superseded_and_later_ones_act(self, host: Host) -> None:
         target = host.engine.add_container("web")
-        host.responder().respond([received(BEFORE, container={"id": target})])
+        host.responder(answered=Answered(host.files)).respond([received(BEFORE, container={"id": target})])
         self.release(host, target)
-        (late,) = host.responder().respond([received(BEFORE, container={"id": target})])
+        (late,) = host.responder(answered=Answered(host.files)).respond([received(BEFORE, container={"id": target})])
         assert (late.outcome, host.paused) == ("superseded", set())
         assert late.event is not None
         assert any("jane asked for its release" in warning for warning in late.event.warnings)
-        (fresh,) = host.responder().respond([received(AFTER, container={"id": target})])
+        (fresh,) = host.responder(answered=Answered(host.files)).respond([received(AFTER, container={"id": target})])
         assert (fresh.outcome, host.paused) == ("isolated", {"web"})
 
     def test_of_the_alerts_of_one_batch_one_that_was_received_after_it_acts(self, host: Host) -> None:
         target = host.engine.add_container("web")
         self.release(host, target)
         container = {"id": target}
-        responses = host.responder().respond(
+        responses = host.responder(answered=Answered(host.files)).respond(
             [received(BEFORE, container=container), received(AFTER, container=container)]
         )
         assert outcomes(responses) == ["isolated", "isolated"]
@@ -746,11 +752,26 @@ class TestARelease:
         target = host.engine.add_container("web")
         self.release(host, target)
         cut = {**SHELLS, "id": "cut", "rules": ["Cut"], "actions": [{"type": "network_disconnect"}]}
-        responses = host.responder(SHELLS, cut).respond(
+        responses = host.responder(SHELLS, cut, answered=Answered(host.files)).respond(
             [received(BEFORE, container={"id": target}), received(AFTER, rule="Cut", container={"id": target})]
         )
         assert outcomes(responses) == ["superseded", "isolated"]
         assert host.paused == set()
+
+    def test_what_a_person_gives_is_received_now_whatever_the_clock_of_the_host_says(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        self.release(host, target)
+        (given,) = host.responder().respond([received(BEFORE, container={"id": target})])
+        assert (given.outcome, host.paused) == ("isolated", {"web"})
+
+    def test_another_alert_with_the_same_id_is_none_that_was_answered(self, host: Host) -> None:
+        one, other = host.engine.add_container("web-1"), host.engine.add_container("web-2")
+        for container in (one, other, one):
+            said = received(AFTER, container={"id": container})
+            (response,) = host.responder(answered=Answered(host.files)).respond([dataclasses.replace(said, id="87924")])
+            Answered(host.files).remember([response.answer])
+            assert (response.decision.container or {})["id"] == container
+        assert host.paused == {"web-1", "web-2"}
 
     def test_an_alert_that_was_answered_before_gets_its_first_answer_and_nothing_is_done(self, host: Host) -> None:
         target = host.engine.add_container("web")

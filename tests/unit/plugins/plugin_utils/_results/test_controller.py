@@ -31,8 +31,12 @@ def test_who_asks(variables: dict[str, t.Any], environment: dict[str, str], acto
     assert actor_of(variables, environment) == actor
 
 
-def test_alerts_about_hosts_that_are_not_in_the_inventory() -> None:
-    variables = {"groups": {"all": ["web-1"]}, "inventory_hostname": "localhost"}
+def test_alerts_that_no_host_of_the_run_answers() -> None:
+    variables = {
+        "groups": {"all": ["web-1", "web-2", "web-3"]},
+        "ansible_play_hosts_all": ["web-1", "web-2"],
+        "inventory_hostname": "localhost",
+    }
     alerts = [
         {"id": "1", "inventory_host": "web-1"},
         {"id": "2", "inventory_host": "web-9"},
@@ -40,6 +44,11 @@ def test_alerts_about_hosts_that_are_not_in_the_inventory() -> None:
         {"id": "4", "inventory_host": ""},
         {"id": "5"},
         "no alert",
+        {"inventory_host": "web-3"},
+        {"inventory_host": ["web-9"]},
     ]
-    assert alerts_about_nobody(alerts, variables) == {"2": "web-9"}
+    assert alerts_about_nobody(alerts, variables) == {
+        "2": "its host web-9 is not in the inventory",
+        "number 7": "its host web-3 takes no part in this run",
+    }
     assert alerts_about_nobody(None, {}) == {}

@@ -71,6 +71,29 @@ def test_what_has_changed_is_built_anew_and_replaces_what_was_kept(controller: C
     assert len(list(controller.kept.iterdir())) == 1
 
 
+def test_what_another_task_of_the_run_has_built_is_not_kept(controller: Controller) -> None:
+    def upgraded() -> None:
+        controller.source.write_text("changed")
+
+    built = controller.root / "run" / "ansiballz_cache"
+    for version in ("old", "new"):
+        with Payload("isolation", controller.kept, built, [], "2.21"):
+            if not (built / NAME).exists():
+                built.mkdir(parents=True)
+                (built / NAME).write_text(version)
+        upgraded()
+    assert controller.run() == "built by run 1"
+
+
+def test_what_changes_while_it_is_built_is_not_kept(controller: Controller) -> None:
+    built = controller.root / "run" / "ansiballz_cache"
+    with Payload("isolation", controller.kept, built, [controller.root / "overlay"], "2.21"):
+        built.mkdir(parents=True)
+        (built / NAME).write_text("neither old nor new")
+        controller.source.write_text("changed")
+    assert controller.run() == "built by run 1"
+
+
 def test_what_others_may_have_written_is_not_sent(controller: Controller) -> None:
     controller.run()
     controller.kept.chmod(0o770)
