@@ -18,7 +18,7 @@ import docker.types
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
 from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN, refused
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import IMAGE, SLEEP, HostWorld
 from ansible_collections.ironpost.container_guard.tests.integration.guarded import (
@@ -50,11 +50,22 @@ class Overlay:
                 self.name, driver="overlay", attachable=True, ipam=docker.types.IPAMConfig(pool_configs=[pool])
             )["Id"]
         )
-        self.peer = manager.make_container("peer", network_mode=self.name)
+        self.peer = self._attached(manager, "peer")
 
     def container(self, suffix: str = "c") -> str:
         """A container of the worker that is on it."""
-        return self.worker.make_container(suffix, network_mode=self.name)
+        return self._attached(self.worker, suffix)
+
+    def _attached(self, world: HostWorld, suffix: str) -> str:
+        """A container that is on it. Busy managers give up now and then after 20 seconds (measured on 26.1)."""
+        for left in (2, 1, 0):
+            try:
+                return world.make_container(suffix, network_mode=self.name)
+            except EngineError as error:
+                if not left or "attaching to network failed" not in error.message:
+                    raise
+                world.api.remove_container(world.name(suffix), force=True)
+        raise AssertionError("not reached")
 
     def key(self, container: str) -> dict[str, t.Any]:
         return dict(self.worker.keys(container)[self.name])
