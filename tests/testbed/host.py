@@ -36,7 +36,7 @@ PREFIX = "container-guard-testbed-{}{}".format(
 )
 INIT = pathlib.Path(__file__).with_name("init.py")
 OPERATOR = "operator"
-VICTIM = pathlib.Path(__file__).absolute().parents[2] / "tools/victim_image.py"
+_VICTIM = pathlib.Path(__file__).absolute().parents[2] / "tools/victim_image.py"
 RUN = pathlib.Path(tempfile.gettempdir() if os.geteuid() else "/run", PREFIX.rstrip("-"))
 """Where the hosts share their sockets and keys with this machine. Short, as the path of a socket must be."""
 PATIENCE = 90
@@ -85,7 +85,7 @@ class Host:
             self._create()
         elif not self._request("state")["running"]:
             self.start_engine()
-        self._import_victim()
+        import_victim(self.name, self.docker_host, PATIENCE)
         return fresh
 
     def stop(self) -> None:
@@ -258,19 +258,6 @@ class Host:
         )
         self._wait_for_engine()
 
-    def _import_victim(self) -> None:
-        environment = {**os.environ, "DOCKER_HOST": self.docker_host}
-        done = subprocess.run(
-            [sys.executable, str(VICTIM)],
-            check=False,
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=PATIENCE,
-        )
-        if done.returncode:
-            raise TestbedError(f"{self.name}: {done.stderr.strip()}")
-
     def _request(self, action: str, **arguments: t.Any) -> dict[str, t.Any]:
         try:
             with socket.socket(socket.AF_UNIX) as client:
@@ -318,6 +305,29 @@ class Host:
         except OSError as error:
             return str(error)
         return "\n".join(f"  {line}" for line in lines[-10:])
+
+
+def import_victim(name: str, docker_host: str, patience: float) -> None:
+    """Give an engine the image of the victims.
+
+    Args:
+        name: of the host, for errors.
+        docker_host: where its engine is reached.
+        patience: seconds until it is given up.
+
+    Raises:
+        TestbedError: the image could not be made.
+    """
+    done = subprocess.run(
+        [sys.executable, str(_VICTIM)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DOCKER_HOST": docker_host},
+        timeout=patience,
+    )
+    if done.returncode:
+        raise TestbedError(f"{name}: {done.stderr.strip()}")
 
 
 def init_archive() -> bytes:

@@ -12,8 +12,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 
 import docker
@@ -24,7 +22,7 @@ from ansible_collections.ironpost.container_guard.tests.testbed.host import (
     PATIENCE,
     PREFIX,
     RUN,
-    VICTIM,
+    import_victim,
     init_archive,
 )
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import EXCLUDED, MIRROR, REPOSITORY
@@ -96,16 +94,7 @@ class PodmanHost:
         self._api.put_archive(self.name, "/usr/local/lib", init_archive())
         self._api.start(self.name)
         self._wait()
-        done = subprocess.run(
-            [sys.executable, str(VICTIM)],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "DOCKER_HOST": self.docker_host},
-            timeout=PATIENCE,
-        )
-        if done.returncode:
-            raise TestbedError(f"{self.name}: {done.stderr.strip()}")
+        import_victim(self.name, self.docker_host, PATIENCE)
 
     def stop(self) -> None:
         """Stop it and remove all that is left of it."""

@@ -18,12 +18,11 @@ import shlex
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import typing as t
 
 from ansible_collections.ironpost.container_guard.tests.testbed.errors import TestbedError
-from ansible_collections.ironpost.container_guard.tests.testbed.host import RUN, VICTIM
+from ansible_collections.ironpost.container_guard.tests.testbed.host import RUN, import_victim
 from ansible_collections.ironpost.container_guard.tests.testbed.vm_image import MachineImage
 
 PATIENCE = 240
@@ -94,7 +93,7 @@ class VirtualMachine:
             self._write_ssh_config(self._monitor.ssh_port)
             self._boots = 0
             self._wait_for_boot()
-            self._import_victim()
+            import_victim(self.name, self.docker_host, PATIENCE)
         except BaseException:
             self.stop()
             raise
@@ -203,19 +202,6 @@ class VirtualMachine:
             client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
             return client.recv(100).startswith(b"HTTP/1.0 200 ")
         return False
-
-    def _import_victim(self) -> None:
-        environment = {**os.environ, "DOCKER_HOST": self.docker_host}
-        done = subprocess.run(
-            [sys.executable, str(VICTIM)],
-            check=False,
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=PATIENCE,
-        )
-        if done.returncode:
-            raise TestbedError(f"{self.name}: {done.stderr.strip()}")
 
     def _wait(self, what: str, condition: t.Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
