@@ -13,6 +13,7 @@ import collections
 import os
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import OTHER_HOST, UNKNOWN_HOST
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks
@@ -21,7 +22,6 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
     actor_of,
     alerts_about_nobody,
     given_alerts,
-    now,
 )
 
 

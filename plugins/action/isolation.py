@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import actor_of, now
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import actor_of
 
 
 class ActionModule(HostAction):

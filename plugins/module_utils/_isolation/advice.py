@@ -52,6 +52,14 @@ def of_isolating(state: ContainerState, hold: Goal, was_paused: bool = False) ->
     return warnings
 
 
+def of_an_end(state: ContainerState) -> str:
+    """What was lost with the processes of a container that somebody ended while it was isolated (measured)."""
+    return (
+        f"its processes ended at {state.finished_at} (exit code {state.exit_code}), with what they had in memory, in "
+        "tmpfs and in /dev/shm"
+    )
+
+
 def of_what_is_left(state: ContainerState, networks: t.Sequence[str], hold: Goal) -> list[str]:
     """Where the container stays reachable by a published port.
 

@@ -13,6 +13,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.r
     ResolutionError,
     Resolver,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import advice
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATED, Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
@@ -44,13 +45,7 @@ def inspect(isolator: Isolator, resolver: Resolver, entry: Entry) -> Inspection:
             message = f"its process began at {state.started_at}, after it was isolated"
             breaches.append(Finding("restarted", message))
         if entry.snapshot.running and _was_ended(entry, state):
-            breaches.append(
-                Finding(
-                    "ended",
-                    f"its processes ended at {state.finished_at} (exit code {state.exit_code}), with what they "
-                    "had in memory, in tmpfs and in /dev/shm",
-                )
-            )
+            breaches.append(Finding("ended", advice.of_an_end(state)))
         breaches += verification.unmet
         breaches += [Finding("contradiction", message) for message in verification.contradictions]
     except NotFound:

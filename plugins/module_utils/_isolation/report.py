@@ -90,11 +90,7 @@ def with_warnings(outcome: Outcome, *warnings: str) -> Outcome:
 
 def with_end(outcome: Outcome, state: ContainerState) -> Outcome:
     """The outcome, where somebody else, or a reboot, ended its processes while it was isolated."""
-    ended = (
-        f"its processes ended at {state.finished_at} (exit code {state.exit_code}), with what they had in memory, in "
-        "tmpfs and in /dev/shm"
-    )
-    return with_warnings(dataclasses.replace(outcome, changed=True), ended)
+    return with_warnings(dataclasses.replace(outcome, changed=True), advice.of_an_end(state))
 
 
 def with_ports_left(outcome: Outcome, before: ContainerState, want: Want) -> Outcome:

@@ -142,13 +142,12 @@ class Responder:
     # --- deciding -----------------------------------------------------------------------------------------------------
 
     def _decided(self, alerts: t.Sequence[Alert]) -> list[Verdict]:
-        known = self._answered.recall(map(key_of, alerts)) if self._answered else {}
+        keys = [key_of(alert) if self._answered else "" for alert in alerts]
+        known = self._answered.recall(keys) if self._answered else {}
         return [
             verdict
-            for alert in alerts
-            for verdict in (
-                [_as_before(alert, answer) for answer in known.get(key_of(alert), ())] or self._decide(alert)
-            )
+            for alert, key in zip(alerts, keys)
+            for verdict in ([_as_before(alert, answer) for answer in known.get(key, ())] or self._decide(alert))
         ]
 
     def _decide(self, alert: Alert) -> list[Verdict]:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import typing as t
 
@@ -14,11 +13,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 
 NOT_IN_INVENTORY = "its host {} is not in the inventory"
 NOT_IN_THIS_RUN = "its host {} takes no part in this run"
-
-
-def now() -> str:
-    """The time by the clock of the controller, RFC 3339."""
-    return datetime.datetime.now(datetime.UTC).isoformat()
 
 
 def actor_of(variables: t.Mapping[str, t.Any], environment: t.Mapping[str, str]) -> str:
