@@ -120,6 +120,12 @@ def evidence(found: Json) -> None:
     identifier(found.get("trace_id"), "trace_id")
 
 
+def evidence_collected(found: Json) -> None:
+    """What the module evidence returns of what policies wanted. Raises AnswerError."""
+    for event in dicts(found.get("collected"), "collected"):
+        outcome(event.get("outcome"))
+
+
 def digests(found: Json) -> None:
     """What the modules about policy sets return. Raises AnswerError."""
     for key in ("digest", "previous_digest", "policy_set_digest", "previous"):
