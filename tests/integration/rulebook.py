@@ -14,7 +14,7 @@ import sys
 import time
 import types
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
@@ -50,6 +50,7 @@ class RulebookProcess:
         directory: pathlib.Path,
         variables: Mapping[str, t.Any] | None = None,
         env: Mapping[str, str] | None = None,
+        options: Sequence[str | pathlib.Path] = (),
     ) -> None:
         """Take what is to be run.
 
@@ -59,12 +60,14 @@ class RulebookProcess:
             directory: where the process works, and where its variables and its log are written.
             variables: variables of the rulebook.
             env: environment variables beyond those of the test.
+            options: of the command line.
         """
         self._rulebook = str(rulebook)
         self._inventory = inventory
         self._directory = directory
         self._variables = {"guard_port": _free_port(), **(variables or {})}
         self._env = dict(env or {})
+        self._options = list(options)
         self._log = directory / "rulebook.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = int(self._variables["guard_port"])
@@ -93,6 +96,19 @@ class RulebookProcess:
                 raise AssertionError(f"no {what} within {timeout:g} seconds:\n{self.log}")
             time.sleep(_POLL)
 
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        self._running().send_signal(number)
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """Wait until it ends by itself; its exit status. Raises TimeoutExpired after so many seconds."""
+        return self._running().wait(timeout)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it runs."""
+        return self._running().poll() is None
+
     def __enter__(self) -> RulebookProcess:
         """Start the process and wait until it listens."""
         variables = self._directory / "variables.yml"
@@ -100,6 +116,7 @@ class RulebookProcess:
         programs = pathlib.Path(sys.executable).parent
         command: list[str | pathlib.Path] = [programs / "ansible-rulebook", "--verbose"]
         command += ["--rulebook", self._rulebook, "--inventory", self._inventory, "--vars", variables]
+        command += self._options
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
