@@ -19,13 +19,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
-    CRITICAL_ONLY,
     FAILED,
-    OUTCOMES,
     REFUSED,
     UNKNOWN,
     UNKNOWN_HOST,
-    UNTIL_DEADLINE,
 )
 
 ANSWERED, FAILED_RUN, UNREACHABLE, NO_SUCH_HOST, CRASHED = (
@@ -38,8 +35,6 @@ ANSWERED, FAILED_RUN, UNREACHABLE, NO_SUCH_HOST, CRASHED = (
 """States of a receipt: what became of the task on its host."""
 _OUTCOME_OF = {FAILED_RUN: FAILED, NO_SUCH_HOST: UNKNOWN_HOST}
 """Outcome of the alerts by the state, where the host gave none. What may have been cut short is not known."""
-_AGAIN_FIRST = {UNTIL_DEADLINE: 0, CRITICAL_ONLY: 1}
-_IN_ORDER = tuple(OUTCOMES)
 
 Json = t.Mapping[str, t.Any]
 
@@ -133,10 +128,10 @@ def concerned(alerts: t.Any, host: str) -> list[str]:
 
 
 def entries(alerts: t.Any, host: str, state: str, found: Json, now: datetime.datetime) -> list[dict[str, t.Any]]:
-    """What became of each alert that the host is to answer: one entry each, whatever the host says of others.
+    """What became of each alert that the host is to answer, whatever the host says of others.
 
-    Where an alert reaches several containers, that which came off worst counts. One that the host says nothing about
-    has the outcome of the state: C(failed), C(unknown_host), or C(unknown).
+    An alert that reaches several containers has an entry for each outcome. One that the host says nothing about has the
+    outcome of the state: C(failed), C(unknown_host), or C(unknown).
 
     Args:
         alerts: as they were given to the module.
@@ -145,13 +140,15 @@ def entries(alerts: t.Any, host: str, state: str, found: Json, now: datetime.dat
         found: the result of the task, after its checks.
         now: when the result was there, by the clock of the controller.
     """
-    told: dict[str, dict[str, t.Any]] = {}
+    told: dict[str, dict[str, dict[str, t.Any]]] = {}
     for entry in (*_of_responses(found, now), *_of_rejected(alerts, found)):
-        before = told.get(entry["trace_id"])
-        if before is None or _badness(entry["outcome"]) < _badness(before["outcome"]):
-            told[entry["trace_id"]] = entry
+        told.setdefault(entry["trace_id"], {}).setdefault(entry["outcome"], entry)
     unsaid = _OUTCOME_OF.get(state, UNKNOWN)
-    return [told.get(trace_id) or _entry(trace_id, unsaid) for trace_id in concerned(alerts, host)]
+    return [
+        entry
+        for trace_id in concerned(alerts, host)
+        for entry in told.get(trace_id, {unsaid: _entry(trace_id, unsaid)}).values()
+    ]
 
 
 def _of_responses(found: Json, now: datetime.datetime) -> t.Iterator[dict[str, t.Any]]:
@@ -199,12 +196,6 @@ def _entry(
         "record_id": record_id,
         "milliseconds": milliseconds,
     }
-
-
-def _badness(outcome: str) -> tuple[bool, int, int]:
-    """What comes first is told, where there are several: what does not answer, and of that what is tried again."""
-    meaning = OUTCOMES[outcome]
-    return meaning.answers, _AGAIN_FIRST.get(meaning.again, len(_AGAIN_FIRST)), _IN_ORDER.index(outcome)
 
 
 def _milliseconds(timeline: Json, found: Json, now: datetime.datetime) -> int | None:

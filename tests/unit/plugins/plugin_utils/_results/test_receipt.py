@@ -79,15 +79,10 @@ class TestEntries:
         found = {"responses": [response("t-1", "isolated"), response("t-3", "isolated"), response("t-9", "isolated")]}
         assert told(alerts, found) == {"t-1": "isolated", "t-2": "unknown"}, "of others the host may say nothing"
 
-    def test_what_came_off_worst_of_several_containers_counts(self) -> None:
-        for outcomes, worst in (
-            (["held", "isolated"], "isolated"),
-            (["isolated", "failed", "held"], "failed"),
-            (["refused", "failed"], "failed"),
-            (["limit", "refused"], "limit"),
-        ):
-            found = {"responses": [response("t-1", outcome) for outcome in outcomes]}
-            assert told([alert("t-1")], found) == {"t-1": worst}
+    def test_several_containers_are_told_once_for_each_outcome(self) -> None:
+        found = {"responses": [response("t-1", outcome) for outcome in ("isolated", "failed", "isolated", "held")]}
+        entries = receipt.entries([alert("t-1")], "web-1", receipt.ANSWERED, found, NOW)
+        assert [entry["outcome"] for entry in entries] == ["isolated", "failed", "held"]
 
     def test_a_decision_that_does_not_act_is_the_outcome(self) -> None:
         found = {"responses": [response("t-1", "no_policy", acts=False)]}
