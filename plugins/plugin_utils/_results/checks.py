@@ -87,6 +87,9 @@ def isolation_info(found: Json) -> None:
                 raise AnswerError("a breach without a kind")
     if not all(isinstance(message, str) for message in found.get("damaged") or ()):
         raise AnswerError("damaged holds what is no text")
+    for record in dicts(found.get("records"), "records"):
+        outcome(record.get("outcome"))
+        container(record.get("container") or {})
 
 
 def alert_response(found: Json) -> None:
