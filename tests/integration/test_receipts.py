@@ -240,6 +240,27 @@ def test_a_task_that_is_cut_off_is_told_of(tmp_path: pathlib.Path, server: Recei
     assert (receipt["state"], outcomes(receipt)) == ("crashed", {"t-1": "unknown"})
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"responses": [{"decision": {"outcome": "{{ x }}"}}]},
+        {"responses": [], "rejected": ["x"]},
+        {"responses": [], "outcomes": ["x"]},
+        {"responses": "x"},
+    ],
+)
+def test_nonsense_of_a_host_is_told_of(tmp_path: pathlib.Path, server: ReceiptServer, answer: Json) -> None:
+    (tmp_path / "answer").write_text(json.dumps({"changed": False, "summary": {}, **answer}))
+    interpreter = tmp_path / "interpreter"
+    interpreter.write_text(f"#!/bin/sh\ncat {tmp_path}/answer\n")
+    interpreter.chmod(0o755)
+    ansible = Ansible(tmp_path, ansible_python_interpreter=str(interpreter))
+    ansible.playbook("respond", event(server, alert("localhost", "t-1")))
+    receipt = server.of("localhost")
+    assert (receipt["state"], outcomes(receipt)) == ("failed", {"t-1": "failed"})
+    assert "never returns" in receipt["message"]
+
+
 def test_an_option_that_cannot_be_used_is_told_of(ansible: Ansible, server: ReceiptServer) -> None:
     variables = event(server, alert("localhost", "t-1"))
     assert ansible.playbook("respond", {**variables, "guard_action_timeout": 1000}).status != 0

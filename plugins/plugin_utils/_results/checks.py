@@ -107,6 +107,8 @@ def alert_response(found: Json) -> None:
             for key in ("alert_id", "policy_id", "trace_id"):
                 if not isinstance(record.get(key, ""), str):
                     raise AnswerError(f"{key} is no text")
+    for key in ("rejected", "outcomes", "evidence_wanted"):
+        dicts(found.get(key), key)
     summary = found.get("summary")
     if summary is not None:
         counts(summary.get("decisions"), DECISIONS)

@@ -20,6 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.ti
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
     FAILED,
+    OUTCOMES,
     REFUSED,
     UNKNOWN,
     UNKNOWN_HOST,
@@ -155,16 +156,17 @@ def _of_responses(found: Json, now: datetime.datetime) -> t.Iterator[dict[str, t
     responses, outcomes = found.get("responses") or (), found.get("outcomes") or ()
     # The ids of records that are on disk; those of an older module, or of a host that makes them up, are not told.
     record_ids = (
-        [text.token(_mapping(outcome).get("record_id")) for outcome in outcomes]
+        [text.token(outcome.get("record_id")) for outcome in outcomes]
         if len(outcomes) == len(responses)
         else [""] * len(responses)
     )
     for response, record_id in zip(responses, record_ids, strict=True):
         decision, event = response["decision"], response.get("event") or {}
+        outcome = event.get("outcome") or decision["outcome"]
         container = event.get("container") or decision.get("container")
         yield _entry(
             text.token(decision.get("trace_id")),
-            event.get("outcome") or decision["outcome"],
+            outcome if outcome in OUTCOMES else UNKNOWN,  # it would isolate, and did not
             container={name: text.display(container.get(name)) for name in ("id", "name")} if container else None,
             policy_id=text.display(decision.get("policy_id")),
             record_id=record_id,

@@ -85,8 +85,8 @@ class TestEntries:
         assert [entry["outcome"] for entry in entries] == ["isolated", "failed", "held"]
 
     def test_a_decision_that_does_not_act_is_the_outcome(self) -> None:
-        found = {"responses": [response("t-1", "no_policy", acts=False)]}
-        assert told([alert("t-1")], found) == {"t-1": "no_policy"}
+        found = {"responses": [response("t-1", "no_policy", acts=False), response("t-2", "isolate", acts=False)]}
+        assert told([alert("t-1"), alert("t-2")], found) == {"t-1": "no_policy", "t-2": "unknown"}
 
     @pytest.mark.parametrize(
         ("state", "outcome"),
