@@ -38,8 +38,6 @@ class Family:
 COUNTED: Mapping[str, str] = {
     "requests_total": "requests, by status of the answer",
     "requests_refused_total": "requests of which nothing was taken, by kind of the error",
-    "elements_total": "elements of requests and lines of files, by what was done at once: accepted, folded, dropped, "
-    "rejected or passed_over",
     "elements_rejected_total": "rejected elements, by kind",
     "elements_passed_over_total": "elements that need no answer, by reason",
     "elements_of_sender_total": "elements, by sender",

@@ -162,6 +162,13 @@ class Options:
     receipt_url: str = ""
     receipt_port: int = 0
 
+    def inventory_host(self, detector_host: str) -> str:
+        """The inventory name of the host that a detector names, or C("") where it is not known."""
+        mapped = self.host_map.get(detector_host)
+        if mapped is not None:
+            return mapped
+        return detector_host if detector_host in self.hosts else ""
+
     @property
     def spool_directory(self) -> pathlib.Path:
         """The directory of the spool, that of the user where none is given."""
