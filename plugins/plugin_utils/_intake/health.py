@@ -109,7 +109,7 @@ class Health:
             "troubles": troubles,
             "warnings": self.warnings(),
             "elements": dict(self.spool.accounts),
-            "refused": self.counters.by("requests_refused_total"),
+            "refused": self.counters.by("requests_refused_total", "kind"),
         }
 
     def families(self) -> list[Family]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import dataclasses
 import ipaddress
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 
 def peer_of(address: str) -> str:
@@ -41,7 +40,7 @@ class Connection:
 
     peer: str
     opened: float
-    close: Callable[[], None]
+    close: Callable[[], object]
     spoke: bool = False
     known: bool = False
 
@@ -109,16 +108,34 @@ class Requests:
         self._of_peer: dict[str, asyncio.Semaphore] = {}
         self._asking: collections.Counter[str] = collections.Counter()
 
-    @contextlib.asynccontextmanager
-    async def place(self, peer: str) -> AsyncIterator[None]:
-        """A place, once there is one; first come, first served."""
+    async def enter(self, peer: str) -> None:
+        """Take a place, once there is one; first come, first served. It is given back by L(leave)."""
         of_peer = self._of_peer.setdefault(peer, asyncio.Semaphore(self._most_of_peer))
         self._asking[peer] += 1
         try:
             # That of the peer first: whoever has many requests waits for his own, and holds no place of others.
-            async with of_peer, self._places:
-                yield
-        finally:
-            self._asking[peer] -= 1
-            if not self._asking[peer]:
-                del self._asking[peer], self._of_peer[peer]
+            await of_peer.acquire()
+            try:
+                await self._places.acquire()
+            except asyncio.CancelledError:
+                of_peer.release()
+                raise
+        except asyncio.CancelledError:
+            self._forget(peer)
+            raise
+
+    def full(self, peer: str) -> bool:
+        """Whether it would have to wait for a place."""
+        of_peer = self._of_peer.get(peer)
+        return self._places.locked() or (of_peer is not None and of_peer.locked())
+
+    def leave(self, peer: str) -> None:
+        """Give a place back."""
+        self._places.release()
+        self._of_peer[peer].release()
+        self._forget(peer)
+
+    def _forget(self, peer: str) -> None:
+        self._asking[peer] -= 1
+        if not self._asking[peer]:
+            del self._asking[peer], self._of_peer[peer]

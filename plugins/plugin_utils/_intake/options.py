@@ -10,7 +10,6 @@ import collections
 import dataclasses
 import os
 import pathlib
-import typing as t
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
