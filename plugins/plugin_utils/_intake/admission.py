@@ -24,7 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.i
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import Counters
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.senders import Sender
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Json, Offer, Stored
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Stored
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.throttle import Throttle
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Store(t.Protocol):
         self,
         offers: Sequence[Offer],
         counts: Mapping[str, int] | None = None,
-        position: tuple[str, Json] | None = None,
+        position: tuple[str, t.Any] | None = None,
     ) -> list[Stored]:
         """Put alerts on disk, all or none. Raises SpoolError."""
 
@@ -126,7 +126,7 @@ class Admission:
         self._told_at = time.monotonic()
 
     async def admit(
-        self, reading: Reading, sender: Sender, default_host: str = "", position: tuple[str, Json] | None = None
+        self, reading: Reading, sender: Sender, default_host: str = "", position: tuple[str, t.Any] | None = None
     ) -> Admitted:
         """Take what can be taken, in one transaction. Raises SpoolError, and then nothing was.
 

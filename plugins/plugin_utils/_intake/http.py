@@ -161,12 +161,9 @@ class Http:
 
     def _malformed(self, request: web.BaseRequest, reason: str) -> web.Response:
         self._counters.add("malformed_requests_total")
-        # aiohttp shows the bytes as Python does. A record of TLS begins with these.
-        hint = (
-            "it speaks TLS, and certfile is not set"
-            if self._tls is None and r"\x16\x03" in reason
-            else "it is no HTTP, or beyond its limits"
-        )
+        # Older versions of aiohttp show the bytes, and a record of TLS begins with these.
+        is_tls = self._tls is None and any(sign in reason for sign in ("HTTPS", r"\x16\x03"))
+        hint = "it speaks TLS, and certfile is not set" if is_tls else "it is no HTTP, or beyond its limits"
         self._throttle.warning("malformed", "Refused a request of %s: %s", request.remote, hint)
         response = json_answer(
             400, {"error": RefusedError(400, "this is no HTTP request", kind="bad_request").to_dict()}
@@ -257,7 +254,7 @@ def allow(request: web.BaseRequest, methods: tuple[str, ...]) -> None:
         raise RefusedError(
             405,
             "the method is not allowed here",
-            kind="method_notallowed",
+            kind="method_not_allowed",
             headers={"Allow": ", ".join(methods)},
         )
 

@@ -10,7 +10,10 @@ import asyncio
 import collections
 import dataclasses
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+MOMENT = 1.0
+"""How long whoever connects has to prove himself before others of his address take the place, in seconds."""
 
 
 def peer_of(address: str) -> str:
@@ -49,6 +52,7 @@ class Connections:
     """The open connections. A new one is let in at the expense of the oldest on which nobody has proved himself.
 
     So half-open connections, of which anybody can make thousands, give way to a sender, which needs a moment only.
+    Whoever makes too many from one address takes the places of his own, once they had that moment.
     """
 
     def __init__(self, most: int, most_of_peer: int) -> None:
@@ -67,16 +71,31 @@ class Connections:
         That one is forgotten already. One that is not let in is not remembered.
         """
         of_peer = self._of_peer.get(connection.peer, {})
-        crowd = of_peer if len(of_peer) >= self.most_of_peer else self._open if len(self) >= self.most else None
-        victim = None
-        if crowd is not None:
-            victim = next((one for one in crowd if not one.known), None)
-            if victim is None:
-                return False, None
-            self.forget(victim)
+        if len(of_peer) >= self.most_of_peer:
+            victim = self._oldest_unknown(of_peer, connection.opened - MOMENT)
+        elif len(self) >= self.most:
+            victim = self._oldest_unknown(self._open, connection.opened)
+        else:
+            self._remember(connection)
+            return True, None
+        if victim is None:
+            return False, None
+        self.forget(victim)
+        self._remember(connection)
+        return True, victim
+
+    @staticmethod
+    def _oldest_unknown(connections: Iterable[Connection], until: float) -> Connection | None:
+        for connection in connections:
+            if connection.opened > until:
+                break
+            if not connection.known:
+                return connection
+        return None
+
+    def _remember(self, connection: Connection) -> None:
         self._open[connection] = None
         self._of_peer.setdefault(connection.peer, {})[connection] = None
-        return True, victim
 
     def forget(self, connection: Connection) -> None:
         """It is closed. Nothing happens where it was forgotten before."""

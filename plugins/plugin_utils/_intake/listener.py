@@ -63,8 +63,9 @@ class Listener:
         self._senders = Senders(options)
         self._requests = Requests(options.max_requests, options.max_requests_per_address)
         self._throttle = Throttle(logger)
-        proofs = ["send 'Authorization: Bearer TOKEN'", "post to /alerts/PATH_TOKEN"]
-        self._remedy = ", or ".join([*proofs, "show a client certificate"] if options.cafile else proofs).capitalize()
+        self._remedy = "Send 'Authorization: Bearer TOKEN', or post to /alerts/PATH_TOKEN"
+        if options.cafile:
+            self._remedy += ", or show a client certificate"
 
     async def answer(self, request: web.BaseRequest, peer: Peer) -> web.Response:
         """The answer to a request. Raises GuardError."""

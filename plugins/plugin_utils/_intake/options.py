@@ -13,6 +13,9 @@ import pathlib
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detector import Overrides, read_overrides
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import DETECTORS
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import option_values as values
 
 WHOLE = "guard"
@@ -132,11 +135,11 @@ class Options:
     body_limit: int = 1_048_576
     read_timeout: float = 10.0
     max_connections: int = 1024
-    max_connections_per_address: int = 64
+    max_connections_per_address: int = 256
     max_requests: int = 128
     max_requests_per_address: int = 32
     files: tuple[FileOptions, ...] = ()
-    severities: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    severities: Overrides = dataclasses.field(default_factory=dict)
     hosts: tuple[str, ...] = ()
     host_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lookup_hosts: tuple[str, ...] = ("all",)
@@ -276,7 +279,6 @@ _SENDER = {
     "certificate": values.string,
     "hmac_secrets": values.list_of(_bearer, "secrets"),
 }
-_FILE = {"path": values.string, "detector": _word, "host": values.host}
 
 
 def _sender(name: str, value: object) -> SenderOptions:
@@ -288,10 +290,24 @@ def _sender(name: str, value: object) -> SenderOptions:
 
 
 def _file(name: str, value: object) -> FileOptions:
-    given = values.fields(name, {"path": value} if isinstance(value, str) else value, _FILE, "key")
+    readers = {"path": values.string, "detector": _detector, "host": values.host}
+    given = values.fields(name, {"path": value} if isinstance(value, str) else value, readers, "key")
     if "path" not in given:
         raise ValueError(f"a file in {name} has no path")
     return FileOptions(**given)
+
+
+def _detector(name: str, value: object) -> str:
+    if value not in DETECTORS:
+        raise values.misspelt(f"detector in {name}", value, DETECTORS)
+    return str(value)
+
+
+def _severities(name: str, value: object) -> Overrides:
+    try:
+        return read_overrides(value)
+    except AlertError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 _READERS: dict[str, values.Reader] = {
@@ -316,11 +332,7 @@ _READERS: dict[str, values.Reader] = {
     "max_requests": values.integer(1, 10_000),
     "max_requests_per_address": values.integer(1, 10_000),
     "files": values.list_of(_file, "paths, or of dictionaries of path, detector and host"),
-    "severities": values.mapping_of(
-        _word,
-        values.mapping_of(values.string, values.severity, "what the detector says: severity"),
-        "detector: {what it says: severity}",
-    ),
+    "severities": _severities,
     "hosts": _hosts,
     "host_map": values.mapping_of(values.host, values.host, "detector host name: inventory host name"),
     "lookup_hosts": _hosts,

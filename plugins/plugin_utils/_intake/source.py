@@ -24,7 +24,6 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake i
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.delivery import (
     Deliveries,
     DeliverySettings,
-    Event,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.http import Http
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.inventory import InventoryWatch
@@ -51,7 +50,7 @@ _RECEIPT_CONNECTIONS = 256
 class EventQueue(t.Protocol):
     """What the rulebook engine hands to an event source."""
 
-    async def put(self, event: Event, /) -> None:
+    async def put(self, event: dict[str, t.Any], /) -> None:
         """Hand over one event; waits while the engine is busy."""
 
 

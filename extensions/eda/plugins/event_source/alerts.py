@@ -150,7 +150,7 @@ options:
   max_connections_per_address:
     description: Most open connections of one address, or of one network of 64 bits with IPv6, 1 to 100000.
     type: int
-    default: 64
+    default: 256
   max_requests:
     description: Most requests whose bodies are read and stored at the same time, 1 to 10000. Others wait up to
       O(read_timeout), and get 503 then. It bounds the memory to as many times O(body_limit).

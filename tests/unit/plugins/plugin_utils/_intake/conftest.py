@@ -184,6 +184,7 @@ def start(caplog: pytest.LogCaptureFixture) -> Start:
     @contextlib.asynccontextmanager
     async def running(*, notes: Sequence[str] = (), **options: t.Any) -> AsyncIterator[RunningIntake]:
         caplog.set_level("INFO")
+        caplog.clear()
         parsed = parse_options({"token": TOKEN, "port": 0, **options})
         spool, deliveries, wanted = MemorySpool(), MemoryDeliveries(), Unwanted()
         intake = Intake(parsed, spool, deliveries, wanted, Tls(parsed) if parsed.certfile else None, notes)

@@ -65,7 +65,10 @@ async def test_each_element_is_taken_for_itself(start: Start) -> None:
     async with start() as intake:
         status, answer = await intake.post(json.dumps([{**ALERT, "severity": "urgent"}, ALERT, 1]))
         assert (status, answer["accepted"]) == (202, 1)
-        assert [(one["index"], one["kind"]) for one in answer["rejected"]] == [(0, "invalid_alert"), (2, "not_an_alert")]
+        assert [(one["index"], one["kind"]) for one in answer["rejected"]] == [
+            (0, "invalid_alert"),
+            (2, "not_an_alert"),
+        ]
         assert answer["rejected"][0]["reason"].startswith("severity is not one of")
         assert "remedy" in answer["rejected"][0]
         status, answer = await intake.post(json.dumps([1, {**ALERT, "severity": "urgent"}]))
@@ -317,7 +320,9 @@ async def test_a_sender_that_goes_away_is_no_alert(start: Start) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        http(AUTHORIZED, *(f"X-{number}: 1" for number in range(70)), f"Content-Length: {len(BODY)}", body=BODY.encode()),
+        http(
+            AUTHORIZED, *(f"X-{number}: 1" for number in range(70)), f"Content-Length: {len(BODY)}", body=BODY.encode()
+        ),
         http(AUTHORIZED, "X-Large: " + "x" * 9000, f"Content-Length: {len(BODY)}", body=BODY.encode()),
         http(AUTHORIZED.replace(":", " :"), body=BODY.encode()),
         b"\x00\x01\x02\r\n\r\n",
