@@ -51,7 +51,7 @@ unit: venv ## unit and architecture tests: no Docker, no Java
 	$(in_env) pytest tests/unit tests/architecture
 
 integration: setup ## integration tests, against real Docker Engines and a real ansible-rulebook
-	@tools/setup.sh testbed sdks cores
+	@tools/setup.sh testbed postgresql sdks cores
 	$(in_env) pytest tests/integration
 
 bench: setup ## measure against the peers named in docs/
