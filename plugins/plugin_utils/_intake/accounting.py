@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import collections
-import typing as t
 from collections.abc import Mapping
 
 ANSWERED, UNANSWERED, HANDED_OVER = "answered", "unanswered", "handed_over"
@@ -91,4 +90,4 @@ class Tally:
 
     def total(self) -> int:
         """How much was counted."""
-        return t.cast(int, self._counts.total())
+        return self._counts.total()

@@ -15,12 +15,29 @@ import datetime
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text, timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import ContainerRef
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import OUTCOMES
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
+    AUDIT,
+    AWAITING_APPROVAL,
+    COLLECTED,
+    CRITICAL_ONLY,
+    GONE,
+    HELD,
+    ISOLATED,
+    MUTED,
+    NO_CONTAINER,
+    NO_POLICY,
+    OTHER_HOST,
+    OUTCOMES,
+    PROTECTED,
+    RELEASED,
+    SUPERSEDED,
+    UNTIL_DEADLINE,
+)
 
 SCHEME = "Receipt"
 """Scheme of the header C(Authorization) that carries a capability."""
@@ -59,7 +76,7 @@ class Answer:
 
     trace_id: str
     outcome: str
-    container: ContainerRef = ContainerRef()
+    container: ContainerRef = dataclasses.field(default_factory=ContainerRef)
     policy_id: str = ""
     record_id: str = ""
     milliseconds: int | None = None
@@ -90,6 +107,34 @@ class Receipt:
     policy_set_digest: str
     message: str
     answers: tuple[Answer, ...]
+
+
+# Of several outcomes that answer, the first says what became of an alert. Those before isolated are there because a
+# repeat must not be answered with them.
+_TELLING = (
+    *(AWAITING_APPROVAL, SUPERSEDED, ISOLATED, HELD, COLLECTED, RELEASED, MUTED),
+    *(AUDIT, PROTECTED, NO_POLICY, GONE, NO_CONTAINER, OTHER_HOST),
+)
+
+
+def leading(outcomes: Iterable[str]) -> str:
+    """Of several outcomes the one that says what became of an alert: one that does not answer, if there is any."""
+    return min(outcomes, key=lambda outcome: _TELLING.index(outcome) if outcome in _TELLING else -1)
+
+
+def verdict(answers: Sequence[Answer], critical: bool) -> tuple[Answer, bool]:
+    """Of what a host said of one alert the answer that counts, and whether the alert is to be tried again.
+
+    Args:
+        answers: one for each container, at least one.
+        critical: whether the alert is.
+    """
+    for answer in answers:
+        again = OUTCOMES[answer.outcome].again
+        if again == UNTIL_DEADLINE or (again == CRITICAL_ONLY and critical):
+            return answer, True
+    outcome = leading(answer.outcome for answer in answers)
+    return next(answer for answer in answers if answer.outcome == outcome), False
 
 
 def capability(key: bytes, delivery: str, hosts: Sequence[str], deadline: str) -> str:
@@ -173,7 +218,7 @@ def _answer(value: object) -> Answer:
     if not isinstance(value, dict):
         raise _Malformed("an alert is not an object")
     trace_id, outcome, container = text.token(value.get("trace_id")), value.get("outcome"), value.get("container") or {}
-    if not trace_id or outcome not in OUTCOMES or not isinstance(container, dict):
+    if not trace_id or not isinstance(outcome, str) or outcome not in OUTCOMES or not isinstance(container, dict):
         raise _Malformed("an alert has no trace_id, an outcome that is none, or a container that is none")
     took = value.get("milliseconds")
     return Answer(
