@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import collections
-import hashlib
-import json
 import time
 from collections.abc import Callable
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.dedup import key_of
 
 MOST = 10_000
 """Alerts that are remembered, in some 2 MB."""
@@ -39,7 +38,7 @@ class Repeats:
         now = self._clock()
         while self._seen and now - next(iter(self._seen.values())) >= self.window:
             self._seen.popitem(last=False)
-        key = _key(alert)
+        key = key_of(alert)
         if key in self._seen:
             return True
         if self.window > 0:
@@ -51,11 +50,3 @@ class Repeats:
     def forget(self) -> None:
         """Remember nothing of before."""
         self._seen.clear()
-
-
-def _key(alert: Alert) -> bytes:
-    """What makes two alerts say the same: never their texts, in which every process id differs."""
-    about = {**alert.container.to_dict(), "image": ""}
-    said = [alert.inventory_host or alert.host, about, alert.source, alert.rule, int(alert.severity), alert.tags]
-    # Hashed, as attackers choose how long texts are.
-    return hashlib.blake2b(json.dumps(said).encode("ascii"), digest_size=16).digest()
