@@ -115,6 +115,8 @@ def _allowed_packages(path: str) -> tuple[str, ...]:
         return ("ansible",)
     if path.startswith("plugins/plugin_utils/_policies/"):
         return ("jsonschema", "yaml")
+    if path == "plugins/plugin_utils/_intake/filter_options.py":
+        return ("yaml",)
     if path.startswith("plugins/plugin_utils/_intake/"):
         return ("aiohttp",)
     return ()

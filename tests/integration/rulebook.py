@@ -36,8 +36,8 @@ def local_inventory(directory: pathlib.Path, *hosts: str, **variables: object) -
 class RulebookProcess:
     """Runs ansible-rulebook as long as its context lasts.
 
-    The rulebook finds a free port in its variable C(guard_port), unless that is given, and must listen on it. It is
-    listening once the context is entered.
+    The rulebook finds a free port in its variable C(guard_port), unless that is given, and must listen on it, unless
+    something else says when it is ready. It is listening once the context is entered.
 
     Attributes:
         port: where the event source listens, on 127.0.0.1.
@@ -50,6 +50,7 @@ class RulebookProcess:
         directory: pathlib.Path,
         variables: Mapping[str, t.Any] | None = None,
         env: Mapping[str, str] | None = None,
+        ready: Callable[[], bool] | None = None,
     ) -> None:
         """Take what is to be run.
 
@@ -59,12 +60,14 @@ class RulebookProcess:
             directory: where the process works, and where its variables and its log are written.
             variables: variables of the rulebook.
             env: environment variables beyond those of the test.
+            ready: whether it is ready, for a source that does not listen on the port.
         """
         self._rulebook = str(rulebook)
         self._inventory = inventory
         self._directory = directory
         self._variables = {"guard_port": _free_port(), **(variables or {})}
         self._env = dict(env or {})
+        self._ready = ready or self._listens
         self._log = directory / "rulebook.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = int(self._variables["guard_port"])
@@ -110,7 +113,7 @@ class RulebookProcess:
                 stderr=subprocess.STDOUT,
             )
         try:
-            self.wait_for(self._listens, "listening event source")
+            self.wait_for(self._ready, "listening event source")
         except BaseException:
             self._end()
             raise

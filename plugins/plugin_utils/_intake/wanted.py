@@ -189,5 +189,5 @@ def _scopes(alert: Alert) -> Iterator[str]:
     yield scope_of(alert)
     # An address may turn out to be that of one container. And that an alert is about no container of Docker is put on
     # record where a policy would have wanted it.
-    if getattr(alert.container, "addresses", ()) or alert.subject is Subject.NOT_DOCKER:
+    if alert.container.addresses or alert.subject is Subject.NOT_DOCKER:
         yield ALERT_CONTAINER

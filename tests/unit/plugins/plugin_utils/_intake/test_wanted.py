@@ -284,6 +284,13 @@ def test_without_receipts_the_set_is_believed_and_the_one_before_counts_for_a_wh
             dataclasses.replace(SHELL, container=ContainerRef(subject=Subject.NOT_DOCKER)),
             False,
         ),
+        # An address may turn out to be that of one container.
+        ({}, dataclasses.replace(SHELL, source="suricata", container=ContainerRef(addresses=("172.18.0.4",))), True),
+        (
+            {"scope": "matching_containers"},
+            dataclasses.replace(SHELL, source="suricata", container=ContainerRef(addresses=("172.18.0.4",))),
+            True,
+        ),
         ({"scope": "matching_containers"}, SHELL, False),
         ({}, dataclasses.replace(SHELL, source="suricata", container=ContainerRef()), False),
         (
