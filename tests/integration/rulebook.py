@@ -36,8 +36,8 @@ def local_inventory(directory: pathlib.Path, *hosts: str, **variables: object) -
 class RulebookProcess:
     """Runs ansible-rulebook as long as its context lasts.
 
-    The rulebook finds a free port in its variable C(guard_port), unless that is given, and must listen on it. It is
-    listening once the context is entered.
+    The rulebook finds a free port in its variable C(guard_port), unless that is given, and must listen on it, unless
+    something else says when it is ready. It is listening once the context is entered.
 
     Attributes:
         port: where the event source listens, on 127.0.0.1.
@@ -51,6 +51,7 @@ class RulebookProcess:
         variables: Mapping[str, t.Any] | None = None,
         env: Mapping[str, str] | None = None,
         options: Sequence[str | pathlib.Path] = (),
+        ready: Callable[[], bool] | None = None,
     ) -> None:
         """Take what is to be run.
 
@@ -61,6 +62,7 @@ class RulebookProcess:
             variables: variables of the rulebook.
             env: environment variables beyond those of the test.
             options: of the command line.
+            ready: whether it is ready, for a source that does not listen on the port.
         """
         self._rulebook = str(rulebook)
         self._inventory = inventory
@@ -68,6 +70,7 @@ class RulebookProcess:
         self._variables = {"guard_port": _free_port(), **(variables or {})}
         self._env = dict(env or {})
         self._options = list(options)
+        self._ready = ready or self._listens
         self._log = directory / "rulebook.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = int(self._variables["guard_port"])
@@ -127,7 +130,7 @@ class RulebookProcess:
                 stderr=subprocess.STDOUT,
             )
         try:
-            self.wait_for(self._listens, "listening event source")
+            self.wait_for(self._ready, "listening event source")
         except BaseException:
             self._end()
             raise
