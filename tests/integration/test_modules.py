@@ -411,9 +411,17 @@ class TestBadInput:
         assert result["failed"] is True
         assert message in result["msg"]
 
-    def test_no_policy_set_is_deployed(self, ansible: Ansible, tmp_path: pathlib.Path) -> None:
-        result = ansible.module("alert_response", alerts=[], policy_set=str(tmp_path / "none.json"))
-        assert result["error"]["kind"] == "policy_set_missing"
+    @pytest.mark.parametrize(
+        ("module", "options"),
+        [("alert_response", {"alerts": []}), ("decision_info", {"alerts": []}), ("isolation", {"container": "nobody"})],
+    )
+    def test_no_policy_set_is_deployed(
+        self, ansible: Ansible, tmp_path: pathlib.Path, module: str, options: dict[str, t.Any]
+    ) -> None:
+        path = str(tmp_path / "none.json")
+        result = ansible.module(module, policy_set=path, check=True, **options)
+        assert (result["failed"], result["error"]["kind"]) == (True, "policy_set_missing")
+        assert path in result["msg"]
         assert "deploy_policies" in result["msg"]
 
     def test_a_policy_set_that_was_edited_by_hand(self, ansible: Ansible, policies: pathlib.Path) -> None:
