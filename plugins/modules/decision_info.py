@@ -39,7 +39,9 @@ options:
     type: str
     default: ''
   policy_set:
-    description: File on the host that M(ironpost.container_guard.policy_set) put in place.
+    description:
+      - File on the host that M(ironpost.container_guard.policy_set) put in place. Where it does not exist,
+        the module fails with the kind V(policy_set_missing).
     type: path
     default: /etc/container-guard/policy_set.json
   now:

@@ -177,7 +177,11 @@ options:
   policy_set:
     description:
       - File on the host that M(ironpost.container_guard.policy_set) put in place. The containers that it protects are
-        refused unless with O(force). Without the file, only parts of the guard itself are.
+        refused unless with O(force).
+      - Where the file does not exist, the module fails with the kind V(policy_set_missing) before anything is touched.
+        At the default path that means that none is deployed. Then only parts of the guard itself are protected, and a
+        warning says so where a container was isolated.
+      - Not read with O(state=released) or O(force), which ask for no protection.
       - "Parts of the guard are: containers with the label C(container-guard.part), the one that this module runs in,
         and the one that publishes the port of O(docker_host)."
     type: path
@@ -326,7 +330,8 @@ error:
   contains:
     kind:
       description: Stable name, such as V(not_found), V(ambiguous), V(engine_unreachable), V(engine_forbidden),
-        V(refused), V(protected), V(container_gone), V(busy), V(still_held), V(not_claimed) or V(not_in_journal).
+        V(refused), V(protected), V(container_gone), V(busy), V(still_held), V(not_claimed), V(not_in_journal),
+        V(policy_set_missing) or V(policy_set_damaged).
       type: str
     message:
       description: What failed, and on what.

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.tests.integration.rulebook import COLLECTIONS, local_inventory
 
 PREFIX = "ironpost.container_guard."
@@ -48,6 +49,8 @@ class Ansible:
         self._inventory = local_inventory(directory, *hosts, **variables)
         self.state_dir = directory / "state"
         self.policy_set = directory / "policy_set.json"
+        self._empty_set = directory / "empty_set.json"
+        self._empty_set.write_text(PolicySet.of([]).to_json())
 
     def set_variables(self, host: str, variables: Json) -> None:
         """Give a host of the inventory variables of its own."""
@@ -79,10 +82,14 @@ class Ansible:
         return self.module("isolation", container=container, state=state, state_dir=str(self.state_dir), **options)
 
     def playbook(self, name: str, variables: Json, *options: str) -> PlaybookRun:
-        """Run one of our playbooks by its full name."""
+        """Run one of our playbooks by its full name.
+
+        Those by which people isolate go by a set that protects nothing, where the test has deployed none.
+        """
+        none = name in ("isolate", "repair") and not self.policy_set.exists()
         paths = {
             "guard_state_dir": str(self.state_dir),
-            "guard_policy_set_path": str(self.policy_set),
+            "guard_policy_set_path": str(self._empty_set if none else self.policy_set),
             "policies_path": str(self.policy_set),
         }
         return self.run(PREFIX + name, {**paths, **variables}, *options)

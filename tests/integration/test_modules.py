@@ -12,6 +12,7 @@ import socket
 import typing as t
 
 import pytest
+from ansible.module_utils import basic as ansible_basic
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import in_check_mode
@@ -411,9 +412,17 @@ class TestBadInput:
         assert result["failed"] is True
         assert message in result["msg"]
 
-    def test_no_policy_set_is_deployed(self, ansible: Ansible, tmp_path: pathlib.Path) -> None:
-        result = ansible.module("alert_response", alerts=[], policy_set=str(tmp_path / "none.json"))
-        assert result["error"]["kind"] == "policy_set_missing"
+    @pytest.mark.parametrize(
+        ("module", "options"),
+        [("alert_response", {"alerts": []}), ("decision_info", {"alerts": []}), ("isolation", {"container": "nobody"})],
+    )
+    def test_no_policy_set_is_deployed(
+        self, ansible: Ansible, tmp_path: pathlib.Path, module: str, options: dict[str, t.Any]
+    ) -> None:
+        path = str(tmp_path / "none.json")
+        result = ansible.module(module, policy_set=path, check=True, **options)
+        assert (result["failed"], result["error"]["kind"]) == (True, "policy_set_missing")
+        assert path in result["msg"]
         assert "deploy_policies" in result["msg"]
 
     def test_a_policy_set_that_was_edited_by_hand(self, ansible: Ansible, policies: pathlib.Path) -> None:
@@ -448,3 +457,23 @@ class TestBadInput:
         assert result["error"]["kind"] == "container_gone"
         info = ansible.module("isolation_info", state_dir=str(ansible.state_dir))
         assert info["isolations"][0]["breaches"] == [{"kind": "removed", "message": "it no longer exists"}]
+
+
+def test_what_one_project_sends_to_hosts_is_not_sent_for_another(tmp_path: pathlib.Path) -> None:
+    marker = tmp_path / "marker"
+    tampering, other = tmp_path / "tampering", tmp_path / "other"
+    for project in (tampering, other):
+        project.mkdir()
+    # Ansible lets a project replace what modules import; its own run is then its own affair.
+    (tampering / "module_utils").mkdir()
+    basic = pathlib.Path(ansible_basic.__file__).read_text()
+    (tampering / "module_utils" / "basic.py").write_text(f"{basic}\nopen({str(marker)!r}, 'w').close()\n")
+
+    def run(project: pathlib.Path) -> bool:
+        found = Ansible(project).module("isolation_info", state_dir=str(project / "state"))
+        assert "isolations" in found, found
+        seen = marker.exists()
+        marker.unlink(missing_ok=True)
+        return seen
+
+    assert [run(project) for project in (tampering, other, tampering)] == [True, False, True]

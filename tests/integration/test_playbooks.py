@@ -298,6 +298,26 @@ def test_an_engine_that_does_not_answer_is_handed_on_too(tmp_path: pathlib.Path)
         assert f"{tmp_path}/no" in handed_on["error"]["message"]
 
 
+@pytest.mark.parametrize(("playbook", "name"), [("isolate", "guard_isolations"), ("repair", "guard_repairs")])
+def test_a_policy_set_path_that_is_misspelt_stops_them(
+    docker_world: DockerWorld, tmp_path: pathlib.Path, playbook: str, name: str
+) -> None:
+    ansible = Ansible(tmp_path)
+    target = docker_world.make_container("target")
+    variables = {"guard_target": "localhost", "guard_container": docker_world.name("target")}
+    if playbook == "repair":
+        assert ansible.playbook("isolate", variables).status == 0
+        docker_world.engine.unpause(target)
+    misspelt = str(tmp_path / "policy_ste.json")
+    run = ansible.playbook(playbook, {**variables, "guard_policy_set_path": misspelt})
+    assert run.status != 0
+    error = run.stats[name]["localhost"]["error"]
+    assert error["kind"] == "policy_set_missing"
+    assert misspelt in error["message"]
+    assert "guard_policy_set_path" in error["remedy"]
+    assert docker_world.state(target) == "running"
+
+
 @pytest.mark.parametrize("playbook", ["isolate", "release"])
 def test_they_ask_for_the_container(tmp_path: pathlib.Path, playbook: str) -> None:
     run = Ansible(tmp_path).playbook(playbook, {"guard_target": "localhost"})

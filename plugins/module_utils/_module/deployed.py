@@ -24,7 +24,8 @@ def read_text(path: str) -> str:
         raise PolicyError(
             f"no policy set is deployed at {path}",
             kind="policy_set_missing",
-            remedy="Deploy one with the playbook ironpost.container_guard.deploy_policies",
+            remedy="Check the path (policy_set; guard_policy_set_path of the playbooks), or deploy a set there with "
+            "the playbook ironpost.container_guard.deploy_policies",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(f"cannot read {path}: {error}", kind="policy_set_damaged") from error

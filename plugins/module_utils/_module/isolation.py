@@ -153,6 +153,10 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
     events = [_event(result, asked, cause, params) for result in results]
     found = _reported(module, results, events, log, intents)
     found["warnings"] += files.warnings
+    if found["changed"] and policies is None and _asks_protection(params):
+        found["warnings"].append(
+            f"no policy set is deployed at {params['policy_set']}, so that only parts of the guard itself are protected"
+        )
     return {**found, "trace_id": trace_id}
 
 
@@ -187,10 +191,29 @@ def actions_of(params: t.Mapping[str, t.Any]) -> list[Action]:
 
 
 def _policies(params: t.Mapping[str, t.Any]) -> PolicyEngine | None:
-    """The policies of the host, which say what is protected; None where there are none, or they do not matter."""
-    if params["state"] == RELEASED or params["force"] or not os.path.exists(params["policy_set"]):
+    """The policies of the host, which say what is protected; None where there are none, or they do not matter.
+
+    Raises PolicyError, also where there is no file and somebody said that there is one: it may hold what is protected.
+    """
+    path = params["policy_set"]
+    if not _asks_protection(params):
         return None
-    return PolicyEngine(read_policy_set(params["policy_set"]))
+    if path == common.DEFAULT_POLICY_SET and not _is_there(path):
+        return None
+    return PolicyEngine(read_policy_set(path))
+
+
+def _asks_protection(params: t.Mapping[str, t.Any]) -> bool:
+    return params["state"] == ISOLATED and not params["force"]
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is anything, even a link that leads nowhere, or something that this user must not look at."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError)
+    return True
 
 
 def _targets(selection: Selection, params: t.Mapping[str, t.Any], which: t.Callable[[Claim], bool]) -> list[Target]:

@@ -28,9 +28,19 @@ _LOCK_TIMEOUT = 10
 def key_of(alert: Alert) -> str:
     """What an alert has in common with another one only where it is delivered again.
 
-    Its id alone is not enough: senders choose it, and some give all alerts of a rule the same.
+    Its id alone is not enough: senders choose it, and some give all alerts of a rule the same. When it was received
+    tells one that is delivered again from one that its sender sends again, as an Alertmanager does: that is a new one.
     """
-    said = (alert.source, alert.rule, alert.host, alert.time, alert.container.id, alert.container.name, alert.message)
+    said = (
+        alert.received_at,
+        alert.source,
+        alert.rule,
+        alert.host,
+        alert.time,
+        alert.container.id,
+        alert.container.name,
+        alert.message,
+    )
     return f"{alert.id} {hashlib.sha256(json.dumps(said).encode('ascii')).hexdigest()[:32]}"
 
 

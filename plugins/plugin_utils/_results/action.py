@@ -11,11 +11,12 @@ import pathlib
 import sys
 import typing as t
 
-from ansible import constants, module_utils
+from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.json_utils import _filter_non_json_lines
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import module_utils_loader
 from ansible.release import __version__ as ansible_version
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
@@ -108,9 +109,8 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
             self.module,
             kept=pathlib.Path(constants.config.get_config_value("ANSIBLE_HOME"), "container_guard"),
             built=pathlib.Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache"),
-            others=[
-                pathlib.Path(path) for path in (*module_utils.__path__, *(constants.DEFAULT_MODULE_UTILS_PATH or ()))
-            ],
+            # Those beside a playbook and in its roles, too: they would go before those of ansible-core.
+            others=[pathlib.Path(path) for path in module_utils_loader._get_paths(subdirs=False)],
             version=f"{ansible_version} {sys.version}",
         )
 

@@ -44,6 +44,7 @@ class Module:
             "policy_set": str(self.policy_set),
             "retry_backoff_base": 0,
         }
+        self.policy_set.write_text(PolicySet.of([]).to_json())
 
     def run(self, *, check: bool = False, diff: bool = False, **options: t.Any) -> dict[str, t.Any]:
         """The result. Raises GuardError where it fails without one."""
@@ -319,6 +320,77 @@ class TestPolicySet:
         assert module.engine.changes == []
         assert module.run(container="db", force=True)["outcome"] == "isolated"
         assert module.run(container="db", state="released")["outcome"] == "released", "that needs no policies"
+
+    @pytest.mark.parametrize("wanted", [{"container": "db"}, {"selector": {"labels": ["safe"]}}, {"recorded": True}])
+    @pytest.mark.parametrize("check", [False, True])
+    def test_that_is_not_where_it_is_said_to_be_stops_the_run(
+        self, module: Module, tmp_path: pathlib.Path, wanted: dict[str, t.Any], check: bool
+    ) -> None:
+        path = str(tmp_path / "ste.json")
+        with pytest.raises(PolicyError) as caught:
+            module.run(policy_set=path, check=check, **wanted)
+        assert caught.value.kind == "policy_set_missing"
+        assert caught.value.message == f"no policy set is deployed at {path}"
+        assert "deploy_policies" in caught.value.remedy
+        assert "guard_policy_set_path" in caught.value.remedy
+        assert module.engine.changes == []
+        assert not module.log.parent.exists()
+
+    def test_that_is_not_where_it_is_said_to_be_is_not_asked_for_where_nothing_is_protected(
+        self, module: Module
+    ) -> None:
+        module.policy_set.unlink()
+        assert module.run(container="db", force=True)["outcome"] == "isolated"
+        assert module.run(container="db", state="released")["outcome"] == "released"
+
+    @pytest.mark.parametrize("path", ["", "set.json/"])
+    def test_that_no_file_can_be_stops_the_run(self, module: Module, tmp_path: pathlib.Path, path: str) -> None:
+        with pytest.raises(PolicyError):
+            module.run(container="db", policy_set=path and f"{tmp_path}/{path}")
+        assert module.engine.changes == []
+
+
+class TestNoPolicySet:
+    """None is deployed where each host has it by default."""
+
+    @pytest.fixture(autouse=True)
+    def default(self, tmp_path: pathlib.Path, module: Module, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+        default = tmp_path / "default" / "set.json"
+        monkeypatch.setattr(common, "DEFAULT_POLICY_SET", str(default))
+        module.engine.add_container("web")
+        return default
+
+    def test_is_told(self, module: Module, default: pathlib.Path) -> None:
+        warning = f"no policy set is deployed at {default}, so that only parts of the guard itself are protected"
+        planned = module.run(container="web", policy_set=str(default), check=True)
+        assert (planned["outcome"], planned["warnings"]) == ("would_isolate", [warning])
+        isolated = module.run(container="web", policy_set=str(default))
+        assert (isolated["outcome"], isolated["warnings"]) == ("isolated", [warning])
+
+    def test_is_not_told_where_nothing_was_isolated_or_nothing_is_protected(
+        self, module: Module, default: pathlib.Path
+    ) -> None:
+        assert module.run(recorded=True, policy_set=str(default))["warnings"] == ["no container is meant by that"]
+        assert module.run(container="web", policy_set=str(default), force=True)["warnings"] == []
+        held = module.run(container="web", policy_set=str(default))
+        assert (held["outcome"], held["warnings"]) == ("held", [])
+        released = module.run(container="web", policy_set=str(default), state="released")
+        assert "policy set" not in " ".join(released["warnings"])
+
+    def test_is_not_what_a_file_is_that_cannot_be_read(self, module: Module, default: pathlib.Path) -> None:
+        default.parent.write_text("")
+        with pytest.raises(PolicyError) as caught:
+            module.run(container="web", policy_set=str(default))
+        assert caught.value.kind == "policy_set_damaged"
+        assert module.engine.changes == []
+
+    def test_is_not_what_a_link_is_that_leads_nowhere(self, module: Module, default: pathlib.Path) -> None:
+        default.parent.mkdir()
+        default.symlink_to("gone.json")
+        with pytest.raises(PolicyError) as caught:
+            module.run(container="web", policy_set=str(default))
+        assert caught.value.kind == "policy_set_missing"
+        assert module.engine.changes == []
 
 
 class TestTrouble:

@@ -11,11 +11,13 @@ import typing as t
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response import answered
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.answered import (
     REMEMBERED_FOR,
     Answer,
     Answered,
+    key_of,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils.disks import Disk, kill_at_every_call
@@ -149,3 +151,21 @@ def test_a_batch_of_500_costs_less_than_a_millisecond_for_each(runs: Runs, bench
 
     benchmark.pedantic(batch, rounds=5)
     assert benchmark.stats.stats.median < 0.5
+
+
+SAID: dict[str, t.Any] = {"id": "a-1", "source": "falco", "rule": "r", "severity": "high", "host": "web-1"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"source": "wazuh"}, {"rule": "s"}, {"host": "web-2"}, {"message": "m"}, {"time": "2026-04-05T12:00:00Z"}),
+        *({"container": {"id": "0" * 12}}, {"container": {"name": "web"}}, {"received_at": "2026-04-05T13:00:00Z"}),
+    ],
+    ids=str,
+)
+def test_only_what_is_delivered_again_is_the_same(change: dict[str, t.Any]) -> None:
+    said = {**SAID, "received_at": "2026-04-05T12:00:00Z"}
+    first = key_of(Alert.from_dict(said))
+    assert key_of(Alert.from_dict({**said, "trace_id": "another"})) == first
+    assert key_of(Alert.from_dict({**said, **change})) != first

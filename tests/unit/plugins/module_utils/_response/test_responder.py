@@ -773,6 +773,18 @@ class TestARelease:
             assert (response.decision.container or {})["id"] == container
         assert host.paused == {"web-1", "web-2"}
 
+    def test_an_alert_that_its_sender_sends_again_after_the_release_acts(self, host: Host) -> None:
+        target = host.engine.add_container("web")
+        said = received(BEFORE, id="a-1", container={"id": target})
+        for moment, outcome in ((BEFORE, "isolated"), (AFTER, "isolated")):
+            again = dataclasses.replace(said, received_at=moment)
+            (response,) = host.responder(answered=Answered(host.files)).respond([again])
+            Answered(host.files).remember([response.answer])
+            assert (response.outcome, host.paused) == (outcome, {"web"})
+            assert response.event is not None
+            if moment == BEFORE:
+                self.release(host, target)
+
     def test_an_alert_that_was_answered_before_gets_its_first_answer_and_nothing_is_done(self, host: Host) -> None:
         target = host.engine.add_container("web")
         alerts = [received(AFTER, id="a-1", container={"id": target})]
