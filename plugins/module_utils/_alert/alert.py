@@ -10,8 +10,10 @@ make one from the outside, so the parsers of the detectors cannot forget it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
+import ipaddress
 import typing as t
 import uuid
 
@@ -25,6 +27,8 @@ RAW_LIMIT = 65_536
 
 HOST = "host"
 """What detectors say instead of an id where no container is concerned."""
+MAX_PID = 4_194_304
+"""Greatest pid of a 64-bit Linux (PID_MAX_LIMIT)."""
 UNKNOWN = "<NA>"
 """What detectors say of something that they could not find out."""
 
@@ -46,7 +50,7 @@ _TOP_KEYS = frozenset(
         "raw_sha256",
     ]
 )
-_CONTAINER_KEYS = frozenset(("id", "name", "image", "subject"))
+_CONTAINER_KEYS = frozenset(("id", "name", "image", "pid", "addresses", "subject"))
 
 
 class Subject(enum.Enum):
@@ -79,12 +83,16 @@ class ContainerRef:
         id: the id or a prefix of it, 12 to 64 hexadecimal digits, or empty.
         name: the name without a slash, or empty.
         image: display text.
+        pid: of a process of it, in the numbers of the host, or 0.
+        addresses: IP addresses of both sides of a flow, at most two, of which one may be its own.
         subject: what the alert is about. Where there is an id or a name that follows from it.
     """
 
     id: str = ""
     name: str = ""
     image: str = ""
+    pid: int = 0
+    addresses: tuple[str, ...] = ()
     subject: Subject = Subject.NOTHING
 
     def __post_init__(self) -> None:
@@ -132,12 +140,18 @@ class ContainerRef:
             id=text.container_id(given_id),
             name=text.container_name(given_name),
             image="" if value.get("image") == UNKNOWN else text.display(value.get("image")),
+            pid=_pid(value.get("pid")),
+            addresses=_addresses(value.get("addresses")),
             subject=subject,
         )
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, t.Any]:
         """The reference as JSON-serialisable data, which from_dict reads back."""
-        return {"id": self.id, "name": self.name, "image": self.image, "subject": self.subject.value}
+        return {
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+            "addresses": list(self.addresses),
+            "subject": self.subject.value,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,10 +235,23 @@ class Alert:
         }
 
 
+def _pid(value: object) -> int:
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_PID
+    return t.cast(int, value) if usable else 0
+
+
+def _addresses(value: object) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for item in value if isinstance(value, (list, tuple)) else ():
+        with contextlib.suppress(ValueError):
+            found[str(ipaddress.ip_address(item if isinstance(item, str) else ""))] = None
+    return tuple(found)[:2]
+
+
 def _is_old_record(value: dict[str, t.Any]) -> bool:
     """Whether an older version of the guard wrote it, with an empty container whatever the alert was about."""
     container = value.get("container")
-    return "received_at" in value and isinstance(container, dict) and container.keys() == _CONTAINER_KEYS - {"subject"}
+    return "received_at" in value and isinstance(container, dict) and container.keys() == {"id", "name", "image"}
 
 
 def _required(value: dict[str, t.Any], key: str, check: t.Callable[[object], str]) -> str:

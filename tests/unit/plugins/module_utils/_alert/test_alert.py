@@ -33,7 +33,7 @@ def test_minimal() -> None:
 
 
 def test_everything_that_is_given_is_kept() -> None:
-    given_alert = {
+    given_alert: dict[str, t.Any] = {
         **MINIMAL,
         "id": "a-1",
         "trace_id": "t-1",
@@ -41,7 +41,7 @@ def test_everything_that_is_given_is_kept() -> None:
         "received_at": "2026-04-05T12:43:03Z",
         "host": "web-1",
         "inventory_host": "web1.example.com",
-        "container": {"id": ID, "name": "/shop", "image": "nginx:1.27"},
+        "container": {"id": ID, "name": "/shop", "image": "nginx:1.27", "pid": 7, "addresses": ["172.18.0.4"]},
         "tags": ["container", "", 7, None, "x" * 500],
         "message": "a shell",
         "raw": "e30=",
@@ -52,7 +52,7 @@ def test_everything_that_is_given_is_kept() -> None:
         **given_alert,
         "time": "2026-04-05T12:43:02.928967Z",
         "received_at": "2026-04-05T12:43:03.000000Z",
-        "container": {"id": ID, "name": "shop", "image": "nginx:1.27", "subject": "container"},
+        "container": {**given_alert["container"], "name": "shop", "subject": "container"},
         "tags": ["container", "7", "x" * 125 + "..."],
     }
     assert str(alert.container) == f"shop ({ID})"
