@@ -10,7 +10,6 @@ event source is told here, as soon as the host has answered, what became of the 
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import datetime
 import os
@@ -19,15 +18,15 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
-from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import OTHER_HOST, UNKNOWN_HOST
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import UNKNOWN_HOST
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks, receipt
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import (
     absent_hosts,
     actor_of,
-    alerts_about_nobody,
+    event_alerts,
     given_alerts,
+    hosts_of_nobody,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import shown_line
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.post import post
@@ -53,7 +52,7 @@ class ActionModule(HostAction):
             return _with_warnings(super().run(tmp, task_vars), [f"no receipt is sent: {error}"])
         if delivery is None:
             return super().run(tmp, task_vars)
-        with _Receipts(delivery, self._task.args.get("alerts"), variables) as receipts:
+        with _Receipts(delivery, self._task.args.get("alerts") or event_alerts(variables), variables) as receipts:
             try:
                 result = super().run(tmp, task_vars)
             except BaseException as error:
@@ -67,41 +66,30 @@ class ActionModule(HostAction):
     def defaults(self, variables: Json) -> Json:
         """What only the controller knows: who asks for it, which host this is, what is given, and what time it is."""
         known = {"actor": actor_of(variables, os.environ), "host": variables.get("inventory_hostname", "")}
-        try:
-            given = given_alerts(variables)
-        except ValueError as error:
-            raise GuardError(
-                f"guard_alerts is text that is no JSON: {error}", kind="invalid_option", remedy="Nothing was touched"
-            ) from error
+        given = None if "alerts" in self._task.args else given_alerts(variables)
         if given is not None:
-            return {**known, "alerts": given}
+            return {**known, "alerts": given, "given": True}
         # By whose clock alerts of a rulebook are too old. Those that a person gives have no age.
-        return {**known, "controller_time": now()}
+        known["controller_time"] = now()
+        delivered = event_alerts(variables)
+        return known if delivered is None else {**known, "alerts": delivered}
 
     def ask_host(self, arguments: Json, variables: Json) -> Json:
         """Run the module, and say of alerts whose host nobody knows that they are not answered. Raises AnswerError."""
-        self._about_nobody = alerts_about_nobody(arguments.get("alerts"), variables)
-        return super().ask_host(arguments, variables)
+        self._absent = hosts_of_nobody(arguments.get("alerts"), variables)
+        return super().ask_host({**arguments, "absent_hosts": self._absent}, variables)
 
     def check(self, found: Json) -> None:
         """Whether decisions and outcomes are such. Raises AnswerError."""
         checks.alert_response(found)
         checks.digests(found)
-        for response in found.get("responses") or ():
-            decision = response["decision"]
-            why = self._about_nobody.get(decision.get("alert_id"))
-            if why and decision["outcome"] == OTHER_HOST:
-                decision.update(outcome=UNKNOWN_HOST, reasons=[why])
-        if found.get("summary") is not None:
-            outcomes = [response["decision"]["outcome"] for response in found.get("responses") or ()]
-            found["summary"]["decisions"] = dict(collections.Counter(outcomes))
-        told = [f"alert {alert}: {why}" for alert, why in self._about_nobody.items()]
+        told = [f"alerts are not answered: {why}" for why in self._absent.values()]
         if told:
             found["msg"] = "; ".join(filter(None, [found.get("msg"), *told]))
 
     def outcomes(self, found: Json) -> t.Iterable[str]:
         """The outcome of each alert: that of the decision, and of what was done where it acts."""
-        yield from (UNKNOWN_HOST for _alert in self._about_nobody)  # whatever the host says of them
+        yield from (UNKNOWN_HOST for _host in self._absent)  # whatever the host says of them
         for response in found.get("responses") or ():
             if response["decision"]["outcome"] != "isolate":
                 yield response["decision"]["outcome"]

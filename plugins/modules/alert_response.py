@@ -41,11 +41,24 @@ options:
       - The alerts, as the event source C(ironpost.container_guard.alerts) emits them, as Falco sends
         them, or in the generic shape.
       - An element that is no alert is reported in RV(rejected); the others are answered.
-      - Where the variable C(guard_alerts) is defined and the task says none, they are those in it, read as they were
-        given, as text of alerts is no template.
+      - A task need not say them. They are then those in the variable C(guard_alerts), or those of the event of the
+        rulebook, read as they were given, as text of alerts is no template.
     type: list
     elements: dict
     required: true
+  given:
+    description:
+      - Whether a person gave the alerts. They have no age then, and those that were answered before are answered anew.
+      - A task need not say it. It is V(true) for those in the variable C(guard_alerts).
+    type: bool
+    default: false
+  absent_hosts:
+    description:
+      - Hosts that alerts are about and that are not in the inventory, or take no part in the run, and which of these.
+        The outcome is V(unknown_host) then.
+      - A task need not say it.
+    type: dict
+    default: {}
   host:
     description:
       - Inventory name of this host, which a task need not say. Alerts about other hosts are left to them.

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import ipaddress
 import threading
 import time
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
@@ -97,11 +97,8 @@ def addresses_of(endpoint: t.Mapping[str, t.Any]) -> set[str]:
 
 
 def canonical(address: str) -> str:
-    """An IP address as ipaddress writes it, with or without the length of its network, or empty."""
-    try:
-        return str(ipaddress.ip_address(address.partition("/")[0]))
-    except ValueError:
-        return ""
+    """An IP address in its canonical form, with or without the length of its network, or empty."""
+    return text.address(address.partition("/")[0])
 
 
 class Inventory:

@@ -49,6 +49,8 @@ def argument_spec() -> common.Spec:
     """Options of the module."""
     return {
         "alerts": {"type": "list", "elements": "dict", "required": True},
+        "given": {"type": "bool", "default": False},
+        "absent_hosts": {"type": "dict", "default": {}},
         "host": {"type": "str", "default": ""},
         "policy_set": {"type": "path", "default": common.DEFAULT_POLICY_SET},
         "mode": {"type": "str", "default": ENFORCE},
@@ -121,7 +123,7 @@ class _Run:
         self._engine = common.lazy_engine_of(params, self._retry)
         self._state_dir = common.state_dir_of(params)
         stricter(ENFORCE, params["mode"])  # says so where it is none
-        self._delivered = any("received_at" in value for value in params["alerts"])
+        self._delivered = not params["given"] and any("received_at" in value for value in params["alerts"])
         self._actor = text.display(params["actor"], 128) or (RULEBOOK if self._delivered else "")
         # One object for all that is remembered, so that what does not work is told once.
         self._files = StateDir(self._state_dir)
@@ -156,6 +158,7 @@ class _Run:
             # What nobody has received before has no age.
             self._clock() if params["controller_time"] and self._delivered else None,
             journal=journal,
+            absent={str(host): str(why) for host, why in params["absent_hosts"].items()},
         )
         self._told = judge.warnings
         self._gathering = self._gathering_of(policy_set, engine)

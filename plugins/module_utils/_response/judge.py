@@ -31,6 +31,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
     PROTECTED,
     STALE,
     TOO_MANY_MATCHES,
+    UNKNOWN_HOST,
     UNRESOLVED,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
@@ -47,6 +48,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.own_effects import OwnEffects
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 
+_NOBODY: t.Mapping[str, str] = {}
 _NOT_ONE = {"ambiguous": AMBIGUOUS, "stale": STALE, "no_container": NO_CONTAINER}
 
 
@@ -100,6 +102,7 @@ class Judge:
             as that of alerts which a person gives.
         clock: this moment by the clock of this host.
         journal: of this host, which knows what isolated containers were; None where there is none.
+        absent: inventory names of hosts that nobody answers for, and why that is so.
     """
 
     def __init__(
@@ -112,9 +115,11 @@ class Judge:
         now: datetime.datetime | None = None,
         clock: t.Callable[[], datetime.datetime] = _utc_now,
         journal: Journal | None = None,
+        absent: t.Mapping[str, str] = _NOBODY,
     ) -> None:
         self._policies = policies
         self._resolver = resolver
+        self._absent = absent
         self._locator = Locator(resolver, journal)
         self._own_effects = OwnEffects(journal) if journal else None
         self._protection = Protection(resolver, policies, docker_host)
@@ -131,6 +136,9 @@ class Judge:
         Raises EngineError.
         """
         addressed = self._addressed(alert)
+        if addressed is False and alert.inventory_host in self._absent:
+            why = self._absent[alert.inventory_host]
+            return [_verdict(alert, UNKNOWN_HOST, why, recorded=False)]
         if addressed is False:
             return [_verdict(alert, OTHER_HOST, f"it is about host {alert.inventory_host}")]
         if self._host:

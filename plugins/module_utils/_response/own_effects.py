@@ -20,17 +20,19 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 
 RULES: t.Mapping[str, tuple[str, ...]] = {
-    # Rules of its Docker listener, by number or description: a container was stopped, paused, killed, left a network.
+    # Of its Docker listener, by number, which is a tag, or description: a container was stopped, paused, killed, left
+    # a network.
     "wazuh": (
-        *("87904*", "87905*", "87906*", "87924*", "87929*"),
+        *("87904", "87905", "87906", "87924", "87929"),
         *("Docker: Container * stopped*", "Docker: Container * paused*", "Docker: Container * unpaused*"),
         *("Docker: Container * received the action: *", "Docker: Network * disconnected*"),
+        "Docker: Filesystem of container * exported*",  # evidence
     ),
     # Alerts on the metrics of cAdvisor that many copy: what is paused, stopped or killed does not report.
     "alertmanager": ("ContainerKilled", "ContainerAbsent", "ContainerDown", "ContainerUnhealthy"),
     "grafana": ("ContainerKilled", "ContainerAbsent", "ContainerDown", "ContainerUnhealthy"),
 }
-"""By source, patterns of the rules whose alerts may be the guard's own doing: the one list of that."""
+"""By source, patterns of the rules or tags of those whose alerts may be the guard's own doing: the one list of that."""
 
 
 class OwnEffects:
@@ -49,7 +51,8 @@ class OwnEffects:
         It does while the isolation holds, for an alert of what was seen since it began, and of a listed rule. Never
         once the container is released.
         """
-        if not any(compiled(pattern).matches(alert.rule) for pattern in RULES.get(alert.source.lower(), ())):
+        patterns = RULES.get(alert.source.lower(), ())
+        if not any(compiled(pattern).matches(said) for pattern in patterns for said in (alert.rule, *alert.tags)):
             return ""
         try:
             entry = self._journal.load(container_id)

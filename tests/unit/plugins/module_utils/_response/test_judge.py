@@ -263,10 +263,20 @@ class TestPids:
         assert "by a process" in verdict.decision.reasons[0]
 
 
+class TestHostsOfNobody:
+    """The controller says which hosts of alerts take no part in the run."""
+
+    def test_an_alert_about_one_is_not_answered_and_one_about_another_host_is(self, engine: FakeEngine) -> None:
+        deciding = judge(engine, absent={"ghost": "its host ghost is not in the inventory"})
+        for host, outcome in (("ghost", "unknown_host"), ("docker-2", "other_host")):
+            (verdict,) = deciding.decide(generic(inventory_host=host))
+            assert (verdict.decision.outcome, verdict.leaves_record) == (outcome, False)
+
+
 class TestOwnEffects:
     """What the guard did to a container that is cut off is no reason to do more to it."""
 
-    PAUSED: t.ClassVar[dict[str, t.Any]] = {"source": "wazuh", "rule": "87905", "container": {"id": ID}}
+    PAUSED: t.ClassVar[dict[str, t.Any]] = {"source": "wazuh", "rule": "r", "tags": ["87905"], "container": {"id": ID}}
     KILL: t.ClassVar[dict[str, t.Any]] = {"id": "kill", "actions": [{"type": "kill"}]}
 
     def test_only_while_it_holds_and_for_listed_rules(self, engine: FakeEngine, tmp_path: pathlib.Path) -> None:
@@ -280,7 +290,7 @@ class TestOwnEffects:
         assert verdict.decision.outcome == "own_effect"
         assert verdict.leaves_record
         assert outcomes(decide(early)) == ["isolate"], "it was seen before"
-        assert outcomes(decide(generic(**{**self.PAUSED, "rule": "87908"}))) == ["isolate"]
+        assert outcomes(decide(generic(**{**self.PAUSED, "tags": ["87908"]}))) == ["isolate"]
         assert outcomes(decide(generic(**{**self.PAUSED, "source": "falco"}))) == ["isolate"]
         assert isolator.release(container).ok
         assert outcomes(decide(generic(**self.PAUSED))) == ["isolate"], "never after a release"
