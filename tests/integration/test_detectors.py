@@ -58,7 +58,8 @@ def wazuh(container_id: str, name: str) -> Message:
 def falco_within_wazuh(container_id: str, name: str) -> Message:
     fields = {"container": {"id": container_id[:12], "name": name}}
     data = {**falco(container_id, name), "hostname": "054aab939018", "output_fields": fields}
-    return {"rule": {"level": 12, "id": "100200"}, "agent": {"id": "001", "name": HOST}, "data": data}
+    rule = {"level": 12, "id": "100200", "groups": ["falco"]}
+    return {"rule": rule, "agent": {"id": "001", "name": HOST}, "data": data}
 
 
 def crowdsec(_container_id: str, name: str) -> Message:
