@@ -149,7 +149,7 @@ def test_other_encodings_of_json(encoding: str) -> None:
 def test_groups_and_single_alerts_in_one_array() -> None:
     found = read_message(json.dumps([GENERIC, ALERTMANAGER, FALCO]).encode())
     assert [alert.source for alert in found.alerts] == ["sensor", "alertmanager", "falco"]
-    assert (found.passed_over, found.received) == ({"resolved": 1}, 4)
+    assert (found.passed_over, found.received, found.places) == ({"resolved": 1}, 4, (0, 1, 3))
     empty = read_message(json.dumps([{**ALERTMANAGER, "alerts": []}, GENERIC]).encode())
     assert (reasons(empty), empty.received) == ([(0, "not_an_alert")], 2)
 
