@@ -135,6 +135,12 @@ def test_what_is_wrong_with_one_line_or_element_refuses_no_other() -> None:
     )
 
 
+def test_a_line_of_text_by_falco_gets_its_remedy() -> None:
+    text = "12:43:02.928967123: Notice A shell was spawned (user=root)"
+    (rejected,) = read_message(f"{json.dumps(FALCO)}\n{text}".encode()).rejected
+    assert (rejected.index, rejected.remedy) == (1, "Set json_output: true in falco.yaml")
+
+
 def test_lines_without_any_object_are_no_message() -> None:
     with pytest.raises(AlertError, match="line 1 column 1") as caught:
         read_message(b"GET / HTTP/1.1\n7\n")
