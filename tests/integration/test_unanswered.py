@@ -93,7 +93,12 @@ def test_what_nobody_answers_goes_to_a_playbook_of_ones_own(
 ) -> None:
     target = docker_world.make_container("target")
     told = tmp_path / "told.json"
-    keep = {"ansible.builtin.copy": {"content": "{{ ansible_eda.event.unanswered | to_json }}", "dest": str(told)}}
+    keep = {
+        "ansible.builtin.copy": {
+            "content": "{{ ([ansible_forks] + ansible_eda.event.unanswered) | to_json }}",
+            "dest": str(told),
+        }
+    }
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [keep]}
     (tmp_path / "page.yml").write_text(yaml.safe_dump([play]))
     with guard(guard_unanswered_playbook=str(tmp_path / "page.yml")) as process:
@@ -101,7 +106,8 @@ def test_what_nobody_answers_goes_to_a_playbook_of_ones_own(
         process.wait_for(told.exists, "playbook for what is unanswered")
         process.send(signal.SIGTERM)
         assert process.wait() == 0, process.log
-    (unanswered,) = json.loads(told.read_text())
+    forks, unanswered = json.loads(told.read_text())
+    assert forks == 50
     assert (unanswered["trace_id"], unanswered["host"]) == (lost["trace_id"], "away")
     assert unanswered["attempts"] >= 1
     assert docker_world.engine.inspect_container(target)["State"]["Paused"] is True
