@@ -67,7 +67,7 @@ class RulebookProcess:
         self._rulebook = str(rulebook)
         self._inventory = inventory
         self._directory = directory
-        self._variables = {"guard_port": _free_port(), **(variables or {})}
+        self._variables = {"guard_port": free_port(), **(variables or {})}
         self._env = dict(env or {})
         self._options = list(options)
         self._ready = ready or self._listens
@@ -176,6 +176,7 @@ class RulebookProcess:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

@@ -17,6 +17,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.de
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import DETECTORS
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import option_values as values
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.hosts import HostNames
 
 WHOLE = "guard"
 """The argument that holds all options, and the prefix of the rulebook variables that hold one each."""
@@ -67,7 +68,7 @@ class FileOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(HostNames):
     """What the intake is told. Made by L(parse_options), which documents ranges by enforcing them.
 
     Attributes:
@@ -93,9 +94,6 @@ class Options:
         max_requests_per_address: most of them of one address.
         files: files that are followed.
         severities: detector -> what it says -> severity, before its own map.
-        hosts: inventory names that detectors use as they are.
-        host_map: host name as detectors say it -> inventory name.
-        lookup_hosts: inventory hosts or groups that are asked about alerts of unknown hosts.
         inventory: inventory of the playbook runs, by which names of hosts are checked; empty for none.
         policy_set: file of the policy set by which alerts that no policy wants are dropped; empty for none.
         policy_set_confirmed_for: how long a host's word that it has that set holds, in seconds.
@@ -112,6 +110,7 @@ class Options:
         max_deliveries: most deliveries under way.
         answer_timeout: how long hosts may take to answer before the alert is emitted again, in seconds.
         answer_deadline: how long it is tried before the alert is unanswered, in seconds.
+        forks: how many hosts of a playbook run are worked on at the same time.
         fold_isolated: how long repeats are folded into an alert that isolated, in seconds.
         receipts: whether hosts send receipts.
         receipt_url: where they send them; empty for the loopback listener.
@@ -140,9 +139,6 @@ class Options:
     max_requests_per_address: int = 32
     files: tuple[FileOptions, ...] = ()
     severities: Overrides = dataclasses.field(default_factory=dict)
-    hosts: tuple[str, ...] = ()
-    host_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    lookup_hosts: tuple[str, ...] = ("all",)
     inventory: str = ""
     policy_set: str = ""
     policy_set_confirmed_for: float = 3600.0
@@ -159,17 +155,11 @@ class Options:
     max_deliveries: int = 21
     answer_timeout: float = 120.0
     answer_deadline: float = 600.0
+    forks: int = 50
     fold_isolated: float = 10.0
     receipts: bool = True
     receipt_url: str = ""
     receipt_port: int = 0
-
-    def inventory_host(self, detector_host: str) -> str:
-        """The inventory name of the host that a detector names, or C("") where it is not known."""
-        mapped = self.host_map.get(detector_host)
-        if mapped is not None:
-            return mapped
-        return detector_host if detector_host in self.hosts else ""
 
     @property
     def spool_directory(self) -> pathlib.Path:
@@ -224,17 +214,16 @@ def parse_options(args: Mapping[str, object]) -> Options:
 def unread_variables(args: Mapping[str, object]) -> list[str]:
     """What to say of rulebook variables that look like options and are none. For people, a sentence each."""
     names = args.get(VARIABLES)
-    read = [f"{WHOLE}_{name}" for name in FLAT]
+    read = [WHOLE, *(f"{WHOLE}_{name}" for name in FLAT)]
     found = []
     for name in names if isinstance(names, (list, tuple)) else ():
-        if not isinstance(name, str) or not name.startswith(WHOLE) or name in (WHOLE, *read):
+        if not isinstance(name, str) or name in read:
             continue
-        option = name.removeprefix(f"{WHOLE}_")
-        like = values.near(name, [WHOLE, *read])
-        if option in _READERS:
-            found.append(f"The variable {name} is not read. Set {option} in {WHOLE}")
-        elif like:
-            # A playbook may have a variable of such a name, so it is no error.
+        like = values.near(name, read, 0.8)  # playbooks have variables that begin alike
+        if name.removeprefix(f"{WHOLE}_") in _READERS and name.startswith(WHOLE):
+            found.append(f"The variable {name} is not read. Set {name.removeprefix(f'{WHOLE}_')} in {WHOLE}")
+        elif like and (like == WHOLE or name.startswith(WHOLE)):
+            # It is no error, as a playbook may have a variable of that name.
             found.append(f"The variable {text.display(name, 64)} is not read by the source. Did you mean {like}?")
     return found
 
@@ -245,6 +234,10 @@ def _check_senders(options: Options) -> None:
         raise ValueError(
             "no way to tell senders apart from attackers is set. Set token for senders that can send an Authorization "
             "header, path_token for those that cannot (Falco), cafile to require client certificates, or senders"
+        )
+    if options.senders and options.all_hmac_secrets and not (options.all_tokens or options.all_path_tokens):
+        raise ValueError(
+            "hmac_secret is for those that may speak for every host, and none are set. Set it in each of the senders"
         )
     for what in ("name", "certificate"):
         _check_apart(what, (getattr(sender, what).lower() for sender in options.senders))
@@ -347,11 +340,12 @@ _READERS: dict[str, values.Reader] = {
     "raw_hours": values.seconds(0, 87_600, "hours"),
     "batch_window": values.seconds(0, 10),
     "batch_interval": values.seconds(0, 3600),
-    "batch_max": values.integer(1, 10_000),
+    "batch_max": values.integer(1, 500),
     "queue_max": values.integer(1, 1_000_000),
     "max_deliveries": values.integer(2, 21),
     "answer_timeout": values.seconds(1, 86_400),
     "answer_deadline": values.seconds(1, 86_400),
+    "forks": values.integer(1, 1000),
     "fold_isolated": values.seconds(0, 3600),
     "receipts": values.boolean,
     "receipt_url": values.matching(r"https?://[!-~]+", "an address that begins with http:// or https://"),

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import pathlib
 import socket
 import typing as t
@@ -20,6 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake i
     admission,
     health,
     receipt_listener,
+    signals,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.delivery import (
     Deliveries,
@@ -41,9 +43,6 @@ _RECEIPT_PORT = "receipt_port"
 """Under which name the spool keeps it."""
 _SHUTDOWN_TIMEOUT = 1.0
 """How long a shutdown waits for open requests, in seconds."""
-_DRAIN_TIMEOUT = 30.0
-"""How long a shutdown waits for receipts of the deliveries under way, in seconds. What is not answered by then
-is in the spool, and delivered again after a restart."""
 _RECEIPT_CONNECTIONS = 256
 
 
@@ -54,8 +53,8 @@ class EventQueue(t.Protocol):
         """Hand over one event; waits while the engine is busy."""
 
 
-async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) -> t.NoReturn:
-    """Take alerts and put them into the queue as events, until cancelled.
+async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) -> None:
+    """Take alerts and put them into the queue as events, until SIGTERM or SIGINT, or until cancelled.
 
     Args:
         queue: of the engine.
@@ -69,6 +68,8 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
         Exception: what the queue raises. The source ends then, rather than to take alerts that go nowhere; they are in
             the spool.
     """
+    # The engine starts ansible-playbook with the environment of this process, and says nothing else of forks.
+    os.environ.setdefault("ANSIBLE_FORKS", str(options.forks))
     tls = Tls(options) if options.certfile else None
     wanted = Wanted(
         pathlib.Path(options.policy_set) if options.policy_set else None,
@@ -93,7 +94,8 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
                 receipt_url=options.receipt_url or _url(receipts),
                 confirmed=wanted.confirmed,
             )
-            await Intake(options, spool, deliveries, wanted, tls, notes).run(sockets, receipts)
+            async with signals.stop_asked() as stop:
+                await Intake(options, spool, deliveries, wanted, tls, notes).run(stop, sockets, receipts)
         finally:
             await spool.close()
 
@@ -149,44 +151,48 @@ class Intake:
         how = health.Health(spool, deliveries, self._connections, self._counters, tls, watching, self._notes)
         self._listener = Listener(options, admitting, how)
 
-    async def run(self, sockets: Sequence[socket.socket], receipts: socket.socket | None = None) -> t.NoReturn:
-        """Take alerts until cancelled, then end in order. Raises what a part raises.
+    async def run(
+        self, stop: asyncio.Event, sockets: Sequence[socket.socket], receipts: socket.socket | None = None
+    ) -> None:
+        """Take alerts until it is to stop, then let end what is under way. Raises what a part raises.
 
         Args:
+            stop: set when it is to stop.
             sockets: that listen for alerts; closed at the end.
             receipts: one that listens for receipts, if there are any.
         """
-        options, deliveries = self._options, self._deliveries
+        options = self._options
         http = Http("alerts", self._listener.answer, self._connections, self._counters, self._tls)
         acceptor = accept.Acceptor(
             sockets, http.protocol, self._connections, self._counters, tls=self._tls, silence=options.read_timeout
         )
         addresses = [listening.getsockname() for listening in sockets]
+        parts = [self._deliveries.run(), self._wanted.watch(), *([self._inventory.run()] if self._inventory else [])]
         async with contextlib.AsyncExitStack() as stack:
-            # Last out is first here: alerts, then deliveries under way, whose receipts are taken to the end.
-            watches = [deliveries.run(), self._wanted.watch(), *([self._inventory.run()] if self._inventory else [])]
-            working = [await stack.enter_async_context(_task(coroutine)) for coroutine in watches]
+            # What is entered last ends first: no alerts any more, but deliveries and their receipts to the end.
+            working = [await stack.enter_async_context(_task(part)) for part in parts]
             if receipts is not None:
-                working += await stack.enter_async_context(self._receiving(receipts))
+                working.append(await stack.enter_async_context(self._receiving(receipts)))
             accepting = await stack.enter_async_context(_task(acceptor.run()))
+            stack.push_async_callback(http.close, 0)
             self._log_start(addresses)
-            try:
-                done, _pending = await asyncio.wait([*working, accepting], return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-                raise RuntimeError("a part of the intake has ended")
-            except asyncio.CancelledError:
-                self._listener.closing = True
-                accepting.cancel()
-                await http.close(_SHUTDOWN_TIMEOUT)
-                await deliveries.drain(_DRAIN_TIMEOUT)
-                raise
-            finally:
-                self._listener.closing = True
-                await http.close(0)
+            asked = await stack.enter_async_context(_task(stop.wait()))
+            done, _pending = await asyncio.wait([*working, accepting, asked], return_when=asyncio.FIRST_COMPLETED)
+            self._listener.closing = True
+            for task in done:
+                task.result()
+            accepting.cancel()
+            await http.close(_SHUTDOWN_TIMEOUT)
+            await self._end_deliveries()
+
+    async def _end_deliveries(self) -> None:
+        """Begin none any more. What is not answered by then is in the spool, and delivered again after a restart."""
+        until = asyncio.get_running_loop().time() + signals.GRACE
+        await self._deliveries.drain(signals.GRACE)
+        await signals.playbooks_ended(max(0.0, until - asyncio.get_running_loop().time()))
 
     @contextlib.asynccontextmanager
-    async def _receiving(self, listening: socket.socket) -> AsyncIterator[list[asyncio.Task[t.NoReturn]]]:
+    async def _receiving(self, listening: socket.socket) -> AsyncIterator[asyncio.Task[t.Any]]:
         """Receipts are taken meanwhile."""
         connections = Connections(_RECEIPT_CONNECTIONS, _RECEIPT_CONNECTIONS)
         http = Http("receipts", receipt_listener.Receipts(self._deliveries).answer, connections, self._counters)
@@ -195,7 +201,7 @@ class Intake:
         )
         try:
             async with _task(acceptor.run()) as task:
-                yield [task]
+                yield task
         finally:
             await http.close(_SHUTDOWN_TIMEOUT)
 
@@ -228,7 +234,7 @@ class Intake:
 
 
 @contextlib.asynccontextmanager
-async def _task(coroutine: Coroutine[t.Any, t.Any, t.NoReturn]) -> AsyncIterator[asyncio.Task[t.NoReturn]]:
+async def _task(coroutine: Coroutine[t.Any, t.Any, t.Any]) -> AsyncIterator[asyncio.Task[t.Any]]:
     """A task that is over at the end."""
     task = asyncio.create_task(coroutine)
     try:

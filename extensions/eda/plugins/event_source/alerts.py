@@ -10,16 +10,17 @@ DOCUMENTATION = r"""
 ---
 short_description: Take alerts of runtime detectors over HTTP and from files
 description:
-  - Takes alerts about containers from runtime detectors, keeps them on disk, and hands them to the rule engine as events
-    until every host that they concern has answered, or until it has told by name that they were not answered.
+  - Takes alerts about containers from runtime detectors, keeps them on disk, and hands them to the rule engine as
+    events until every host that they concern has answered, or until it has told by name that they were not answered.
   - "C(POST /alerts[/DETECTOR][/TOKEN]) takes one alert, an array of them, or one on each line, as JSON; a body may be
     compressed with C(Content-Encoding). C(PUT) does the same. The answer is 202 with what became of each element, or an
     error as JSON that says what to do. C(GET /healthz) says whether alerts are answered, and C(GET /metrics) counts, in
     the text format of Prometheus; both answer everybody."
   - "An event is C({alerts: [...], meta: {hosts: [...]}, delivery: {...}}). RV(ignore:alerts) holds normalised alerts,
-    whose C(inventory_host) is set where the host is known. RV(ignore:meta.hosts) holds the inventory hosts concerned, to
-    which the engine limits a playbook run. RV(ignore:delivery) is what M(ironpost.container_guard.alert_response) needs
-    to say that a host has answered. An event C({unanswered: [...], meta: {}}) holds alerts that no host answered."
+    whose C(inventory_host) is set where the host is known. RV(ignore:meta.hosts) holds the inventory hosts concerned,
+    to which the engine limits a playbook run. RV(ignore:delivery) is what M(ironpost.container_guard.alert_response)
+    needs to say that a host has answered. An event C({unanswered: [...], meta: {}}) holds alerts that no host
+    answered."
   - No text in an event is a template to Ansible, whatever a detector sent, so a playbook may use every field. The
     message as received is in C(raw), as base64, where there is room for it.
 options:
@@ -93,14 +94,14 @@ options:
         O(senders).
     type: path
   certificate_required:
-    description: Whether senders without a client certificate are refused where O(cafile) is set. With V(false) they must
-      show a token.
+    description: Whether senders without a client certificate are refused where O(cafile) is set. With V(false) they
+      must show a token.
     type: bool
     default: true
   senders:
     description:
-      - Senders that may speak for certain hosts only. Alerts about other hosts are rejected, and those whose host is not
-        known are looked up on these hosts only, or are about the one host where there is one.
+      - Senders that may speak for certain hosts only. Alerts about other hosts are rejected, and those whose host is
+        not known are looked up on these hosts only, or are about the one host where there is one.
       - What O(token) and the like let in may speak for every host. Leave them out where all senders are listed.
     type: list
     elements: dict
@@ -181,7 +182,7 @@ options:
         type: str
   severities:
     description:
-      - Severities that go before the map of a detector, as V({tetragon: {file-monitoring: high}}).
+      - "Severities that go before the map of a detector, as V({tetragon: {file-monitoring: high}})."
       - Keys are names of detectors, and their rules, tags or own words for a severity, see their documentation.
     type: dict
     default: {}
@@ -191,8 +192,8 @@ options:
     elements: str
     default: []
   host_map:
-    description: Host name as a detector says it, to inventory name. Falco in a container says the id of its own container
-      unless C(FALCO_HOSTNAME) is set.
+    description: Host name as a detector says it, to inventory name. Falco in a container says the id of its own
+      container unless C(FALCO_HOSTNAME) is set.
     type: dict
     default: {}
   lookup_hosts:
@@ -217,8 +218,8 @@ options:
     type: path
     default: ""
   policy_set_confirmed_for:
-    description: How long a host's word that it has that policy set holds, in seconds, 0 to 31536000. Alerts that the set
-      before wanted are dropped only for hosts that confirmed the new one.
+    description: How long a host's word that it has that policy set holds, in seconds, 0 to 31536000. Alerts that the
+      set before wanted are dropped only for hosts that confirmed the new one.
     type: float
     default: 3600
   spool:
@@ -257,7 +258,7 @@ options:
     type: float
     default: 1
   batch_max:
-    description: Most alerts in one event, 1 to 10000. What is more leaves in the next event.
+    description: Most alerts in one event, 1 to 500. What is more leaves in the next event.
     type: int
     default: 500
   queue_max:
@@ -269,8 +270,8 @@ options:
     type: int
     default: 21
   answer_timeout:
-    description: How long hosts may take to answer before the alert is given to the engine again, in seconds, 1 to 86400.
-      It must be at least the longest that a playbook run may take.
+    description: How long hosts may take to answer before the alert is given to the engine again, in seconds, 1 to
+      86400. It must be at least the longest that a playbook run may take.
     type: float
     default: 120
   answer_deadline:
@@ -278,6 +279,13 @@ options:
       C(limits.max_alert_age) of the policies.
     type: float
     default: 600
+  forks:
+    description:
+      - How many hosts of a playbook run are worked on at the same time, 1 to 1000, so that hosts that hang do not keep
+        others waiting. Runs are started with it as C(ANSIBLE_FORKS), unless that is set for ansible-rulebook.
+      - What a job template of a controller says is a matter of that.
+    type: int
+    default: 50
   fold_isolated:
     description: How long after an isolation the same alert counts as answered by it, in seconds, 0 to 3600.
     type: float
@@ -292,7 +300,8 @@ options:
     type: str
     default: ""
   receipt_port:
-    description: TCP port of that listener, 0 to 65535. With 0 the system chooses one, and the same again after a restart.
+    description: TCP port of that listener, 0 to 65535. With 0 the system chooses one, and the same again after a
+      restart.
     type: int
     default: 0
 notes:
@@ -350,7 +359,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.s
 
 
 async def main(queue: EventQueue, args: dict[str, t.Any]) -> None:
-    """Take alerts until cancelled.
+    """Take alerts until SIGTERM or SIGINT, or until cancelled.
 
     Raises ValueError for bad options, OSError where the port cannot be listened on, SpoolError for the spool.
     """

@@ -122,7 +122,8 @@ class RunningIntake:
     spool: MemorySpool
     deliveries: MemoryDeliveries
     wanted: Unwanted
-    task: asyncio.Task[t.NoReturn]
+    task: asyncio.Task[None]
+    stop: asyncio.Event
     client: aiohttp.ClientSession
     receipt_port: int
 
@@ -190,14 +191,15 @@ def start(caplog: pytest.LogCaptureFixture) -> Start:
         intake = Intake(parsed, spool, deliveries, wanted, Tls(parsed) if parsed.certfile else None, notes)
         (receipts,) = accept.listen("127.0.0.1", 0)
         receipt_port = receipts.getsockname()[1]
-        task = asyncio.create_task(intake.run(accept.listen(parsed.host, parsed.port), receipts))
+        stop = asyncio.Event()
+        task = asyncio.create_task(intake.run(stop, accept.listen(parsed.host, parsed.port), receipts))
         try:
             while not (listening := re.search(r"Taking alerts at (\w+)://[0-9.]+:(\d+)/", caplog.text)):
                 assert not task.done(), task.exception()
                 await asyncio.sleep(0.01)
             scheme, port = listening[1], int(listening[2])
             async with aiohttp.ClientSession(f"{scheme}://127.0.0.1:{port}") as client:
-                yield RunningIntake(port, spool, deliveries, wanted, task, client, receipt_port)
+                yield RunningIntake(port, spool, deliveries, wanted, task, stop, client, receipt_port)
         finally:
             task.cancel()
             await asyncio.wait([task])
