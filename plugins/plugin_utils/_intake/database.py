@@ -98,6 +98,7 @@ class Ended:
 
     Attributes:
         seq: its number.
+        trace_id: of it.
         at: seconds since the epoch.
         account: one of the accounts of ends.
         outcome: a word of OUTCOMES, or empty where nobody said anything.
@@ -107,6 +108,7 @@ class Ended:
     """
 
     seq: int
+    trace_id: str
     at: float
     account: str
     outcome: str
@@ -127,7 +129,8 @@ class Database:
         self._path = directory / NAME
         if not read_only:
             # SQLite gives its other files the mode of this one.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._inode = self._path.stat().st_ino
         mode = "ro" if read_only else "rw"
         self._connection = sqlite3.connect(
