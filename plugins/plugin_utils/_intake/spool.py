@@ -35,6 +35,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     Ended,
     Json,
     Row,
+    encode,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.dedup import Dedup, key_of
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.writer import SpoolError
@@ -438,9 +439,9 @@ def _checked(counts: Mapping[str, int], offered: int) -> dict[str, int]:
 def _row(offer: Offer, now: float) -> Row:
     alert = offer.alert.to_dict()
     raw = alert.pop("raw")
-    body = json.dumps(alert, separators=(",", ":"))
+    body = encode(alert)
     known = None if offer.alert.inventory_host else {"lookup": True}
-    hosts = json.dumps(dict.fromkeys(offer.targets, known), separators=(",", ":"))
+    hosts = encode(dict.fromkeys(offer.targets, known))
     return Row(
         0,
         offer.alert.trace_id,
