@@ -23,6 +23,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Json = t.Any
 
+encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+"""A value as JSON, in ASCII."""
+
 NAME = "spool.db"
 VERSION = 1
 """Of the tables. A spool of another version is not touched."""
@@ -98,6 +101,7 @@ class Ended:
 
     Attributes:
         seq: its number.
+        trace_id: of it.
         at: seconds since the epoch.
         account: one of the accounts of ends.
         outcome: a word of OUTCOMES, or empty where nobody said anything.
@@ -107,6 +111,7 @@ class Ended:
     """
 
     seq: int
+    trace_id: str
     at: float
     account: str
     outcome: str
@@ -127,7 +132,8 @@ class Database:
         self._path = directory / NAME
         if not read_only:
             # SQLite gives its other files the mode of this one.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._inode = self._path.stat().st_ino
         mode = "ro" if read_only else "rw"
         self._connection = sqlite3.connect(
@@ -175,13 +181,13 @@ class Database:
 
     def note(self, progress: Mapping[int, Mapping[str, Json]]) -> None:
         """Store what is known of the hosts of alerts that wait, by number."""
-        self._put("REPLACE INTO progress", [(seq, _text(hosts)) for seq, hosts in progress.items()])
+        self._put("REPLACE INTO progress", [(seq, encode(hosts)) for seq, hosts in progress.items()])
 
     def end(self, ended: Sequence[Ended]) -> None:
         """Move alerts to the history. Those that are not there any more are passed over."""
         if not ended:
             return
-        told = json.dumps([[e.seq, e.at, e.account, e.outcome, e.folded, _text(e.hosts)] for e in ended])
+        told = json.dumps([[e.seq, e.at, e.account, e.outcome, e.folded, encode(e.hosts)] for e in ended])
         self._connection.execute(
             "INSERT OR REPLACE INTO history SELECT seq, trace_id, alerts.key, received, json_extract(value, '$[1]'),"
             " json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),"
@@ -202,7 +208,7 @@ class Database:
 
     def remember(self, values: Mapping[str, Json]) -> None:
         """Store values by name."""
-        self._put("REPLACE INTO remembered", [(name, _text(value)) for name, value in values.items()])
+        self._put("REPLACE INTO remembered", [(name, encode(value)) for name, value in values.items()])
 
     def forget_after(self, seq: int) -> None:
         """Remove alerts with higher numbers: of a transaction that failed, and came about all the same."""
@@ -321,7 +327,3 @@ class Database:
 def _chunks(rows: Sequence[t.Any], size: int) -> Iterator[Sequence[t.Any]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def _text(value: Json) -> str:
-    return json.dumps(value, separators=(",", ":"))
