@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import types
 
 import pytest
 
@@ -38,10 +39,10 @@ def test_it_is_read_once_and_again_where_it_was_changed(path: pathlib.Path, sett
 def test_a_change_that_does_not_show_in_its_times_is_seen(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.fstat
 
-    def of_a_file_system_without_a_clock(descriptor: int) -> os.stat_result:
+    def of_a_file_system_without_a_clock(descriptor: int) -> types.SimpleNamespace:
         found = real(descriptor)
         fields = {name: getattr(found, name) for name in dir(found) if name.startswith("st_")}
-        return os.stat_result(list(found), {**fields, "st_mtime_ns": 0, "st_ctime_ns": 0})
+        return types.SimpleNamespace(**{**fields, "st_mtime_ns": 0, "st_ctime_ns": 0})
 
     monkeypatch.setattr(os, "fstat", of_a_file_system_without_a_clock)
     file = WatchedFile(path, 100)
