@@ -121,7 +121,7 @@ class _Sender:
                 writer.write_eof()
             async with asyncio.timeout(ANSWER if whole else _GIVEN_UP):
                 status, headers, body = await _answer(reader)
-        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError):  # a timeout, too
             assert not whole, "a request was not answered"
             self.close()
             return 0
