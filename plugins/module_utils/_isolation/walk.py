@@ -265,8 +265,8 @@ class Walk:
                 self._tools.engine, self._tools.truth, state, preflight.want, owner, entry, recreate
             )
             preflight = preflight.with_problem(self._owner.refusal(preflight.want))
-            if preflight.want.must_start(state) and owner and not owner.running:
-                preflight = preflight.with_problem(self._owner.stays_down(owner))
+            if preflight.want.must_start(state):
+                preflight = preflight.with_problem(self._owner.stays_down(state, owner))
         if preflight.problems:
             problems = "; ".join(preflight.problems)
             if isinstance(change, Hold) and entry.hold:
@@ -388,7 +388,8 @@ class Walk:
             held = bool(self._want.hold) and not attempt.steps and self._held_before
             return attempt.outcome(HELD if held else reached)
         answers = [f"{step.action}: {step.message}" for step in attempt.steps if step.message]
-        trouble = report.not_reached(attempt.before.name, reached, verification, answers)
+        wanted = RELEASED if isinstance(self._change, Take) else reached
+        trouble = report.not_reached(attempt.before.name, wanted, verification, answers)
         return attempt.outcome(UNKNOWN if verification.contradictions else FAILED, error=trouble)
 
     def _verified(self, state: ContainerState) -> tuple[Verification, Proof]:
@@ -427,7 +428,7 @@ class Walk:
 
     def _hold_back(self, step: Step) -> str:
         """Why a step must not be done now: one that runs again, or may be started, must have all its networks."""
-        if self._want.hold or step.action not in RESUMING:
+        if step.action not in (("start",) if self._want.hold else RESUMING):
             return ""
         state = self._tools.read(self._id)
         _verification, proof = self._tools.verify(state, self._want, self._owner.still_off(self._want))
