@@ -252,7 +252,7 @@ class Walk:
     def _preflight_of(self, entry: Entry) -> Preflight:
         """What is wanted by the entry, and what stands in the way of it. Raises Refused."""
         change, state = self._change, self._attempt.before
-        preflight = Preflight(want_of(entry))
+        preflight, down = Preflight(want_of(entry)), ""
         if preflight.want.gives_back_anything:
             # Isolating does not need it, and is not to wait for it.
             from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.preflight import (
@@ -266,14 +266,15 @@ class Walk:
             )
             preflight = preflight.with_problem(self._owner.refusal(preflight.want))
             if preflight.want.must_start(state):
-                preflight = preflight.with_problem(self._owner.stays_down(state, owner))
+                down = self._owner.stays_down(state, owner)
+                preflight = preflight.with_problem(down)
         if preflight.problems:
             problems = "; ".join(preflight.problems)
             if isinstance(change, Hold) and entry.hold:
                 # What an interrupted release owes is no reason not to cut it off.
                 self._attempt.warnings.append(f"not given back yet: {problems}")
                 preflight = Preflight(dataclasses.replace(want_of(entry), held=entry.hold))
-            elif not (isinstance(change, Take) and change.force):
+            elif down or not (isinstance(change, Take) and change.force):  # no force starts it without that network
                 raise Refused(
                     f"container {state.name} cannot be released: {problems}",
                     remedy="Nothing was touched. Mend what is named, then release it again",

@@ -759,15 +759,16 @@ class TestPods:
         ids=["all", "both sidecars", "owner and one", "owner"],
     )
     @pytest.mark.parametrize("actions", [(CUT, KILL), BOTH, (KILL,)], ids=["cut and kill", "pause and cut", "kill"])
+    @pytest.mark.parametrize("force", [False, True], ids=["", "force"])
     def test_one_that_is_down_is_released_by_one_request(
-        self, host: Host, actions: tuple[Action, ...], isolated: tuple[str, ...]
+        self, host: Host, actions: tuple[Action, ...], isolated: tuple[str, ...], force: bool
     ) -> None:
         pod = self.pod(host)
         assert all(result.ok for result in host.isolate(*isolated, actions=actions))
         for container in pod:  # as by a reboot, after which the engine starts what the guard does not hold
             if host.journal.load(container) and host.engine.state_of(container) != "exited":
                 host.engine.kill(container)
-        results = host.release(*isolated)
+        results = host.release(*isolated, force=force)
         assert [(result.outcome and result.outcome.outcome, result.error) for result in results] == [
             ("released", None)
         ] * len(isolated), results
