@@ -289,3 +289,37 @@ def test_an_owner_is_started_for_its_first_sidecar_without_its_network(docker_wo
     assert guard.breaches() == {"owner": [], "other": ["ended"]}
     assert all(result.ok for result in release(guard, "other"))
     assert docker_world.interfaces(pod["one"]) == {"lo", "eth0"}
+
+
+def make_anew(world: DockerWorld, pod: dict[str, str], *names: str) -> dict[str, str]:
+    """Remove the pod, or the container whose network it uses alone, and make these anew under the same names."""
+    for name in reversed(names):
+        world.api.remove_container(pod[name], force=True)
+    return make_pod(world, *(name for name in names if name != "owner"))
+
+
+def test_the_release_of_a_sidecar_does_not_forget_the_isolation_of_an_owner_that_was_made_anew(
+    docker_world: DockerWorld, guard: Guard
+) -> None:
+    pod = make_pod(docker_world, "one")
+    assert all(result.ok for result in guard.isolate("owner", "one"))
+    new = make_anew(docker_world, pod, "owner")
+    (refused,) = release(guard, "one")
+    assert "no longer exists" in str(refused.outcome and refused.outcome.error)
+    assert [result.outcome and result.outcome.outcome for result in release(guard, "one", force=True)] == ["released"]
+    assert guard.breaches() == {"owner": ["recreated"]}
+    assert [result.ok for result in guard.requests().repair(guard.selection.to_repair())] == [True]
+    assert docker_world.state(new["owner"]) == "paused"
+    assert docker_world.interfaces(new["owner"]) == {"lo"}
+
+
+def test_a_pod_that_was_made_anew_and_is_released_by_name_is_not_isolated_again(
+    docker_world: DockerWorld, guard: Guard
+) -> None:
+    pod = make_pod(docker_world, "one")
+    assert all(result.ok for result in guard.isolate("one"))
+    new = make_anew(docker_world, pod, "owner", "one")
+    results = release(guard, "one")
+    assert [result.outcome and result.outcome.outcome for result in results] == ["released"] * 2, results
+    assert guard.selection.to_repair() == []
+    assert {docker_world.state(container) for container in new.values()} == {"running"}

@@ -114,6 +114,38 @@ class NetworkOwner:
             return f"{down}, and is isolated itself: release {owner.name}, too"
         return f"{down}: docker start {owner.name}"
 
+    def give_back(self, owner: str, check: bool = False) -> None:
+        """Let the owner have its network back, as far as nobody else needs that off, or find out whether that works.
+
+        One that is gone has nothing to be given back. Raises StepFailed, too.
+        """
+        self._lead(owner, Take(sharer=self._sharer), check)
+
+    def _lead(self, owner: str, change: Change, check: bool = False) -> None:
+        try:
+            outcome = self._walk_on(owner, change, check)
+        except NotFound:
+            if isinstance(change, Hold):
+                raise
+            if not check:
+                self._forget_claim(owner)
+            return
+        if not outcome.ok:
+            raise StepFailed((outcome.error or {})["message"], changed=outcome.changed)
+
+    def _forget_claim(self, owner: str) -> None:
+        """Need the network of a container that is gone no longer. What others want of it is for its successor."""
+        journal = self._tools.journal
+        with journal.lock(owner):
+            held = journal.load(owner)
+            if held is None:
+                return
+            left = tuple(claim for claim in held.claims if claim.key != (SHARER, self._sharer))
+            if left:
+                journal.store(dataclasses.replace(held, claims=left))
+            else:
+                journal.remove(owner)
+
     def _must_leave(self, owner: str, want: Want) -> bool:
         """Whether it is on what must be left, or could come back there meanwhile."""
         held = self._tools.journal.load(owner)
@@ -133,16 +165,11 @@ class NetworkOwner:
     def _step(self, action: str, owner: str, change: Change) -> Step:
         def run(_engine: Engine) -> None:
             try:
-                outcome = self._walk_on(owner, change, False)
-            except NotFound as error:
-                if isinstance(change, Hold):
-                    raise StepFailed(error.message) from error
-                self._tools.journal.remove(owner)
-                return
+                self._lead(owner, change)
+            except StepFailed:
+                raise
             except GuardError as error:
                 raise StepFailed(error.message) from error
-            if not outcome.ok:
-                raise StepFailed((outcome.error or {})["message"], changed=outcome.changed)
 
         return Step(action, run, self._name(owner))
 

@@ -97,7 +97,7 @@ class Walk:
         self._change = change
         self._check = check
         self._patient = patient
-        self._owner = NetworkOwner(tools, container_id, lambda other, its, check: Walk(tools, other, its, check).run())
+        self._owner = network_owner(tools, container_id)
         self._lock = contextlib.ExitStack()
         self._busy: JournalError | None = None
         self._outcome: Outcome | None = None  # once there is one, the walk is over
@@ -586,6 +586,11 @@ class Walk:
                 self._outcome = attempt.outcome(HELD)
                 return
         self._outcome = attempt.outcome(BUSY, error=self._busy or busy)
+
+
+def network_owner(tools: Tools, sharer: str) -> NetworkOwner:
+    """The owner of the network that a container uses."""
+    return NetworkOwner(tools, sharer, lambda owner, change, check: Walk(tools, owner, change, check).run())
 
 
 def _named(claim: Claim, journal: Journal) -> str:

@@ -425,7 +425,7 @@ class Requests:
             return result
         warning = f"it took the name of container {entry.snapshot.id[:12]}, which was isolated and is gone"
         try:
-            self._forget(entry)
+            self._isolator.forget(entry, self._check)
         except GuardError as error:
             return result._replace(outcome=dataclasses.replace(outcome, error=error.to_dict()))
         return result._replace(outcome=dataclasses.replace(outcome, warnings=(warning, *outcome.warnings)))
@@ -462,7 +462,7 @@ class Requests:
         )
 
     def _forgotten(self, entry: Entry, warning: str) -> Outcome:
-        self._forget(entry)
+        self._isolator.forget(entry, self._check)
         snapshot, moment = entry.snapshot, now()
         return Outcome(
             outcome=WOULD_RELEASE if self._check else RELEASED,
@@ -475,10 +475,6 @@ class Requests:
             started_at=moment,
             verified_at=moment,
         )
-
-    def _forget(self, entry: Entry) -> None:
-        if not self._check:
-            self._isolator.forget(entry)
 
     def _with_peers(self, result: Result, actions: t.Sequence[t.Mapping[str, t.Any]]) -> Result:
         outcome, container = result.outcome, result.target.container

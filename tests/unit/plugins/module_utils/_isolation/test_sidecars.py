@@ -328,3 +328,52 @@ class TestPodThatIsDown:
         assert isolator.release(sidecar).outcome == "released"
         assert [list(networks) for networks in seen] == [["back"]]
         assert owner in engine.inspect_network(back)["Containers"]
+
+
+class TestOwnerThatIsGone:
+    def test_keeps_its_own_isolation_when_a_sidecar_is_released(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(owner, BOTH)
+        isolator.isolate(sidecar, BOTH)
+        engine.remove_container(owner)
+        with journal.lock(owner):
+            isolator.release(sidecar, force=True)
+            entry = journal.load(owner)
+            assert entry is not None
+            assert entry.sharers == (sidecar,), "nobody else's entry is written without its lock"
+        assert isolator.release(sidecar, force=True).outcome == "released"
+        entry = journal.load(owner)
+        assert entry is not None
+        assert [claim.kind for claim in entry.claims] == ["person"]
+        assert journal.load(sidecar) is None
+
+    def test_keeps_what_others_need_and_is_forgotten_with_the_last_one(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        other = engine.add_container("other", network_mode=f"container:{owner}")
+        isolator.isolate(sidecar, BOTH)
+        isolator.isolate(other, BOTH)
+        engine.remove_container(owner)
+        isolator.release(sidecar, force=True)
+        entry = journal.load(owner)
+        assert entry is not None
+        assert entry.sharers == (other,)
+        isolator.release(other, force=True)
+        assert journal.entries() == ([], [])
+
+    @pytest.mark.parametrize("own", [False, True], ids=["", "isolated itself"])
+    def test_does_not_keep_the_isolation_of_a_sidecar_that_is_gone_from_being_forgotten(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str, own: bool
+    ) -> None:
+        if own:
+            isolator.isolate(owner, BOTH)
+        isolator.isolate(sidecar, BOTH)
+        engine.remove_container(owner)
+        engine.remove_container(sidecar)
+        entry = journal.load(sidecar)
+        assert entry is not None
+        isolator.forget(entry, check=True)
+        assert journal.load(sidecar) == entry
+        isolator.forget(entry)
+        assert [(entry.snapshot.name, len(entry.claims)) for entry in journal.entries()[0]] == [("owner", 1)] * own

@@ -796,3 +796,34 @@ class TestPods:
         assert one.ok
         assert owner.outcome is not None
         assert (owner.outcome.outcome, (owner.outcome.error or {})["kind"]) == ("held", "still_held")
+
+    def test_one_that_was_made_anew_is_released_by_name_and_stays_so(self, host: Host) -> None:
+        pod = self.pod(host)
+        host.isolate("one")
+        for container in reversed(pod):
+            host.engine.remove_container(container)
+        new = self.pod(host)
+        assert [(result.ok, result.outcome and result.outcome.outcome) for result in host.release("one")] == [
+            (True, "released")
+        ] * 2
+        assert host.journal.entries() == ([], [])
+        assert host.repair() == []
+        assert {host.engine.state_of(container) for container in new} == {"running"}
+
+    def test_one_that_is_gone_is_forgotten_by_force(self, host: Host) -> None:
+        pod = self.pod(host)
+        host.isolate("one", "other")
+        for container in reversed(pod):
+            host.engine.remove_container(container)
+        assert all(result.ok for result in host.release(force=True))
+        assert host.journal.entries() == ([], [])
+
+    def test_check_mode_foresees_that_an_isolation_cannot_be_forgotten(self, host: Host) -> None:
+        pod = self.pod(host)
+        host.isolate("one")
+        host.engine.remove_container(pod[1])
+        host.engine.remove_network(host.engine.inspect_network("front")["Id"])
+        results = [
+            host.requests(check).release(host.selection.recorded(), force=True)[0].error for check in (True, False)
+        ]
+        assert [error and "network front no longer exists" in error.message for error in results] == [True, True]
