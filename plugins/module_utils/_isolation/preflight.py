@@ -98,7 +98,8 @@ def check_giving_back(
         endpoints.append(endpoint)
     snapshot = dataclasses.replace(snapshot, endpoints=tuple(endpoints))
     want = dataclasses.replace(want, snapshot=snapshot, creates=creates)
-    if (reconnects and state.running) or want.must_start(state):
+    opens = any(not want.hold.cuts(endpoint) for endpoint in endpoints)
+    if opens and ((reconnects and state.running) or want.must_start(state)):
         problems += _taken_ports(engine, truth, state, snapshot)
     return Preflight(want, tuple(problems), tuple(recreated), tuple(conflicts))
 

@@ -65,14 +65,17 @@ def confirmed(entry: Entry, state: ContainerState, proof: Proof) -> Entry:
     """The entry once it was verified that the container is held."""
     hold, snapshot = entry.hold, entry.snapshot
     ended = snapshot.running and not state.running and not hold.ends
+    owes_start = (
+        entry.owes_start
+        or (entry.held.ends and not hold.ends)
+        or (ended and comes_back_by_itself(snapshot.restart_policy, state))
+    )
     return dataclasses.replace(
         entry,
         phase=VERIFIED,
         started_at=state.started_at,
         held=hold,
-        owes_start=entry.owes_start
-        or (entry.held.ends and not hold.ends)
-        or (ended and comes_back_by_itself(snapshot.restart_policy, state)),
+        owes_start=owes_start and not (entry.runs and state.running),
         ended_at=state.finished_at if ended else "",
         networks={**entry.networks, **_definitions(entry, proof)},
     )

@@ -128,4 +128,4 @@ class Tools:
 
 def want_of(entry: Entry) -> Want:
     """What the claims of an entry want."""
-    return Want(entry.snapshot, entry.hold, entry.held, entry.owes_start, entry.end_first)
+    return Want(entry.snapshot, entry.hold, entry.held, entry.owes_start, entry.end_first, runs=entry.runs)

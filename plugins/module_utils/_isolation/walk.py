@@ -97,7 +97,7 @@ class Walk:
         self._change = change
         self._check = check
         self._patient = patient
-        self._owner = NetworkOwner(tools, container_id, lambda other, its, check: Walk(tools, other, its, check).run())
+        self._owner = network_owner(tools, container_id)
         self._lock = contextlib.ExitStack()
         self._busy: JournalError | None = None
         self._outcome: Outcome | None = None  # once there is one, the walk is over
@@ -252,7 +252,7 @@ class Walk:
     def _preflight_of(self, entry: Entry) -> Preflight:
         """What is wanted by the entry, and what stands in the way of it. Raises Refused."""
         change, state = self._change, self._attempt.before
-        preflight = Preflight(want_of(entry))
+        preflight, down = Preflight(want_of(entry)), ""
         if preflight.want.gives_back_anything:
             # Isolating does not need it, and is not to wait for it.
             from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.preflight import (
@@ -265,15 +265,16 @@ class Walk:
                 self._tools.engine, self._tools.truth, state, preflight.want, owner, entry, recreate
             )
             preflight = preflight.with_problem(self._owner.refusal(preflight.want))
-            if preflight.want.must_start(state) and owner and not owner.running:
-                preflight = preflight.with_problem(self._owner.stays_down(owner))
+            if preflight.want.must_start(state):
+                down = self._owner.stays_down(state, owner)
+                preflight = preflight.with_problem(down)
         if preflight.problems:
             problems = "; ".join(preflight.problems)
             if isinstance(change, Hold) and entry.hold:
                 # What an interrupted release owes is no reason not to cut it off.
                 self._attempt.warnings.append(f"not given back yet: {problems}")
                 preflight = Preflight(dataclasses.replace(want_of(entry), held=entry.hold))
-            elif not (isinstance(change, Take) and change.force):
+            elif down or not (isinstance(change, Take) and change.force):  # no force starts it without that network
                 raise Refused(
                     f"container {state.name} cannot be released: {problems}",
                     remedy="Nothing was touched. Mend what is named, then release it again",
@@ -388,7 +389,8 @@ class Walk:
             held = bool(self._want.hold) and not attempt.steps and self._held_before
             return attempt.outcome(HELD if held else reached)
         answers = [f"{step.action}: {step.message}" for step in attempt.steps if step.message]
-        trouble = report.not_reached(attempt.before.name, reached, verification, answers)
+        wanted = RELEASED if isinstance(self._change, Take) else reached
+        trouble = report.not_reached(attempt.before.name, wanted, verification, answers)
         return attempt.outcome(UNKNOWN if verification.contradictions else FAILED, error=trouble)
 
     def _verified(self, state: ContainerState) -> tuple[Verification, Proof]:
@@ -427,7 +429,7 @@ class Walk:
 
     def _hold_back(self, step: Step) -> str:
         """Why a step must not be done now: one that runs again, or may be started, must have all its networks."""
-        if self._want.hold or step.action not in RESUMING:
+        if step.action not in (("start",) if self._want.hold else RESUMING):
             return ""
         state = self._tools.read(self._id)
         _verification, proof = self._tools.verify(state, self._want, self._owner.still_off(self._want))
@@ -584,6 +586,11 @@ class Walk:
                 self._outcome = attempt.outcome(HELD)
                 return
         self._outcome = attempt.outcome(BUSY, error=self._busy or busy)
+
+
+def network_owner(tools: Tools, sharer: str) -> NetworkOwner:
+    """The owner of the network that a container uses."""
+    return NetworkOwner(tools, sharer, lambda owner, change, check: Walk(tools, owner, change, check).run())
 
 
 def _named(claim: Claim, journal: Journal) -> str:
