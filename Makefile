@@ -55,7 +55,7 @@ integration: setup ## integration tests, against real Docker Engines and a real 
 	$(in_env) pytest tests/integration
 
 bench: setup ## measure against the peers named in docs/
-	@tools/setup.sh peer
+	@tools/setup.sh testbed peer
 	@$(in_env) GUARD_PEER_COLLECTIONS="$$PWD/.venv/peer" python tests/benchmark/run.py
 
 setup: ## virtual environment, Java, Docker Engine and the victim image
