@@ -58,7 +58,7 @@ fuzz: venv ## a million made-up inputs for parsers, filters and listener: some m
 	@$(in_env) exec python -m $(package).tests.fuzz $(if $(seed),--seed $(seed)) $(if $(inputs),--inputs $(inputs))
 
 bench: setup ## measure against the peers named in docs/
-	@tools/setup.sh peer
+	@tools/setup.sh testbed peer
 	@$(in_env) GUARD_PEER_COLLECTIONS="$$PWD/.venv/peer" python tests/benchmark/run.py
 
 setup: ## virtual environment, Java, Docker Engine and the victim image

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def local_inventory(directory: pathlib.Path, *hosts: str, **variables: object) -
 
 
 class RulebookProcess:
-    """Runs ansible-rulebook as long as its context lasts.
+    """Runs ansible-rulebook as long as its context lasts; within, it may be ended and started again.
 
     The rulebook finds a free port in its variable C(guard_port), unless that is given, and must listen on it, unless
     something else says when it is ready. It is listening once the context is entered.
@@ -82,7 +83,7 @@ class RulebookProcess:
 
     @property
     def log(self) -> str:
-        """What the engine and its playbooks have printed so far."""
+        """What the engine and its playbooks have printed so far, since it was first started."""
         return self._log.read_text(errors="replace")
 
     def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 120.0) -> None:
@@ -112,7 +113,7 @@ class RulebookProcess:
         """Whether it runs."""
         return self._running().poll() is None
 
-    def __enter__(self) -> RulebookProcess:
+    def start(self) -> None:
         """Start the process and wait until it listens."""
         variables = self._directory / "variables.yml"
         variables.write_text(yaml.safe_dump(self._variables))
@@ -120,7 +121,7 @@ class RulebookProcess:
         command: list[str | pathlib.Path] = [programs / "ansible-rulebook", "--verbose"]
         command += ["--rulebook", self._rulebook, "--inventory", self._inventory, "--vars", variables]
         command += self._options
-        with self._log.open("wb") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._directory,
@@ -132,15 +133,33 @@ class RulebookProcess:
         try:
             self.wait_for(self._ready, "listening event source")
         except BaseException:
-            self._end()
+            self.end()
             raise
+
+    def end(self, number: signal.Signals = signal.SIGTERM, patience: float = 60.0) -> int:
+        """Send the process a signal, unless it has ended, and wait for its end; its exit status.
+
+        One that has not ended after C(patience) seconds is killed.
+        """
+        process = self._running()
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            return process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def __enter__(self) -> RulebookProcess:
+        """Start it."""
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
         """End the process; add its log to the error of a failed test."""
-        self._end()
+        self.end()
         if error is not None:
             error.add_note(f"log of ansible-rulebook:\n{self.log}")
 
@@ -156,6 +175,8 @@ class RulebookProcess:
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
             "ANSIBLE_NOCOLOR": "1",
+            # Where the spool is, unless a test says so.
+            "XDG_STATE_HOME": str(self._directory.absolute() / "state-home"),
             **self._env,
         }
 
@@ -165,15 +186,6 @@ class RulebookProcess:
         except OSError:
             return False
         return True
-
-    def _end(self) -> None:
-        process = self._running()
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def free_port() -> int:
