@@ -173,7 +173,8 @@ class Deliveries:
             self._now(),
         )
         for alert in answered:
-            self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
+            if receipt.host in alert.answers:
+                self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
         self._something_to_do.set()
         self._something_to_send.set()
         await self._endings.close(answered)
