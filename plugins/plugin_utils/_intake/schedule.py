@@ -260,8 +260,8 @@ class Schedule:
         self._new_id = new_id
         self._lanes: dict[str, _Lane] = {}
         self._busy: dict[str, _Lane] = {}  # lanes with something to do, by name
-        self._alerts: dict[str, Open] = {}
-        self._deadlines: list[tuple[float, int, Open]] = []
+        self._alerts: collections.OrderedDict[str, Open] = collections.OrderedDict()  # by deadline
+        self._last_deadline = 0.0
         self._members: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._hosts: set[str] = set()  # names by which a host has answered, so that they are no patterns
         self.deliveries: dict[str, Delivery] = {}
@@ -276,17 +276,16 @@ class Schedule:
 
     def oldest(self) -> float:
         """The nearest deadline of an alert, or NEVER."""
-        self._drop_ended()
-        return self._deadlines[0][0] if self._deadlines else NEVER
+        return next(iter(self._alerts.values())).deadline if self._alerts else NEVER
 
     def find(self, trace_id: str) -> Open | None:
         """The alert, if it is open."""
         return self._alerts.get(trace_id)
 
     def add(self, alert: Open, now: float) -> None:
-        """An alert waits from now on, for all hosts that have a turn."""
+        """An alert waits from now on, for all hosts that have a turn, and no shorter than those before it."""
+        alert.deadline = self._last_deadline = max(alert.deadline, self._last_deadline)
         self._alerts[alert.trace_id] = alert
-        heapq.heappush(self._deadlines, (alert.deadline, alert.seq, alert))
         for name in list(alert.turns):
             expires, members = self._members.get(name, (0.0, ()))
             if name in alert.lookup and now < expires:
@@ -431,13 +430,11 @@ class Schedule:
     def expire(self, now: float) -> list[Open]:
         """The alerts that were not answered in time. They are gone from here, with the turns that are missing."""
         over = []
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _deadline, _seq, alert = heapq.heappop(self._deadlines)
-            if self._alerts.get(alert.trace_id) is alert:
-                del self._alerts[alert.trace_id]
-                for host in alert.turns:
-                    self._leave(alert, host)
-                over.append(alert)
+        while self.oldest() <= now:
+            _trace_id, alert = self._alerts.popitem(last=False)
+            for host in alert.turns:
+                self._leave(alert, host)
+            over.append(alert)
         return over
 
     # Lanes
@@ -523,10 +520,6 @@ class Schedule:
                     self._wait(alert, name, now)
             if not lane.queue and not lane.later:
                 del self._busy[name]
-
-    def _drop_ended(self) -> None:
-        while self._deadlines and self._alerts.get(self._deadlines[0][2].trace_id) is not self._deadlines[0][2]:
-            heapq.heappop(self._deadlines)
 
     # Deliveries
 
@@ -641,4 +634,4 @@ def _frame(hosts: Iterable[str]) -> int:
 
 
 def _bytes(alert: Open) -> int:
-    return alert.body_bytes + 16  # with an empty "raw"
+    return alert.body_bytes + len(', "raw": ""')

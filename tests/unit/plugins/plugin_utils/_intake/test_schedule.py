@@ -503,4 +503,4 @@ class Hosts(RuleBasedStateMachine):
 
 
 TestHosts = Hosts.TestCase
-TestHosts.settings = settings(max_examples=1000, stateful_step_count=40, deadline=None)
+TestHosts.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
