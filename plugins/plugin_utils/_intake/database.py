@@ -23,15 +23,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Json = t.Any
 
-encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-"""A value as JSON, in ASCII."""
+encode = json.JSONEncoder(check_circular=False).encode
+"""A value as JSON, in ASCII, of the length that it has in an event."""
 
 NAME = "spool.db"
 VERSION = 1
 """Of the tables. A spool of another version is not touched."""
 
-_VARIABLES = 999
-"""Parameters of a statement at most, by the oldest SQLite that Python 3.8 may come with."""
+_VARIABLES = 5_000 if sqlite3.sqlite_version_info >= (3, 32) else 999
+"""Parameters of a statement at most: far from the limit, as statements are kept."""
+_STATEMENTS = 16
+"""Statements that are kept. Those with many rows are large."""
 _PRUNED = 500
 """Rows of history that are removed at a time: nobody who stores waits long for it."""
 
@@ -137,7 +139,11 @@ class Database:
         self._inode = self._path.stat().st_ino
         mode = "ro" if read_only else "rw"
         self._connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+            f"{self._path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_STATEMENTS,
         )
         try:
             if not read_only:

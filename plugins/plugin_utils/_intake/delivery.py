@@ -130,6 +130,7 @@ class Deliveries:
         self._putting_since: float | None = None
         self._ever_acknowledged = bool(spool.position(_RECEIPTS))
         self._draining = False
+        self._given_up = 0  # timeouts that were seen to
         self._events = 0
         self._unanswered_events = 0
         self._receipts = 0
@@ -173,7 +174,8 @@ class Deliveries:
             self._now(),
         )
         for alert in answered:
-            self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
+            if receipt.host in alert.answers:
+                self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
         self._something_to_do.set()
         self._something_to_send.set()
         await self._endings.close(answered)
@@ -262,7 +264,8 @@ class Deliveries:
             if begun:
                 self._outbox.extend(begun)
                 self._spool.note({alert.seq: known_of(alert) for delivery in begun for alert in delivery.alerts})
-        if self._none_ever():
+        if self._none_ever() and self._given_up != self._schedule.timeouts:
+            self._given_up = self._schedule.timeouts
             for alert, host, turn in self._schedule.give_up_tried():
                 self._not_answered(alert, host, turn)
                 ended.append(alert)

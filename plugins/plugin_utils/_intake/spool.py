@@ -199,9 +199,11 @@ class Spool:
 
         Raises:
             SpoolError: nothing was stored, and no position; the same may be offered again later.
-            ValueError: the counts do not add up.
+            ValueError: the counts do not add up, or an offer has no targets.
         """
         counts = _checked(counts or {}, len(offers))
+        if not all(offer.targets for offer in offers):
+            raise ValueError("an alert that concerns no host cannot be answered")
         if self._closed:
             raise SpoolError("the intake is shutting down", kind="shutting_down", remedy="Send again")
         if not offers and position is None:

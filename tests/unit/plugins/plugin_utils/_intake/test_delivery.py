@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import json
 import pathlib
+import random
+import time
 import typing as t
 
 import pytest
@@ -25,6 +27,7 @@ from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import
     lookup,
     offer,
     receipt,
+    running_script,
 )
 
 
@@ -266,6 +269,55 @@ async def test_attempts_and_answers_of_hosts_outlive_a_restart(tmp_path: pathlib
         (told,) = running.unanswered
         assert (told["host"], told["attempts"] > 1) == ("web-2", True)
         assert {tuple(event["meta"]["hosts"]) for event in running.events} == {("web-2",)}
+
+
+RESPONDING = """
+import asyncio, os, pathlib, sys
+
+from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import engine, lookup, offer
+
+async def main():
+    hosts = ("web-1", "web-2", "web-3")
+    behaviour = {"web-2": "hang", "web-3": "unreachable"}
+    async with engine(pathlib.Path(sys.argv[1]), behaviour, inventory=hosts, answer_deadline=60.0) as running:
+        for number in range(1_000_000):
+            rule = f"{sys.argv[2]} {number // 3}"
+            host = hosts[number % 9 % 3]
+            for stored in await running.spool.store([offer(rule, host), lookup(rule)], {"rejected": 1}):
+                os.write(1, f"{stored.folded_into or stored.trace_id}\\n".encode())
+            await asyncio.sleep(0.001)
+
+asyncio.run(main())
+"""
+
+
+async def test_over_kill_9_every_alert_is_answered_or_told(tmp_path: pathlib.Path) -> None:
+    chance = random.Random(5)  # noqa: S311 - no secret
+    stored: set[str] = set()
+    for run in range(5):
+        with running_script(RESPONDING, tmp_path, run) as child:
+            assert child.stdout
+            child.stdout.readline()  # it is at it
+            time.sleep(chance.uniform(0.1, 0.5))
+            child.kill()
+            stored |= {line for line in child.stdout.read().splitlines() if len(line) == 36}
+    assert len(stored) > 100
+    hosts = ("web-1", "web-2", "web-3")
+    async with engine(tmp_path, {"web-3": "unreachable"}, inventory=hosts, answer_deadline=4.0) as running:
+        await running.settled()
+        accounts = running.spool.accounts
+        assert accounts["received"] == sum(number for name, number in accounts.items() if name != "received")
+        ends = {trace_id: await running.spool.trace(trace_id) for trace_id in stored}
+    told = {each["trace_id"] for each in running.unanswered}
+    for trace_id, known in ends.items():
+        assert known, "it was accepted"
+        assert known["state"] in ("answered", "unanswered")
+        if known["state"] == "answered":
+            assert all(record["outcome"] == "no_policy" for record in known["hosts"].values())
+        else:
+            assert trace_id in told
+            assert all(record["told"] for record in known["hosts"].values())
+    assert {known["state"] for known in ends.values() if known} == {"answered", "unanswered"}
 
 
 async def test_what_is_too_old_at_the_start_is_told(tmp_path: pathlib.Path) -> None:

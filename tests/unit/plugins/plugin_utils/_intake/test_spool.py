@@ -7,14 +7,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import pathlib
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 import time
 import typing as t
 from collections.abc import AsyncIterator
@@ -31,7 +27,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.s
     SpoolLimits,
     trace,
 )
-from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import alert, lookup, offer
+from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import alert, lookup, offer, running_script
 
 
 @contextlib.asynccontextmanager
@@ -229,6 +225,12 @@ async def test_counts_must_add_up(tmp_path: pathlib.Path, counts: dict[str, int]
         assert spool.accounts["received"] == 0
 
 
+async def test_an_alert_concerns_a_host(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        with pytest.raises(ValueError, match="concerns no host"):
+            await spool.store([Offer(alert(), ())])
+
+
 async def test_what_is_known_of_hosts_is_kept(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
         await spool.store([lookup("a", "all", "web-9")])
@@ -400,14 +402,8 @@ asyncio.run(main())
 """
 
 
-def run_child(script: str, *arguments: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
 def test_a_disk_that_is_full_for_a_while(tmp_path: pathlib.Path) -> None:
-    with run_child(FULL_DISK, tmp_path) as child:
+    with running_script(FULL_DISK, tmp_path) as child:
         output, errors = child.communicate(timeout=60)
     assert output == "healed\n", errors
     assert "cannot be used" in errors
@@ -450,7 +446,7 @@ async def test_kill_9_loses_nothing_that_was_answered(tmp_path: pathlib.Path) ->
     stored: dict[str, str] = {}
     ended: set[str] = set()
     for run in range(6):
-        with run_child(STORING, tmp_path, run) as child:
+        with running_script(STORING, tmp_path, run) as child:
             assert child.stdout
             child.stdout.readline()  # it is at it
             time.sleep(chance.uniform(0, 0.3))
