@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
@@ -168,12 +169,14 @@ class RulebookProcess:
 
     def _end(self) -> None:
         process = self._running()
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        # The first one lets running playbooks end, the second one ends them.
+        for _attempt in range(2):
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+                return
+        process.kill()
+        process.wait()
 
 
 def free_port() -> int:
