@@ -35,7 +35,7 @@ def main(port: int, directory: str) -> None:
         "token": TOKEN,
         "hosts": ["web-1"],
         "batch_interval": 0,
-        "batch_max": 10_000,
+        "batch_max": 500,
         "receipts": False,
     }
     known = yaml.safe_load(plugin["DOCUMENTATION"])["options"]

@@ -120,10 +120,10 @@ class Listener:
     async def _enter(self, peer: str) -> None:
         """Take a place for a request. Raises RefusedError where there is none for long."""
         if not self._requests.full(peer):
-            await self._requests.enter(peer)
+            self._requests.take(peer)
             return
         try:
-            await asyncio.wait_for(self._requests.enter(peer), self._options.read_timeout)
+            await asyncio.wait_for(self._requests.wait(peer), self._options.read_timeout)
         except TimeoutError:
             raise RefusedError(
                 503,

@@ -57,6 +57,9 @@ class MemorySpool:
             self.positions.update([position])
         return [Stored(offer.alert.trace_id, by_rule.get(offer.alert.rule, "")) for offer in offers]
 
+    def position(self, name: str) -> t.Any:
+        return self.positions.get(name)
+
     @property
     def accounts(self) -> dict[str, int]:
         waiting = len(self.offers)
