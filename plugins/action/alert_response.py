@@ -29,7 +29,6 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
     hosts_of_nobody,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import shown_line
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.post import post
 
 Json = dict[str, t.Any]
 
@@ -133,6 +132,9 @@ class _Receipts:
         return list(filter(None, [own, *(sent.result() for sent in self._sent)]))
 
     def _send(self, host: str, state: str, found: Json) -> str:
+        # What is imported before the host is asked costs it time, and this takes as long as a pause.
+        from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.post import post
+
         delivery = self._delivery
         moment = datetime.datetime.now(datetime.UTC)
         try:
