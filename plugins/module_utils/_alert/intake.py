@@ -88,11 +88,13 @@ class Reading:
         alerts: in the order of the message.
         rejected: likewise.
         passed_over: how many need no answer, by the value of PassedOver.
+        places: of the alerts in the message, from 0.
     """
 
     alerts: tuple[Alert, ...]
     rejected: tuple[Rejected, ...] = ()
     passed_over: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
+    places: tuple[int, ...] = ()
 
     @property
     def received(self) -> int:
@@ -130,6 +132,7 @@ def read_message(body: bytes, detector: str = "", severities: Overrides = NO_OVE
             remedy="Send it in several messages",
         )
     alerts: list[Alert] = []
+    places: list[int] = []
     rejected: list[Rejected] = []
     passed_over: dict[str, int] = {}
     for index, element in enumerate(elements):
@@ -144,7 +147,8 @@ def read_message(body: bytes, detector: str = "", severities: Overrides = NO_OVE
                 passed_over[found.value] = passed_over.get(found.value, 0) + 1
             else:
                 alerts.append(found)
-    return Reading(tuple(alerts), tuple(rejected), passed_over)
+                places.append(index)
+    return Reading(tuple(alerts), tuple(rejected), passed_over, tuple(places))
 
 
 def alerts_from_bytes(body: bytes) -> list[Alert]:

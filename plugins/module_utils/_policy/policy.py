@@ -282,9 +282,17 @@ def image_forms(images: t.Iterable[str]) -> list[str]:
                 short = short[len(prefix) :]
         for form in (image, short):
             forms[form] = None
-            if "@" not in form and ":" not in form.rpartition("/")[2] and not form.startswith("sha256:"):
+            if lacks_tag(form):
                 forms[f"{form}:latest"] = None
     return list(forms)
+
+
+def lacks_tag(image: str) -> bool:
+    """Whether an image reference says no tag, and no digest.
+
+    To the engine it then means C(latest). A detector that says it so may only have left the tag out.
+    """
+    return "@" not in image and ":" not in image.rpartition("/")[2] and not image.startswith("sha256:")
 
 
 def _any_of(field: str, patterns: t.Sequence[str], values: t.Sequence[str]) -> Condition:

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import time
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import Reading, Rejected
@@ -24,7 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.i
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import Counters
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.senders import Sender
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Json, Offer, Stored
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Stored
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.throttle import Throttle
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Store(t.Protocol):
         self,
         offers: Sequence[Offer],
         counts: Mapping[str, int] | None = None,
-        position: tuple[str, Json] | None = None,
+        position: tuple[str, t.Any] | None = None,
     ) -> list[Stored]:
         """Put alerts on disk, all or none. Raises SpoolError."""
 
@@ -96,22 +96,37 @@ class Admission:
     """Lets alerts in.
 
     Attributes:
-        inventory: the hosts that there are, where that is known. May be set anew at any time.
         dropped: what no policy wants, by host, source and rule.
     """
 
-    def __init__(self, options: Options, spool: Store, wanted: Wants, counters: Counters) -> None:
-        self.inventory: Inventory | None = None
+    def __init__(
+        self,
+        options: Options,
+        spool: Store,
+        wanted: Wants,
+        counters: Counters,
+        inventory: Callable[[], Inventory | None] = lambda: None,
+    ) -> None:
+        """Make one.
+
+        Args:
+            options: of the source.
+            spool: where alerts are stored.
+            wanted: says what is dropped.
+            counters: of the source.
+            inventory: says which hosts there are, where that is known.
+        """
         self.dropped = Tally()
         self._options = options
         self._spool = spool
         self._wanted = wanted
         self._counters = counters
+        self._inventory = inventory
         self._throttle = Throttle(logger)
         self._told_at = time.monotonic()
 
     async def admit(
-        self, reading: Reading, sender: Sender, default_host: str = "", position: tuple[str, Json] | None = None
+        self, reading: Reading, sender: Sender, default_host: str = "", position: tuple[str, t.Any] | None = None
     ) -> Admitted:
         """Take what can be taken, in one transaction. Raises SpoolError, and then nothing was.
 
@@ -142,12 +157,12 @@ class Admission:
         return admitted
 
     def _offer(self, alert: Alert, sender: Sender, default_host: str) -> Offer:
-        options = self._options
+        options, inventory = self._options, self._inventory()
         host = options.inventory_host(alert.host)
         if not host and alert.host in sender.hosts:
             host = alert.host
         named = host
-        if not named and sender.hosts and self.inventory is not None and alert.host in self.inventory.hosts:
+        if not named and sender.hosts and inventory is not None and alert.host in inventory.hosts:
             named = alert.host  # by another name nobody could tell that it is somebody else's
         if named and not sender.may_speak_for(named):
             raise _NoHost(
@@ -161,7 +176,7 @@ class Admission:
         if host:
             return Offer(dataclasses.replace(alert, inventory_host=host), (host,))
         asked = sender.hosts or options.lookup_hosts
-        targets = self.inventory.expand(asked) if self.inventory is not None else asked
+        targets = inventory.expand(asked) if inventory is not None else asked
         if not targets:
             raise _NoHost(
                 UNKNOWN_HOST,
@@ -192,7 +207,7 @@ class Admission:
         logger.info("Dropped %d alerts so far that no policy wants: %s", self.dropped.total(), ", ".join(most))
 
 
-class _NoHost(Exception):  # noqa: N818 - it never leaves this module
+class _NoHost(Exception):
     """An alert cannot be about a host that is known and the sender's."""
 
     def __init__(self, kind: str, reason: str, remedy: str) -> None:

@@ -79,4 +79,4 @@ def _time(der: bytes, element: tuple[int, int, int]) -> float:
     text = der[start:end].decode("ascii", "replace")
     if tag == _UTC_TIME:  # two digits of the year, of 1950 to 2049
         text = ("19" if text[:2] >= "50" else "20") + text
-    return datetime.datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
+    return datetime.datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()

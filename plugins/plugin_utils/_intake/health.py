@@ -92,7 +92,7 @@ class Health:
     def troubles(self) -> list[str]:
         """Why alerts are not answered at the moment."""
         of_tls = self.tls.troubles() if self.tls else []
-        return [*self.spool.troubles(), *self.deliveries.health(), *of_tls]
+        return list(dict.fromkeys([*self.spool.troubles(), *self.deliveries.health(), *of_tls]))
 
     def warnings(self) -> list[str]:
         """What will keep some from being answered."""
@@ -109,7 +109,7 @@ class Health:
             "troubles": troubles,
             "warnings": self.warnings(),
             "elements": dict(self.spool.accounts),
-            "refused": self.counters.by("requests_refused_total"),
+            "refused": self.counters.by("requests_refused_total", "kind"),
         }
 
     def families(self) -> list[Family]:

@@ -2,8 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The hosts of an inventory, as C(ansible-inventory) lists them: in a process of its own, as EDA plugins import no
-Ansible."""
+"""The hosts of an inventory, as ansible-inventory lists them: EDA plugins import no Ansible, so it is asked."""
 
 from __future__ import annotations
 
@@ -11,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import sys
@@ -21,6 +21,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options
 
+logger = logging.getLogger(__name__)
+
+READ_AGAIN = 300.0
+"""How long an inventory is taken to be as it was, in seconds."""
 TIMEOUT = 60.0
 """How long reading an inventory may take, in seconds."""
 
@@ -76,7 +80,7 @@ class Inventory:
         return found
 
 
-async def read_inventory(path: str, timeout: float = TIMEOUT) -> Inventory:  # noqa: ASYNC109 - of the process
+async def read_inventory(path: str, timeout: float = TIMEOUT) -> Inventory:
     """The inventory at a path, or a comma-separated list of hosts, as C(ansible-playbook -i) takes it.
 
     Raises InventoryError.
@@ -85,7 +89,9 @@ async def read_inventory(path: str, timeout: float = TIMEOUT) -> Inventory:  # n
     beside = os.path.dirname(sys.executable)
     command = shutil.which("ansible-inventory", path=os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]))
     if command is None:
-        raise InventoryError("ansible-inventory is not installed", remedy="Leave inventory out, or install ansible-core")
+        raise InventoryError(
+            "ansible-inventory is not installed", remedy="Leave inventory out, or install ansible-core"
+        )
     process = await asyncio.create_subprocess_exec(
         *(command, "--inventory", path, "--list"),
         stdin=asyncio.subprocess.DEVNULL,
@@ -147,3 +153,34 @@ def _below(name: str, own: Mapping[str, tuple[frozenset[str], list[str]]]) -> fr
 
 def _names(value: object) -> list[str]:
     return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+
+
+class InventoryWatch:
+    """Reads an inventory now and then, as hosts come and go.
+
+    Attributes:
+        current: as it was last read; None where it never could be.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.current: Inventory | None = None
+        self._options = options
+        self._troubles: list[str] = []
+
+    def troubles(self) -> list[str]:
+        """Why it cannot be read, or which names in the options are not in it. For people."""
+        return list(self._troubles)
+
+    async def run(self) -> t.NoReturn:
+        """Read it for ever, every few minutes. Each new trouble is logged."""
+        while True:
+            try:
+                self.current = await read_inventory(self._options.inventory)
+                troubles = self.current.missing(self._options)
+            except InventoryError as error:
+                troubles = [str(error)]
+            for trouble in troubles:
+                if trouble not in self._troubles:
+                    logger.error("%s", trouble)
+            self._troubles = troubles
+            await asyncio.sleep(READ_AGAIN)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import dataclasses
 import ipaddress
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterable
+
+MOMENT = 1.0
+"""How long whoever connects has to prove himself before others of his address take the place, in seconds."""
 
 
 def peer_of(address: str) -> str:
@@ -41,7 +43,7 @@ class Connection:
 
     peer: str
     opened: float
-    close: Callable[[], None]
+    close: Callable[[], object]
     spoke: bool = False
     known: bool = False
 
@@ -50,6 +52,7 @@ class Connections:
     """The open connections. A new one is let in at the expense of the oldest on which nobody has proved himself.
 
     So half-open connections, of which anybody can make thousands, give way to a sender, which needs a moment only.
+    Whoever makes too many from one address takes the places of his own, once they had that moment.
     """
 
     def __init__(self, most: int, most_of_peer: int) -> None:
@@ -68,16 +71,31 @@ class Connections:
         That one is forgotten already. One that is not let in is not remembered.
         """
         of_peer = self._of_peer.get(connection.peer, {})
-        crowd = of_peer if len(of_peer) >= self.most_of_peer else self._open if len(self) >= self.most else None
-        victim = None
-        if crowd is not None:
-            victim = next((one for one in crowd if not one.known), None)
-            if victim is None:
-                return False, None
-            self.forget(victim)
+        if len(of_peer) >= self.most_of_peer:
+            victim = self._oldest_unknown(of_peer, connection.opened - MOMENT)
+        elif len(self) >= self.most:
+            victim = self._oldest_unknown(self._open, connection.opened)
+        else:
+            self._remember(connection)
+            return True, None
+        if victim is None:
+            return False, None
+        self.forget(victim)
+        self._remember(connection)
+        return True, victim
+
+    @staticmethod
+    def _oldest_unknown(connections: Iterable[Connection], until: float) -> Connection | None:
+        for connection in connections:
+            if connection.opened > until:
+                break
+            if not connection.known:
+                return connection
+        return None
+
+    def _remember(self, connection: Connection) -> None:
         self._open[connection] = None
         self._of_peer.setdefault(connection.peer, {})[connection] = None
-        return True, victim
 
     def forget(self, connection: Connection) -> None:
         """It is closed. Nothing happens where it was forgotten before."""
@@ -109,16 +127,34 @@ class Requests:
         self._of_peer: dict[str, asyncio.Semaphore] = {}
         self._asking: collections.Counter[str] = collections.Counter()
 
-    @contextlib.asynccontextmanager
-    async def place(self, peer: str) -> AsyncIterator[None]:
-        """A place, once there is one; first come, first served."""
+    async def enter(self, peer: str) -> None:
+        """Take a place, once there is one; first come, first served. It is given back by L(leave)."""
         of_peer = self._of_peer.setdefault(peer, asyncio.Semaphore(self._most_of_peer))
         self._asking[peer] += 1
         try:
             # That of the peer first: whoever has many requests waits for his own, and holds no place of others.
-            async with of_peer, self._places:
-                yield
-        finally:
-            self._asking[peer] -= 1
-            if not self._asking[peer]:
-                del self._asking[peer], self._of_peer[peer]
+            await of_peer.acquire()
+            try:
+                await self._places.acquire()
+            except asyncio.CancelledError:
+                of_peer.release()
+                raise
+        except asyncio.CancelledError:
+            self._forget(peer)
+            raise
+
+    def full(self, peer: str) -> bool:
+        """Whether it would have to wait for a place."""
+        of_peer = self._of_peer.get(peer)
+        return self._places.locked() or (of_peer is not None and of_peer.locked())
+
+    def leave(self, peer: str) -> None:
+        """Give a place back."""
+        self._places.release()
+        self._of_peer[peer].release()
+        self._forget(peer)
+
+    def _forget(self, peer: str) -> None:
+        self._asking[peer] -= 1
+        if not self._asking[peer]:
+            del self._asking[peer], self._of_peer[peer]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 
 PREFIX = "container_guard_"
@@ -36,8 +37,8 @@ class Family:
 
 
 COUNTED: Mapping[str, str] = {
-    "requests_total": "requests, by status of the answer",
-    "requests_refused_total": "requests of which nothing was taken, by kind of the error",
+    "requests_total": "requests, by listener (alerts, receipts) and status of the answer",
+    "requests_refused_total": "requests of which nothing was taken, by listener and kind of the error",
     "elements_rejected_total": "rejected elements, by kind",
     "elements_passed_over_total": "elements that need no answer, by reason",
     "elements_of_sender_total": "elements, by sender",
@@ -60,12 +61,15 @@ class Counters:
         """Count. Values of labels must be few."""
         self._samples[name][tuple(labels.items())] += amount
 
-    def by(self, name: str) -> dict[str, int]:
-        """The samples of a counter with one label, by its value."""
-        return {labels[0][1] if labels else "": count for labels, count in self._samples[name].items()}
+    def by(self, name: str, label: str) -> dict[str, int]:
+        """A counter by the values of one of its labels."""
+        found: collections.Counter[str] = collections.Counter()
+        for labels, count in self._samples[name].items():
+            found[dict(labels)[label]] += count
+        return dict(found)
 
     def families(self) -> list[Family]:
-        """All of them; those without labels from the start, as others have no samples before they are first counted."""
+        """All of them. A sample begins when it is first counted."""
         return [Family(name, COUNTER, what, self._samples[name]) for name, what in COUNTED.items()]
 
 
@@ -91,4 +95,6 @@ def _escaped(text: str) -> str:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(float(value))
+    if math.isfinite(value):
+        return str(int(value)) if value == int(value) else repr(float(value))
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"

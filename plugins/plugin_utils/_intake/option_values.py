@@ -28,9 +28,9 @@ def shown(value: object) -> str:
     return text.display(repr(value), 80)
 
 
-def near(name: object, known: Iterable[str]) -> str:
-    """The known name that a misspelt one is like, or empty."""
-    return next(iter(difflib.get_close_matches(str(name), list(known), n=1)), "")
+def near(name: object, known: Iterable[str], how: float = 0.6) -> str:
+    """The known name that a misspelt one is like, or empty. C(how) much, from 0 to 1."""
+    return next(iter(difflib.get_close_matches(str(name), list(known), n=1, cutoff=how)), "")
 
 
 def misspelt(what: str, name: object, known: Iterable[str]) -> ValueError:

@@ -10,11 +10,14 @@ import collections
 import dataclasses
 import os
 import pathlib
-import typing as t
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detector import Overrides, read_overrides
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import DETECTORS
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import option_values as values
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.hosts import HostNames
 
 WHOLE = "guard"
 """The argument that holds all options, and the prefix of the rulebook variables that hold one each."""
@@ -65,7 +68,7 @@ class FileOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(HostNames):
     """What the intake is told. Made by L(parse_options), which documents ranges by enforcing them.
 
     Attributes:
@@ -91,9 +94,6 @@ class Options:
         max_requests_per_address: most of them of one address.
         files: files that are followed.
         severities: detector -> what it says -> severity, before its own map.
-        hosts: inventory names that detectors use as they are.
-        host_map: host name as detectors say it -> inventory name.
-        lookup_hosts: inventory hosts or groups that are asked about alerts of unknown hosts.
         inventory: inventory of the playbook runs, by which names of hosts are checked; empty for none.
         policy_set: file of the policy set by which alerts that no policy wants are dropped; empty for none.
         policy_set_confirmed_for: how long a host's word that it has that set holds, in seconds.
@@ -133,14 +133,11 @@ class Options:
     body_limit: int = 1_048_576
     read_timeout: float = 10.0
     max_connections: int = 1024
-    max_connections_per_address: int = 64
+    max_connections_per_address: int = 256
     max_requests: int = 128
     max_requests_per_address: int = 32
     files: tuple[FileOptions, ...] = ()
-    severities: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
-    hosts: tuple[str, ...] = ()
-    host_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    lookup_hosts: tuple[str, ...] = ("all",)
+    severities: Overrides = dataclasses.field(default_factory=dict)
     inventory: str = ""
     policy_set: str = ""
     policy_set_confirmed_for: float = 3600.0
@@ -161,13 +158,6 @@ class Options:
     receipts: bool = True
     receipt_url: str = ""
     receipt_port: int = 0
-
-    def inventory_host(self, detector_host: str) -> str:
-        """The inventory name of the host that a detector names, or C("") where it is not known."""
-        mapped = self.host_map.get(detector_host)
-        if mapped is not None:
-            return mapped
-        return detector_host if detector_host in self.hosts else ""
 
     @property
     def spool_directory(self) -> pathlib.Path:
@@ -222,17 +212,16 @@ def parse_options(args: Mapping[str, object]) -> Options:
 def unread_variables(args: Mapping[str, object]) -> list[str]:
     """What to say of rulebook variables that look like options and are none. For people, a sentence each."""
     names = args.get(VARIABLES)
-    read = [f"{WHOLE}_{name}" for name in FLAT]
+    read = [WHOLE, *(f"{WHOLE}_{name}" for name in FLAT)]
     found = []
     for name in names if isinstance(names, (list, tuple)) else ():
-        if not isinstance(name, str) or not name.startswith(WHOLE) or name in (WHOLE, *read):
+        if not isinstance(name, str) or name in read:
             continue
-        option = name.removeprefix(f"{WHOLE}_")
-        like = values.near(name, [WHOLE, *read])
-        if option in _READERS:
-            found.append(f"The variable {name} is not read. Set {option} in {WHOLE}")
-        elif like:
-            # A playbook may have a variable of such a name, so it is no error.
+        like = values.near(name, read, 0.8)  # playbooks have variables that begin alike
+        if name.removeprefix(f"{WHOLE}_") in _READERS and name.startswith(WHOLE):
+            found.append(f"The variable {name} is not read. Set {name.removeprefix(f'{WHOLE}_')} in {WHOLE}")
+        elif like and (like == WHOLE or name.startswith(WHOLE)):
+            # It is no error, as a playbook may have a variable of that name.
             found.append(f"The variable {text.display(name, 64)} is not read by the source. Did you mean {like}?")
     return found
 
@@ -243,6 +232,10 @@ def _check_senders(options: Options) -> None:
         raise ValueError(
             "no way to tell senders apart from attackers is set. Set token for senders that can send an Authorization "
             "header, path_token for those that cannot (Falco), cafile to require client certificates, or senders"
+        )
+    if options.senders and options.all_hmac_secrets and not (options.all_tokens or options.all_path_tokens):
+        raise ValueError(
+            "hmac_secret is for those that may speak for every host, and none are set. Set it in each of the senders"
         )
     for what in ("name", "certificate"):
         _check_apart(what, (getattr(sender, what).lower() for sender in options.senders))
@@ -277,7 +270,6 @@ _SENDER = {
     "certificate": values.string,
     "hmac_secrets": values.list_of(_bearer, "secrets"),
 }
-_FILE = {"path": values.string, "detector": _word, "host": values.host}
 
 
 def _sender(name: str, value: object) -> SenderOptions:
@@ -289,10 +281,24 @@ def _sender(name: str, value: object) -> SenderOptions:
 
 
 def _file(name: str, value: object) -> FileOptions:
-    given = values.fields(name, {"path": value} if isinstance(value, str) else value, _FILE, "key")
+    readers = {"path": values.string, "detector": _detector, "host": values.host}
+    given = values.fields(name, {"path": value} if isinstance(value, str) else value, readers, "key")
     if "path" not in given:
         raise ValueError(f"a file in {name} has no path")
     return FileOptions(**given)
+
+
+def _detector(name: str, value: object) -> str:
+    if value not in DETECTORS:
+        raise values.misspelt(f"detector in {name}", value, DETECTORS)
+    return str(value)
+
+
+def _severities(name: str, value: object) -> Overrides:
+    try:
+        return read_overrides(value)
+    except AlertError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 _READERS: dict[str, values.Reader] = {
@@ -317,11 +323,7 @@ _READERS: dict[str, values.Reader] = {
     "max_requests": values.integer(1, 10_000),
     "max_requests_per_address": values.integer(1, 10_000),
     "files": values.list_of(_file, "paths, or of dictionaries of path, detector and host"),
-    "severities": values.mapping_of(
-        _word,
-        values.mapping_of(values.string, values.severity, "what the detector says: severity"),
-        "detector: {what it says: severity}",
-    ),
+    "severities": _severities,
     "hosts": _hosts,
     "host_map": values.mapping_of(values.host, values.host, "detector host name: inventory host name"),
     "lookup_hosts": _hosts,
@@ -336,7 +338,7 @@ _READERS: dict[str, values.Reader] = {
     "raw_hours": values.seconds(0, 87_600, "hours"),
     "batch_window": values.seconds(0, 10),
     "batch_interval": values.seconds(0, 3600),
-    "batch_max": values.integer(1, 10_000),
+    "batch_max": values.integer(1, 500),
     "queue_max": values.integer(1, 1_000_000),
     "max_deliveries": values.integer(2, 21),
     "answer_timeout": values.seconds(1, 86_400),

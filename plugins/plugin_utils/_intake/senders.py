@@ -64,7 +64,9 @@ class Senders:
         ]
         pairs = list(zip(senders, options.senders, strict=True))
         self._by_token = self._table([(anybody, options.all_tokens), *((s, given.tokens) for s, given in pairs)])
-        self._by_path = self._table([(anybody, options.all_path_tokens), *((s, given.path_tokens) for s, given in pairs)])
+        self._by_path = self._table(
+            [(anybody, options.all_path_tokens), *((s, given.path_tokens) for s, given in pairs)]
+        )
         self._by_certificate: Mapping[str, Sender] = {
             sender.certificate: sender
             for sender, given in pairs

@@ -115,10 +115,11 @@ class Tls:
     def _strictness(self) -> list[str]:
         if all(certificate.says_key_usage for option, certificate in self._certificates if option == "cafile"):
             return []
-        return [
+        lax = (
             "cafile: an authority does not say what its key is for (keyUsage), as openssl req -x509 makes them. The "
             "listener takes it. Senders that check strictly, such as Python 3.13, refuse certificates of it"
-        ]
+        )
+        return [lax]
 
     def _read_certificates(self) -> list[tuple[str, Certificate]]:
         options, found = self._options, []
@@ -142,7 +143,7 @@ class Handshake:
     certificate would see an end of file, and nothing else (Python 3.13, sslproto.SSLProtocol._do_handshake).
     """
 
-    def __init__(self, context: ssl.SSLContext, failed: Callable[[], None]) -> None:
+    def __init__(self, context: ssl.SSLContext, failed: Callable[[], object]) -> None:
         """C(failed) is called once the alert is on its way; the connection is then to be closed."""
         self.failure: ssl.SSLError | None = None
         self._context = context

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alerts_from_bytes
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.batcher import event_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.events import AlertEvent
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.hosts import Placed
 
 JINJA = jinja2.Environment(autoescape=False)  # noqa: S701 - no HTML here
 
@@ -108,7 +109,7 @@ def check(body: bytes) -> None:
             assert string.isprintable()
             assert JINJA.from_string(string).render() == string
         return
-    event = event_of(alerts, ["all"])
+    event = AlertEvent([Placed(alert, ("all",)) for alert in alerts])
     assert_inert(event)
     assert all(alert["container"]["id"] not in ("host", "<NA>") for alert in event["alerts"])
 
