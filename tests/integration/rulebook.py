@@ -140,16 +140,15 @@ class RulebookProcess:
     def end(self, number: signal.Signals = signal.SIGTERM, patience: float = 60.0) -> int:
         """Send the process a signal, unless it has ended, and wait for its end; its exit status.
 
-        One that has not ended after C(patience) seconds is killed.
+        One that has not ended after C(patience) seconds gets it again, which ends running playbooks, and is killed then.
         """
         process = self._running()
-        if process.poll() is None:
-            process.send_signal(number)
-        try:
-            return process.wait(patience)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+        for again in (number, number, signal.SIGKILL):
+            if process.poll() is None:
+                process.send_signal(again)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(patience)
+        return process.wait()
 
     def __enter__(self) -> RulebookProcess:
         """Start it."""
@@ -160,7 +159,7 @@ class RulebookProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
         """End the process; add its log to the error of a failed test."""
-        self.end()
+        self.end(patience=20)
         if error is not None:
             error.add_note(f"log of ansible-rulebook:\n{self.log}")
 
