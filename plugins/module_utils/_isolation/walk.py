@@ -264,6 +264,7 @@ class Walk:
             preflight = check_giving_back(
                 self._tools.engine, self._tools.truth, state, preflight.want, owner, entry, recreate
             )
+            entry = dataclasses.replace(entry, held=preflight.want.held)
             preflight = preflight.with_problem(self._owner.refusal(preflight.want))
             if preflight.want.must_start(state):
                 down = self._owner.stays_down(state, owner)
@@ -534,14 +535,16 @@ class Walk:
         try:
             state = tools.read(self._id)
             owes_start = before.owes_start or (self._entry.owes_start and not state.running)
-            entry = dataclasses.replace(before, phase=ISOLATING, owes_start=owes_start)
+            entry = dataclasses.replace(before, phase=ISOLATING, owes_start=owes_start, held=self._entry.held)
             tools.journal.store(entry)
-            steps = self._owner.with_steps(missing_steps(state, want_of(entry)), want_of(entry), entry)
+            # What else is owed comes back with whatever is done next.
+            want = dataclasses.replace(want_of(entry), held=entry.hold)
+            steps = self._owner.with_steps(missing_steps(state, want), want, entry)
             perform(steps, tools.engine, self._attempt, tools.locks)
             self._attempt.after = state = tools.read_settled(self._id)
-            verification, proof = tools.verify(state, want_of(entry))
+            verification, proof = tools.verify(state, want)
             if verification:
-                tools.journal.store(report.confirmed(entry, state, proof))
+                tools.journal.store(dataclasses.replace(report.confirmed(entry, state, proof), held=entry.held))
         except GuardError as error:
             return report.with_warnings(outcome, f"it may not be isolated again: {error.message}")
         found = "; ".join([*verification.contradictions, *map(str, verification.unmet)])
