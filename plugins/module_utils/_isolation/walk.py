@@ -48,7 +48,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.giving_back import Preflight
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal, Tombstone
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Tombstone
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.owner import NetworkOwner
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import (
@@ -245,7 +245,7 @@ class Walk:
         if isinstance(change, Hold):
             changed = change.apply(self._before, found)
         else:
-            changed = change.apply(t.cast(Entry, self._before), found, lambda claim: _named(claim, self._tools.journal))
+            changed = change.apply(t.cast(Entry, self._before), found, lambda claim: _named(claim, self._tools))
         self._attempt.warnings += changed.warnings
         return changed.entry
 
@@ -292,8 +292,14 @@ class Walk:
 
     def _without_gone_sharers(self, entry: Entry) -> Entry:
         """The entry without sharers that the journal forgot: they keep no network off."""
-        left = tuple(c for c in entry.claims if c.kind != SHARER or self._tools.journal.load(c.subject))
+        left = tuple(claim for claim in entry.claims if claim.kind != SHARER or self._is_known(claim.subject))
         return entry if left == entry.claims else dataclasses.replace(entry, claims=left)
+
+    def _is_known(self, sharer: str) -> bool:
+        try:
+            return self._tools.journal.load(sharer) is not None
+        except JournalError:
+            return True  # what cannot be read is never guessed at
 
     # --- plan, record -------------------------------------------------------------------------------------------------
 
@@ -489,7 +495,7 @@ class Walk:
         change = t.cast(Take, self._change)
         if change.sharer:
             return outcome
-        who = ", ".join(_named(claim, self._tools.journal) for claim in entry.claims)
+        who = ", ".join(_named(claim, self._tools) for claim in entry.claims)
         still = f"container {entry.snapshot.name} is still held by {who}: {', '.join(entry.hold.actions())}"
         if not change.remembered:
             return report.with_warnings(outcome, still)
@@ -596,9 +602,12 @@ def network_owner(tools: Tools, sharer: str) -> NetworkOwner:
     return NetworkOwner(tools, sharer, lambda owner, change, check: Walk(tools, owner, change, check).run())
 
 
-def _named(claim: Claim, journal: Journal) -> str:
+def _named(claim: Claim, tools: Tools) -> str:
     """Who claims, for people."""
     if claim.kind != SHARER:
         return f"policy {claim.subject}" if claim.subject else claim.cause.actor or "a person"
-    sharer = journal.load(claim.subject)
+    try:
+        sharer = tools.journal.load(claim.subject)
+    except JournalError:
+        return f"{tools.name_of(claim.subject)} (its journal entry cannot be read)"
     return sharer.snapshot.name if sharer else claim.subject[:12]

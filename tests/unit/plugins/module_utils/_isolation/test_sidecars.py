@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
@@ -377,3 +378,33 @@ class TestOwnerThatIsGone:
         assert journal.load(sidecar) == entry
         isolator.forget(entry)
         assert [(entry.snapshot.name, len(entry.claims)) for entry in journal.entries()[0]] == [("owner", 1)] * own
+
+
+class TestDamagedEntries:
+    @pytest.mark.parametrize("content", ["{}", '{"format": 99}'], ids=["damaged", "newer"])
+    def test_that_of_a_sidecar_holds_the_network_of_its_owner_and_nothing_else(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str, content: str
+    ) -> None:
+        isolator.isolate(owner, BOTH)
+        isolator.isolate(sidecar, BOTH)
+        journal._files.write(f"isolations/{sidecar}.json", content)
+        held = isolator.isolate(owner, BOTH)
+        assert held.outcome == "held"
+        outcome = isolator.release(owner)
+        assert (outcome.outcome, (outcome.error or {})["kind"]) == ("held", "still_held")
+        assert "held by sidecar (its journal entry cannot be read): network_disconnect" in str(outcome.error)
+        assert not paused(engine, owner)
+        assert not on_network(engine, owner)
+        refused = isolator.release(owner, force=True)
+        assert refused.outcome == "refused"
+        assert "sidecar (its journal entry cannot be read) uses its network and is isolated" in str(refused.error)
+        engine.remove_container(sidecar)
+        assert f"{sidecar[:12]} (its journal entry cannot be read) uses" in str(isolator.release(owner).error)
+
+    def test_that_of_the_owner_is_told_with_its_name(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        journal._files.write(f"isolations/{owner}.json", "{}")
+        with pytest.raises(JournalError, match=f"container owner, whose network it uses: .*{owner}.json is damaged"):
+            isolator.release(sidecar)
