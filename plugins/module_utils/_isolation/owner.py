@@ -131,7 +131,8 @@ class NetworkOwner:
                 self._forget_claim(owner)
             return
         if not outcome.ok:
-            raise StepFailed((outcome.error or {})["message"], changed=outcome.changed)
+            error = outcome.error or {}
+            raise StepFailed(error["message"], kind=error["kind"], changed=outcome.changed)
 
     def _forget_claim(self, owner: str) -> None:
         """Need the network of a container that is gone no longer. What others want of it is for its successor."""
@@ -169,7 +170,7 @@ class NetworkOwner:
             except StepFailed:
                 raise
             except GuardError as error:
-                raise StepFailed(error.message) from error
+                raise StepFailed(error.message, kind=error.kind) from error
 
         return Step(action, run, self._name(owner))
 

@@ -397,7 +397,9 @@ class Walk:
             return attempt.outcome(HELD if held else reached)
         answers = [f"{step.action}: {step.message}" for step in attempt.steps if step.message]
         wanted = RELEASED if isinstance(self._change, Take) else reached
-        trouble = report.not_reached(attempt.before.name, wanted, verification, answers)
+        trouble = report.not_reached(attempt.before.name, wanted, verification, answers, attempt.busy)
+        if trouble.kind == BUSY:
+            return attempt.outcome(BUSY, error=trouble)
         return attempt.outcome(UNKNOWN if verification.contradictions else FAILED, error=trouble)
 
     def _verified(self, state: ContainerState) -> tuple[Verification, Proof]:
@@ -599,7 +601,12 @@ class Walk:
 
 def network_owner(tools: Tools, sharer: str) -> NetworkOwner:
     """The owner of the network that a container uses."""
-    return NetworkOwner(tools, sharer, lambda owner, change, check: Walk(tools, owner, change, check).run())
+
+    def walk_on(owner: str, change: Change, check: bool) -> Outcome:
+        # What isolates waits for another run no longer than for one that works on the container itself.
+        return Walk(tools, owner, change, check, patient=isinstance(change, Take)).run()
+
+    return NetworkOwner(tools, sharer, walk_on)
 
 
 def _named(claim: Claim, tools: Tools) -> str:

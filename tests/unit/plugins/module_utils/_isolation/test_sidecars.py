@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 
 import pytest
@@ -120,8 +121,45 @@ class TestIsolate:
         isolator.isolate(owner, [CUT])
         with journal.lock(owner):
             outcome = isolator.isolate(sidecar, BOTH)
-        assert (outcome.outcome, outcome.ok) == ("failed", False)
+        assert (outcome.outcome, outcome.ok) == ("busy", False)
         assert "isolate_network owner is not done" in (outcome.error or {})["message"]
+
+    @pytest.mark.parametrize("release", [False, True], ids=["isolate", "release"])
+    def test_waits_for_another_run_on_the_owner_once_and_says_so(
+        self, engine: FakeEngine, journal: Journal, owner: str, sidecar: str, release: bool
+    ) -> None:
+        waits: list[float | None] = []
+
+        class Watched(Journal):
+            def lock(self, container_id: str, timeout: float | None = None) -> contextlib.AbstractContextManager[None]:
+                if container_id == owner:
+                    waits.append(timeout)
+                return super().lock(container_id, timeout)
+
+        isolator = Isolator(
+            engine, Watched(journal._files, lock_timeout=0.1), truth=FakeTruth(engine), busy_timeout=0.05
+        )
+        if release:
+            isolator.isolate(sidecar, [PAUSE, CUT])
+            waits.clear()
+        with journal.lock(owner):
+            outcome = isolator.release(sidecar) if release else isolator.isolate(sidecar, [PAUSE, CUT])
+        # A release waits as long as any other.
+        assert waits == ([None] if release else [0, 0.05])
+        assert outcome.outcome == "busy"
+        assert outcome.error is not None
+        assert (outcome.error["kind"], outcome.error["remedy"]) == (
+            "busy",
+            "Run again, or look for a process that hangs on a Docker engine",
+        )
+        assert f"another process works on {owner[:12]}" in outcome.error["message"]
+        assert [(step.action, step.status) for step in outcome.steps] == (
+            [("release_network", "failed"), ("unpause", "skipped")]
+            if release
+            else [("pause", "done"), ("isolate_network", "failed")]
+        )
+        assert paused(engine, sidecar)
+        assert (isolator.release(sidecar) if release else isolator.isolate(sidecar, [PAUSE, CUT])).ok
 
 
 class TestRelease:
