@@ -19,7 +19,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     RELEASING,
     Entry,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import StepFailed
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, StepFailed
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Step, Want
@@ -104,7 +104,7 @@ class NetworkOwner:
                 f"without: docker rm -f {state.name}, make both anew, and release {state.name} by its name"
             )
         down = f"container {owner.name}, whose network it uses, does not run"
-        held = self._tools.journal.load(owner.id)
+        held = self._load(owner.id)
         if held and (self._sharer in held.sharers or not held.claims):
             left = tuple(claim for claim in held.claims if claim.key != (SHARER, self._sharer))
             held = dataclasses.replace(held, claims=left, phase=RELEASING)
@@ -131,13 +131,14 @@ class NetworkOwner:
                 self._forget_claim(owner)
             return
         if not outcome.ok:
-            raise StepFailed((outcome.error or {})["message"], changed=outcome.changed)
+            error = outcome.error or {}
+            raise StepFailed(error["message"], kind=error["kind"], changed=outcome.changed)
 
     def _forget_claim(self, owner: str) -> None:
         """Need the network of a container that is gone no longer. What others want of it is for its successor."""
         journal = self._tools.journal
         with journal.lock(owner):
-            held = journal.load(owner)
+            held = self._load(owner)
             if held is None:
                 return
             left = tuple(claim for claim in held.claims if claim.key != (SHARER, self._sharer))
@@ -148,7 +149,7 @@ class NetworkOwner:
 
     def _must_leave(self, owner: str, want: Want) -> bool:
         """Whether it is on what must be left, or could come back there meanwhile."""
-        held = self._tools.journal.load(owner)
+        held = self._load(owner)
         if held is not None and (self._sharer not in held.sharers or held.phase != ISOLATED):
             return True
         try:
@@ -160,7 +161,7 @@ class NetworkOwner:
     def _entry(self, want: Want) -> Entry | None:
         """Its isolation, where the container needs it off its networks, or needed it."""
         owner = want.snapshot.network_owner
-        return self._tools.journal.load(owner) if owner and want.held.networks else None
+        return self._load(owner) if owner and want.held.networks else None
 
     def _step(self, action: str, owner: str, change: Change) -> Step:
         def run(_engine: Engine) -> None:
@@ -169,15 +170,17 @@ class NetworkOwner:
             except StepFailed:
                 raise
             except GuardError as error:
-                raise StepFailed(error.message) from error
+                raise StepFailed(error.message, kind=error.kind) from error
 
         return Step(action, run, self._name(owner))
 
-    def _name(self, owner: str) -> str:
-        held = self._tools.journal.load(owner)
-        if held:
-            return held.snapshot.name
+    def _load(self, owner: str) -> Entry | None:
         try:
-            return self._tools.read(owner).name
-        except NotFound:
-            return owner[:12]
+            return self._tools.journal.load(owner)
+        except JournalError as error:
+            message = f"container {self._tools.name_of(owner)}, whose network it uses: {error.message}"
+            raise JournalError(message, kind=error.kind, remedy=error.remedy) from error
+
+    def _name(self, owner: str) -> str:
+        held = self._load(owner)
+        return held.snapshot.name if held else self._tools.name_of(owner)

@@ -41,6 +41,7 @@ class Want:
         owes_start: the guard ended it, or kept the engine from starting it again.
         creates: networks that are gone and to be made anew, by name, as the engine once described them.
         end_first: when the process began that has to end before anything comes back; empty where none has to.
+        gone: ids of networks that are gone, and that keep it from starting while it has keys for them.
         runs: a release left nobody who holds the container itself, so that it runs again.
     """
 
@@ -50,6 +51,7 @@ class Want:
     owes_start: bool = False
     end_first: str = ""
     creates: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
+    gone: tuple[str, ...] = ()
     runs: bool = False
 
     @property
@@ -171,8 +173,10 @@ def _holding(state: ContainerState, hold: Goal) -> list[Step]:
 
 def _giving_back(state: ContainerState, want: Want) -> list[Step]:
     snapshot, hold, held = want.snapshot, want.hold, want.held
-    missing = [e for e in snapshot.endpoints if want.gives_back(e) and state.endpoint_like(e) is None]
+    stale = [endpoint for endpoint in state.endpoints if endpoint.network_id in want.gone]
+    missing = [e for e in snapshot.endpoints if want.gives_back(e) and state.endpoint_like(e) in (None, *stale)]
     steps = [_create(want.creates[endpoint.network]) for endpoint in missing if endpoint.network in want.creates]
+    steps += [_disconnect(state, endpoint) for endpoint in stale]
     steps += [_connect(state, endpoint) for endpoint in missing]
     thaw = held.pause and not hold.pause and state.paused and not snapshot.paused
     if not hold and state.restart_policy != snapshot.restart_policy:
@@ -219,7 +223,8 @@ def _stop(state: ContainerState, grace: int) -> Step:
 
 
 def _disconnect(state: ContainerState, endpoint: Endpoint) -> Step:
-    reference = endpoint.reference
+    # The keys of one that is down go by name, and their networks may be gone (measured).
+    reference = endpoint.reference if state.running else endpoint.network
     return Step("disconnect", lambda engine: engine.disconnect(reference, state.id), endpoint.network, reference)
 
 

@@ -23,7 +23,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Verification,
     not_restored,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import ISOLATED, RELEASED
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import BUSY, ISOLATED, RELEASED
 
 # What is needed to make a network anew.
 _DEFINITION = (
@@ -37,9 +37,16 @@ _REMEDIES = {
 }
 
 
-def not_reached(name: str, reached: str, verification: Verification, answers: list[str]) -> GuardError:
-    """What is missing, and what the engine answered to the steps."""
+def not_reached(name: str, reached: str, verification: Verification, answers: list[str], busy: str = "") -> GuardError:
+    """What is missing, and what the engine answered to the steps, or which other run was in the way of one."""
     troubles = [*verification.contradictions, *map(str, verification.unmet)]
+    if busy and not verification.contradictions:
+        return GuardError(
+            "container {} is not {}: {}: {}".format(name, reached, "; ".join(troubles), busy),
+            kind=BUSY,
+            remedy="Run again, or look for a process that hangs on a Docker engine",
+            details={"answers": answers},
+        )
     return GuardError(
         "container {} is not {}: {}".format(name, reached, "; ".join(troubles)),
         kind="contradiction" if verification.contradictions else f"not_{reached}",

@@ -48,7 +48,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.giving_back import Preflight
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal, Tombstone
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Tombstone
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.owner import NetworkOwner
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import (
@@ -245,7 +245,7 @@ class Walk:
         if isinstance(change, Hold):
             changed = change.apply(self._before, found)
         else:
-            changed = change.apply(t.cast(Entry, self._before), found, lambda claim: _named(claim, self._tools.journal))
+            changed = change.apply(t.cast(Entry, self._before), found, lambda claim: _named(claim, self._tools))
         self._attempt.warnings += changed.warnings
         return changed.entry
 
@@ -264,6 +264,7 @@ class Walk:
             preflight = check_giving_back(
                 self._tools.engine, self._tools.truth, state, preflight.want, owner, entry, recreate
             )
+            entry = dataclasses.replace(entry, held=preflight.want.held)
             preflight = preflight.with_problem(self._owner.refusal(preflight.want))
             if preflight.want.must_start(state):
                 down = self._owner.stays_down(state, owner)
@@ -291,8 +292,14 @@ class Walk:
 
     def _without_gone_sharers(self, entry: Entry) -> Entry:
         """The entry without sharers that the journal forgot: they keep no network off."""
-        left = tuple(c for c in entry.claims if c.kind != SHARER or self._tools.journal.load(c.subject))
+        left = tuple(claim for claim in entry.claims if claim.kind != SHARER or self._is_known(claim.subject))
         return entry if left == entry.claims else dataclasses.replace(entry, claims=left)
+
+    def _is_known(self, sharer: str) -> bool:
+        try:
+            return self._tools.journal.load(sharer) is not None
+        except JournalError:
+            return True  # what cannot be read is never guessed at
 
     # --- plan, record -------------------------------------------------------------------------------------------------
 
@@ -390,7 +397,9 @@ class Walk:
             return attempt.outcome(HELD if held else reached)
         answers = [f"{step.action}: {step.message}" for step in attempt.steps if step.message]
         wanted = RELEASED if isinstance(self._change, Take) else reached
-        trouble = report.not_reached(attempt.before.name, wanted, verification, answers)
+        trouble = report.not_reached(attempt.before.name, wanted, verification, answers, attempt.busy)
+        if trouble.kind == BUSY:
+            return attempt.outcome(BUSY, error=trouble)
         return attempt.outcome(UNKNOWN if verification.contradictions else FAILED, error=trouble)
 
     def _verified(self, state: ContainerState) -> tuple[Verification, Proof]:
@@ -488,7 +497,7 @@ class Walk:
         change = t.cast(Take, self._change)
         if change.sharer:
             return outcome
-        who = ", ".join(_named(claim, self._tools.journal) for claim in entry.claims)
+        who = ", ".join(_named(claim, self._tools) for claim in entry.claims)
         still = f"container {entry.snapshot.name} is still held by {who}: {', '.join(entry.hold.actions())}"
         if not change.remembered:
             return report.with_warnings(outcome, still)
@@ -534,14 +543,16 @@ class Walk:
         try:
             state = tools.read(self._id)
             owes_start = before.owes_start or (self._entry.owes_start and not state.running)
-            entry = dataclasses.replace(before, phase=ISOLATING, owes_start=owes_start)
+            entry = dataclasses.replace(before, phase=ISOLATING, owes_start=owes_start, held=self._entry.held)
             tools.journal.store(entry)
-            steps = self._owner.with_steps(missing_steps(state, want_of(entry)), want_of(entry), entry)
+            # What else is owed comes back with whatever is done next.
+            want = dataclasses.replace(want_of(entry), held=entry.hold)
+            steps = self._owner.with_steps(missing_steps(state, want), want, entry)
             perform(steps, tools.engine, self._attempt, tools.locks)
             self._attempt.after = state = tools.read_settled(self._id)
-            verification, proof = tools.verify(state, want_of(entry))
+            verification, proof = tools.verify(state, want)
             if verification:
-                tools.journal.store(report.confirmed(entry, state, proof))
+                tools.journal.store(dataclasses.replace(report.confirmed(entry, state, proof), held=entry.held))
         except GuardError as error:
             return report.with_warnings(outcome, f"it may not be isolated again: {error.message}")
         found = "; ".join([*verification.contradictions, *map(str, verification.unmet)])
@@ -590,12 +601,20 @@ class Walk:
 
 def network_owner(tools: Tools, sharer: str) -> NetworkOwner:
     """The owner of the network that a container uses."""
-    return NetworkOwner(tools, sharer, lambda owner, change, check: Walk(tools, owner, change, check).run())
+
+    def walk_on(owner: str, change: Change, check: bool) -> Outcome:
+        # What isolates waits for another run no longer than for one that works on the container itself.
+        return Walk(tools, owner, change, check, patient=isinstance(change, Take)).run()
+
+    return NetworkOwner(tools, sharer, walk_on)
 
 
-def _named(claim: Claim, journal: Journal) -> str:
+def _named(claim: Claim, tools: Tools) -> str:
     """Who claims, for people."""
     if claim.kind != SHARER:
         return f"policy {claim.subject}" if claim.subject else claim.cause.actor or "a person"
-    sharer = journal.load(claim.subject)
+    try:
+        sharer = tools.journal.load(claim.subject)
+    except JournalError:
+        return f"{tools.name_of(claim.subject)} (its journal entry cannot be read)"
     return sharer.snapshot.name if sharer else claim.subject[:12]

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
@@ -119,8 +121,45 @@ class TestIsolate:
         isolator.isolate(owner, [CUT])
         with journal.lock(owner):
             outcome = isolator.isolate(sidecar, BOTH)
-        assert (outcome.outcome, outcome.ok) == ("failed", False)
+        assert (outcome.outcome, outcome.ok) == ("busy", False)
         assert "isolate_network owner is not done" in (outcome.error or {})["message"]
+
+    @pytest.mark.parametrize("release", [False, True], ids=["isolate", "release"])
+    def test_waits_for_another_run_on_the_owner_once_and_says_so(
+        self, engine: FakeEngine, journal: Journal, owner: str, sidecar: str, release: bool
+    ) -> None:
+        waits: list[float | None] = []
+
+        class Watched(Journal):
+            def lock(self, container_id: str, timeout: float | None = None) -> contextlib.AbstractContextManager[None]:
+                if container_id == owner:
+                    waits.append(timeout)
+                return super().lock(container_id, timeout)
+
+        isolator = Isolator(
+            engine, Watched(journal._files, lock_timeout=0.1), truth=FakeTruth(engine), busy_timeout=0.05
+        )
+        if release:
+            isolator.isolate(sidecar, [PAUSE, CUT])
+            waits.clear()
+        with journal.lock(owner):
+            outcome = isolator.release(sidecar) if release else isolator.isolate(sidecar, [PAUSE, CUT])
+        # A release waits as long as any other.
+        assert waits == ([None] if release else [0, 0.05])
+        assert outcome.outcome == "busy"
+        assert outcome.error is not None
+        assert (outcome.error["kind"], outcome.error["remedy"]) == (
+            "busy",
+            "Run again, or look for a process that hangs on a Docker engine",
+        )
+        assert f"another process works on {owner[:12]}" in outcome.error["message"]
+        assert [(step.action, step.status) for step in outcome.steps] == (
+            [("release_network", "failed"), ("unpause", "skipped")]
+            if release
+            else [("pause", "done"), ("isolate_network", "failed")]
+        )
+        assert paused(engine, sidecar)
+        assert (isolator.release(sidecar) if release else isolator.isolate(sidecar, [PAUSE, CUT])).ok
 
 
 class TestRelease:
@@ -377,3 +416,33 @@ class TestOwnerThatIsGone:
         assert journal.load(sidecar) == entry
         isolator.forget(entry)
         assert [(entry.snapshot.name, len(entry.claims)) for entry in journal.entries()[0]] == [("owner", 1)] * own
+
+
+class TestDamagedEntries:
+    @pytest.mark.parametrize("content", ["{}", '{"format": 99}'], ids=["damaged", "newer"])
+    def test_that_of_a_sidecar_holds_the_network_of_its_owner_and_nothing_else(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str, content: str
+    ) -> None:
+        isolator.isolate(owner, BOTH)
+        isolator.isolate(sidecar, BOTH)
+        journal._files.write(f"isolations/{sidecar}.json", content)
+        held = isolator.isolate(owner, BOTH)
+        assert held.outcome == "held"
+        outcome = isolator.release(owner)
+        assert (outcome.outcome, (outcome.error or {})["kind"]) == ("held", "still_held")
+        assert "held by sidecar (its journal entry cannot be read): network_disconnect" in str(outcome.error)
+        assert not paused(engine, owner)
+        assert not on_network(engine, owner)
+        refused = isolator.release(owner, force=True)
+        assert refused.outcome == "refused"
+        assert "sidecar (its journal entry cannot be read) uses its network and is isolated" in str(refused.error)
+        engine.remove_container(sidecar)
+        assert f"{sidecar[:12]} (its journal entry cannot be read) uses" in str(isolator.release(owner).error)
+
+    def test_that_of_the_owner_is_told_with_its_name(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        journal._files.write(f"isolations/{owner}.json", "{}")
+        with pytest.raises(JournalError, match=f"container owner, whose network it uses: .*{owner}.json is damaged"):
+            isolator.release(sidecar)
