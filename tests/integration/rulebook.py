@@ -140,7 +140,8 @@ class RulebookProcess:
     def end(self, number: signal.Signals = signal.SIGTERM, patience: float = 60.0) -> int:
         """Send the process a signal, unless it has ended, and wait for its end; its exit status.
 
-        One that has not ended after C(patience) seconds gets it again, which ends running playbooks, and is killed then.
+        One that has not ended after C(patience) seconds gets it again, which ends running playbooks, and is killed at
+        last.
         """
         process = self._running()
         for again in (number, number, signal.SIGKILL):
