@@ -143,7 +143,8 @@ class Listener:
                 kind="wrong_signature",
                 remedy=f"Send '{self._options.hmac_header}: sha256=HEX', the HMAC-SHA256 of the body",
             )
-        read = functools.partial(read_message, body, detector, self._options.severities)
+        unwanted = self._admission.unwanted(sender)
+        read = functools.partial(read_message, body, detector, self._options.severities, unwanted)
         reading = await asyncio.to_thread(read) if len(body) > _ASIDE else read()
         if reading.received > self._options.queue_max:
             raise RefusedError(

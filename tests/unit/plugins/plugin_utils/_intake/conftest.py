@@ -102,12 +102,16 @@ class Unwanted:
     """Stands in for the early drop."""
 
     def __init__(self) -> None:
+        self.digest = "set-1"
         self.rules: set[str] = set()
         self.asked: list[tuple[str, ...]] = []
 
     def wants(self, alert: Alert, hosts: Sequence[str]) -> bool:
         self.asked.append(tuple(hosts))
         return alert.rule not in self.rules
+
+    def confirmed(self, host: str, digest: str) -> None:
+        pass
 
     async def watch(self) -> t.NoReturn:
         while True:
