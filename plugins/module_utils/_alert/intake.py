@@ -326,7 +326,6 @@ def _messages(body: bytes) -> list[tuple[object, bytes | None] | AlertError]:
     try:
         value = _decoded(content, "message")
     except AlertError as error:
-        error.remedy = falco.remedy_for(body)
         return _lines(content, error)
     return [(each, None) for each in value] if isinstance(value, list) else [(value, body)]
 
@@ -353,7 +352,9 @@ def _decoded(content: str, what: str) -> t.Any:
         raise AlertError(f"the {what} is nested too deeply", kind="not_json") from None
     except json.JSONDecodeError as error:
         raise AlertError(
-            f"the {what} is not JSON ({error.msg}, line {error.lineno} column {error.colno})", kind="not_json"
+            f"the {what} is not JSON ({error.msg}, line {error.lineno} column {error.colno})",
+            kind="not_json",
+            remedy=falco.remedy_for(content.lstrip()[:100].encode("utf-8")),
         ) from None
     except ValueError as error:  # NaN, Infinity, an integer of more than 4,300 digits
         raise AlertError(f"the {what} is not JSON ({error})", kind="not_json") from None

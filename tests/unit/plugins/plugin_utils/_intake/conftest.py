@@ -126,6 +126,7 @@ class RunningIntake:
     """An intake that serves, and a client for it."""
 
     port: int
+    intake: Intake
     spool: MemorySpool
     deliveries: MemoryDeliveries
     wanted: Unwanted
@@ -206,7 +207,7 @@ def start(caplog: pytest.LogCaptureFixture) -> Start:
                 await asyncio.sleep(0.01)
             scheme, port = listening[1], int(listening[2])
             async with aiohttp.ClientSession(f"{scheme}://127.0.0.1:{port}") as client:
-                yield RunningIntake(port, spool, deliveries, wanted, task, stop, client, receipt_port)
+                yield RunningIntake(port, intake, spool, deliveries, wanted, task, stop, client, receipt_port)
         finally:
             task.cancel()
             await asyncio.wait([task])

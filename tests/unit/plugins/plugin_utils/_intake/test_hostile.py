@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import collections
 import json
 import typing as t
 from collections.abc import Iterator
@@ -16,7 +17,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alerts_from_bytes
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import (
+    Facets,
+    alerts_from_bytes,
+    read_message,
+)
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.events import AlertEvent
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.hosts import Placed
 
@@ -143,3 +148,22 @@ def test_what_was_received_can_be_read_back(message: dict[str, t.Any]) -> None:
     except AlertError:
         return
     assert base64.b64decode(alert.raw) == body
+
+
+@given(messages, messages)
+@example({"priority": "Info", "rule": "r"}, {"priority": "info", "rule": "r", "output": "x"})
+@example(
+    {"priority": "Info", "rule": "r"}, {"priority": "info", "rule": "r", "output_fields": {"container.id": "host"}}
+)
+@example({"priority": "Info", "rule": "r"}, {"priority": "info", "rule": "r", "output_fields": {"container.id": 1}})
+def test_what_is_not_read_whole_is_what_was_known_to_be_unwanted(first: object, second: object) -> None:
+    try:
+        unwanted = frozenset(Facets.of(alert) for alert in read_message(json.dumps(first).encode()).alerts)
+        whole = read_message(json.dumps(second).encode())
+    except AlertError:
+        return
+    short = read_message(json.dumps(second).encode(), unwanted=unwanted)
+    assert (short.received, short.rejected, short.passed_over) == (whole.received, whole.rejected, whole.passed_over)
+    left = collections.Counter(map(Facets.of, whole.alerts)) - collections.Counter(map(Facets.of, short.alerts))
+    assert left == collections.Counter(short.unwanted)
+    assert set(short.unwanted) <= unwanted
