@@ -245,7 +245,7 @@ async def _all(source: Source, seed: int, numbers: range) -> Counts:
     last = _Sender(source.port)
     headers = {"Host": "guard", "Authorization": f"Bearer {TOKEN}", "Content-Length": str(len(_ALERT))}
     assert await last.send(_request("POST", "/alerts", headers, _ALERT), whole=True) == 202
-    assert await last.send(_request("GET", "/healthz", {"Host": "guard"}, b""), whole=True) == 200
+    assert await last.send(_request("GET", "/metrics", {"Host": "guard"}, b""), whole=True) == 200
     last.close()
     if len(numbers) >= 10_000:
         growth.grown()

@@ -232,7 +232,7 @@ class Intake:
         }
         logger.info(
             "Taking alerts at %s (checked: %s)",
-            ", ".join(f"{scheme}://{address[0]}:{address[1]}/alerts" for address in addresses),
+            ", ".join(f"{scheme}://{_shown(address[0])}:{address[1]}/alerts" for address in addresses),
             ", ".join(name for name, value in checks.items() if value),
         )
         if self._connections.most < options.max_connections:
@@ -281,6 +281,10 @@ def _settings(options: Options) -> DeliverySettings:
         max_deliveries=options.max_deliveries,
         receipts=options.receipts,
     )
+
+
+def _shown(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _url(listening: socket.socket | None) -> str:

@@ -333,6 +333,19 @@ async def test_a_sender_that_goes_away_is_no_alert(start: Start) -> None:
     assert intake.alerts == []
 
 
+async def test_one_that_asks_and_goes_away_is_no_line_of_code_in_the_log(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with start(token=None, hmac_secret="a-key-of-somebody") as intake:
+        for _ in range(20):
+            _, writer = await intake.connect()
+            writer.write(http("Content-Length: 100", "Expect: 100-continue"))
+            await writer.drain()
+            writer.transport.abort()
+        await intake.metric('requests_refused_total{listener="alerts",kind="unreadable_body"}', 20)
+    assert "Traceback" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "request_",
     [
