@@ -14,7 +14,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alert_from_object
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
@@ -155,6 +154,7 @@ class _Run:
             params["mode"],
             # What nobody has received before has no age.
             self._clock() if params["controller_time"] and self._delivered else None,
+            journal=journal,
         )
         self._told = judge.warnings
         self._gathering = self._gathering_of(policy_set, engine)
@@ -230,10 +230,18 @@ def read_alerts(values: t.Sequence[dict[str, t.Any]]) -> tuple[list[Alert], list
     for index, value in enumerate(values):
         try:
             # Only records of the guard itself, made by its event source, say when they were received.
-            alerts.append(Alert.from_dict(value) if "received_at" in value else alert_from_object(value))
+            alerts.append(Alert.from_dict(value) if "received_at" in value else _given(value))
         except AlertError as error:
             rejected.append({"index": index, **error.to_dict()})
     return alerts, rejected
+
+
+def _given(value: dict[str, t.Any]) -> Alert:
+    """The alert in what a person gives, which may be the message of a detector. Raises AlertError."""
+    # Alerts of the rulebook come without, and what is not imported costs no time.
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alert_from_object
+
+    return alert_from_object(value)
 
 
 def _answer(response: Response, check: bool, recorded: t.Collection[str]) -> dict[str, t.Any]:

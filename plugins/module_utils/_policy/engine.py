@@ -25,6 +25,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
     hosts_of,
     image_forms,
     scope_of,
+    scopes_of,
     stricter,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
@@ -101,7 +102,7 @@ class PolicyEngine:
             alert: the alert.
             scope: ask the policies of this scope, as if the alert were for them; None for those that may answer it.
         """
-        return bool(self._alert_mask(alert, scope_of(alert) if scope is None else scope))
+        return any(self._alert_mask(alert, each) for each in (scopes_of(alert) if scope is None else (scope,)))
 
     def may_reach(self, alert: Alert, name: str) -> bool:
         """Whether any policy could answer the alert about a container of that name, whatever else it is."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import json
 import pathlib
+import subprocess
+import sys
 import types
 import typing as t
 
@@ -299,3 +301,16 @@ def test_the_result_is_documented(module: Module) -> None:
     options = yaml.safe_load(documented.DOCUMENTATION)["options"]
     fragments = {*common.engine_spec(), *common.retry_spec(), *common.state_spec()}
     assert options.keys() == alert_response.argument_spec().keys() - fragments
+
+
+def test_the_parsers_of_detectors_cost_no_time_where_none_is_needed() -> None:
+    loads = (
+        "import sys\n"
+        f"from {alert_response.__name__} import read_alerts\n"
+        f"read_alerts([{delivered()!r}])\n"
+        "before = [name for name in sys.modules if '._alert.detectors' in name]\n"
+        f"read_alerts([{alert()!r}])\n"
+        "print(before, any('._alert.detectors' in name for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", loads], check=True, capture_output=True, text=True)
+    assert done.stdout == "[] True\n"

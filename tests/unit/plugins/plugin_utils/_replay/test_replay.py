@@ -170,8 +170,8 @@ def test_the_whole_report_of_a_small_log() -> None:
         ],
         "refused": [
             {
-                "reason": "priority is not one of Falco's: alert, critical, debug, emergency, error, info, "
-                "informational, notice, warning",
+                "reason": "priority is not one of emergency, alert, critical, error, warning, notice, "
+                "informational, info, debug",
                 "lines": 1,
                 "line": 9,
             },

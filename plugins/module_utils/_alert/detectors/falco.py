@@ -14,7 +14,8 @@ import re
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import HOST, UNKNOWN, Subject
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import HOST, Subject
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detector import Detector, said
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 
 NAME = "falco"
@@ -49,10 +50,6 @@ def recognises(message: dict[str, t.Any]) -> bool:
 
 def convert(message: dict[str, t.Any]) -> dict[str, t.Any]:
     """The message in the generic shape. Raises AlertError."""
-    priority = message["priority"]
-    severity = SEVERITIES.get(priority.strip().lower()) if isinstance(priority, str) else None
-    if severity is None:
-        raise AlertError("priority is not one of Falco's: {}".format(", ".join(sorted(SEVERITIES))))
     fields = message.get("output_fields")
     if fields is None:
         fields = {}
@@ -62,7 +59,7 @@ def convert(message: dict[str, t.Any]) -> dict[str, t.Any]:
         "id": message.get("uuid"),
         "source": NAME,
         "rule": message["rule"],
-        "severity": severity,
+        "severity": message["priority"],
         "time": message.get("time"),
         "host": message.get("hostname"),
         "container": _container(message, fields),
@@ -81,7 +78,7 @@ def _container(message: dict[str, t.Any], fields: dict[str, t.Any]) -> dict[str,
     source, rule = message.get("source"), message["rule"]
     if source == _INTERNAL or (isinstance(rule, str) and rule.startswith(_INTERNAL_RULES)):
         return None
-    short, full, name = (_said(fields, key) for key in ("id", "full_id", "name"))
+    short, full, name = (_field(fields, f"container.{key}") for key in ("id", "full_id", "name"))
     full = text.container_id(full)
     if full and short is not None and not (isinstance(short, str) and full.startswith(short)):
         raise AlertError("container.full_id does not start with container.id")
@@ -99,11 +96,11 @@ def _container(message: dict[str, t.Any], fields: dict[str, t.Any]) -> dict[str,
         name = ""
     if given_id is None and not name and source not in _OF_SYSCALLS:
         return None  # plugins for audit logs of a cloud, and the like
-    return {"id": given_id, "name": name, "image": image}
+    return {"id": given_id, "name": name, "image": image, "pid": text.process_id(_field(fields, "proc.pid"))}
 
 
 def _image(fields: dict[str, t.Any]) -> str:
-    whole, repository, tag = (_said(fields, key) for key in ("image", "image.repository", "image.tag"))
+    whole, repository, tag = (_field(fields, f"container.{key}") for key in ("image", "image.repository", "image.tag"))
     if whole:
         return text.display(whole)
     if not isinstance(repository, str):
@@ -111,9 +108,10 @@ def _image(fields: dict[str, t.Any]) -> str:
     return f"{repository}:{tag}" if isinstance(tag, str) else repository
 
 
-def _said(fields: dict[str, t.Any], key: str) -> t.Any:
-    """What a field of the container holds, or None where Falco does not know."""
-    dotted = f"container.{key}"
+def _field(fields: dict[str, t.Any], dotted: str) -> t.Any:
+    """What a field holds, or None where Falco does not know."""
     # falcosidekick replaces the dots where it writes to Elasticsearch with flattenfields, also for other outputs.
-    found = fields[dotted] if dotted in fields else fields.get(dotted.replace(".", "_"))
-    return None if found in ("", UNKNOWN) else found
+    return said(fields[dotted] if dotted in fields else fields.get(dotted.replace(".", "_")))
+
+
+DETECTOR = Detector(NAME, recognises, convert, SEVERITIES, says_severity="priority")

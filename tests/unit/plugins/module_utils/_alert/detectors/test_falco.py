@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import falco
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import (
     Alert,
     ContainerRef,
     Subject,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detectors import falco
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import (
     alert_from_object,
@@ -98,8 +98,8 @@ def test_priorities(priority: str, severity: Severity) -> None:
 
 @pytest.mark.parametrize("priority", ["", "urgent", None, 3, ["Critical"]])
 def test_no_priority(priority: object) -> None:
-    with pytest.raises(AlertError, match="priority is not one of Falco's"):
-        falco.convert({**MESSAGE, "priority": priority})
+    with pytest.raises(AlertError, match="priority is not one of emergency, alert, critical"):
+        alert_from_object({**MESSAGE, "priority": priority})
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,13 @@ def test_falco_internal_says_nothing_about_containers(message: dict[str, t.Any])
 def test_a_plugin_that_names_a_container_does_name_one() -> None:
     message = {**MESSAGE, "source": "docker"}
     assert alert_from_object(message).subject is Subject.CONTAINER
+
+
+def test_the_process_is_that_of_the_host() -> None:
+    assert container(container__id=None, proc__pid=812) == ContainerRef(subject=Subject.UNIDENTIFIED, pid=812)
+    assert container(container__id=SHORT, proc_pid="812") == ContainerRef(id=SHORT, pid=812)
+    assert container(container__id="host", proc__pid=812) == ContainerRef(subject=Subject.NOT_DOCKER)
+    assert container(container__id=SHORT, proc__pid=2**70).pid == 0
 
 
 def test_an_id_in_the_place_of_the_name_is_no_name() -> None:
