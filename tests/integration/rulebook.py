@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
@@ -14,7 +15,7 @@ import sys
 import time
 import types
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
@@ -50,6 +51,7 @@ class RulebookProcess:
         directory: pathlib.Path,
         variables: Mapping[str, t.Any] | None = None,
         env: Mapping[str, str] | None = None,
+        options: Sequence[str | pathlib.Path] = (),
         ready: Callable[[], bool] | None = None,
     ) -> None:
         """Take what is to be run.
@@ -60,13 +62,15 @@ class RulebookProcess:
             directory: where the process works, and where its variables and its log are written.
             variables: variables of the rulebook.
             env: environment variables beyond those of the test.
+            options: of the command line.
             ready: whether it is ready, for a source that does not listen on the port.
         """
         self._rulebook = str(rulebook)
         self._inventory = inventory
         self._directory = directory
-        self._variables = {"guard_port": _free_port(), **(variables or {})}
+        self._variables = {"guard_port": free_port(), **(variables or {})}
         self._env = dict(env or {})
+        self._options = list(options)
         self._ready = ready or self._listens
         self._log = directory / "rulebook.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,6 +100,19 @@ class RulebookProcess:
                 raise AssertionError(f"no {what} within {timeout:g} seconds:\n{self.log}")
             time.sleep(_POLL)
 
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        self._running().send_signal(number)
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """Wait until it ends by itself; its exit status. Raises TimeoutExpired after so many seconds."""
+        return self._running().wait(timeout)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it runs."""
+        return self._running().poll() is None
+
     def __enter__(self) -> RulebookProcess:
         """Start the process and wait until it listens."""
         variables = self._directory / "variables.yml"
@@ -103,6 +120,7 @@ class RulebookProcess:
         programs = pathlib.Path(sys.executable).parent
         command: list[str | pathlib.Path] = [programs / "ansible-rulebook", "--verbose"]
         command += ["--rulebook", self._rulebook, "--inventory", self._inventory, "--vars", variables]
+        command += self._options
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -152,14 +170,17 @@ class RulebookProcess:
 
     def _end(self) -> None:
         process = self._running()
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        # The first one lets running playbooks end, the second one ends them.
+        for _attempt in range(2):
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+                return
+        process.kill()
+        process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

@@ -14,6 +14,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
@@ -99,9 +100,9 @@ def respond(module: AnsibleModule) -> dict[str, t.Any]:
         result.update(msg=str(trouble), failed=True, error=trouble.to_dict())
     recorded = run.record(responses, result)
     result["outcomes"] = [_answer(response, check, recorded) for response in responses]
-    collected = run.gather(result)
-    result["evidence"] = [event.to_dict() for event in collected]
-    result["warnings"] = [*run.warnings, *_warnings(events), *_warnings_of_evidence(collected)]
+    result["evidence_wanted"] = run.evidence_wanted
+    result["warnings"] = [*run.warnings, *_warnings(events)]
+    result["answered_at"] = now()
     return result
 
 
@@ -191,7 +192,6 @@ class _Run:
         """Put on record what was done, and remember what was answered; the ids of events that have a record."""
         if self._check:
             return set()
-        # Before the evidence, which may take long: what was done must be on record whatever happens meanwhile.
         ends = self._intents.ends if self._intents else []
         events = [response.event for response in responses if response.event]
         recorded = record([*ends, *events], self._log, result, self._periods)
@@ -207,12 +207,10 @@ class _Run:
             )
         return recorded
 
-    def gather(self, result: dict[str, t.Any]) -> list[ActionEvent]:
-        """Collect the evidence that policies want; a record of each."""
-        collected = self._gathering.collect() if self._gathering else []
-        if collected:
-            record(collected, self._log, result)
-        return collected
+    @property
+    def evidence_wanted(self) -> list[dict[str, t.Any]]:
+        """What the module evidence is to collect once it is told what was done, as that may take long."""
+        return [wanted.to_dict() for wanted in self._gathering.wanted] if self._gathering else []
 
     def _gathering_of(self, policy_set: PolicySet, engine: Engine) -> Gathering | None:
         if self._check or not any(policy.evidence for policy in policy_set.policies):
@@ -276,14 +274,6 @@ def _warnings(events: t.Iterable[ActionEvent]) -> list[str]:
         "{}: {}".format(event.container["name"] if event.container else event.alert_id, warning)
         for event in events
         for warning in event.warnings
-    ]
-
-
-def _warnings_of_evidence(collected: t.Iterable[ActionEvent]) -> list[str]:
-    return [
-        "evidence of {}: {}".format((event.container or {})["name"], warning)
-        for event in collected
-        for warning in (*event.warnings, *([event.error["message"]] if event.error else []))
     ]
 
 

@@ -110,6 +110,7 @@ class Options(HostNames):
         max_deliveries: most deliveries under way.
         answer_timeout: how long hosts may take to answer before the alert is emitted again, in seconds.
         answer_deadline: how long it is tried before the alert is unanswered, in seconds.
+        forks: how many hosts of a playbook run are worked on at the same time.
         fold_isolated: how long repeats are folded into an alert that isolated, in seconds.
         receipts: whether hosts send receipts.
         receipt_url: where they send them; empty for the loopback listener.
@@ -154,6 +155,7 @@ class Options(HostNames):
     max_deliveries: int = 21
     answer_timeout: float = 120.0
     answer_deadline: float = 600.0
+    forks: int = 50
     fold_isolated: float = 10.0
     receipts: bool = True
     receipt_url: str = ""
@@ -343,6 +345,7 @@ _READERS: dict[str, values.Reader] = {
     "max_deliveries": values.integer(2, 21),
     "answer_timeout": values.seconds(1, 86_400),
     "answer_deadline": values.seconds(1, 86_400),
+    "forks": values.integer(1, 1000),
     "fold_isolated": values.seconds(0, 3600),
     "receipts": values.boolean,
     "receipt_url": values.matching(r"https?://[!-~]+", "an address that begins with http:// or https://"),

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import pathlib
 import socket
 import typing as t
@@ -70,6 +71,8 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
         Exception: what the queue raises. The source ends then, rather than to take alerts that go nowhere; they are in
             the spool.
     """
+    # The engine starts ansible-playbook with the environment of this process, and says nothing else of forks.
+    os.environ.setdefault("ANSIBLE_FORKS", str(options.forks))
     tls = Tls(options) if options.certfile else None
     wanted = Wanted(
         pathlib.Path(options.policy_set) if options.policy_set else None,

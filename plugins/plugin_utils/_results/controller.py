@@ -39,6 +39,24 @@ def alerts_about_nobody(alerts: t.Any, variables: t.Mapping[str, t.Any]) -> dict
     return found
 
 
+def absent_hosts(
+    wanted: t.Iterable[str], run_hosts: t.Container[str], variables: t.Mapping[str, t.Any]
+) -> list[tuple[str, str]]:
+    """Those of the hosts that do not answer here, and why that is so.
+
+    Args:
+        wanted: inventory hosts, or groups and patterns, which are not looked at: they mean those that take part.
+        run_hosts: all hosts of the run.
+        variables: of a host of the run.
+    """
+    groups = variables.get("groups", {})
+    return [
+        (host, (NOT_IN_THIS_RUN if host in groups.get("all", ()) else NOT_IN_INVENTORY).format(text.display(host)))
+        for host in wanted
+        if text.host_name(host) and host not in run_hosts and host not in groups
+    ]
+
+
 def given_alerts(variables: t.Mapping[str, t.Any]) -> t.Any:
     """What a person gave as C(guard_alerts), or None. It is read as it was given: as text of alerts is no template.
 

@@ -279,6 +279,13 @@ options:
       C(limits.max_alert_age) of the policies.
     type: float
     default: 600
+  forks:
+    description:
+      - How many hosts of a playbook run are worked on at the same time, 1 to 1000, so that hosts that hang do not keep
+        others waiting. Runs are started with it as C(ANSIBLE_FORKS), unless that is set for ansible-rulebook.
+      - What a job template of a controller says is a matter of that.
+    type: int
+    default: 50
   fold_isolated:
     description: How long after an isolation the same alert counts as answered by it, in seconds, 0 to 3600.
     type: float

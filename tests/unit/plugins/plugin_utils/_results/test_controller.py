@@ -10,6 +10,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import (
+    absent_hosts,
     actor_of,
     alerts_about_nobody,
 )
@@ -52,3 +53,11 @@ def test_alerts_that_no_host_of_the_run_answers() -> None:
         "number 7": "its host web-3 takes no part in this run",
     }
     assert alerts_about_nobody(None, {}) == {}
+
+
+def test_hosts_that_do_not_answer_in_this_run() -> None:
+    variables = {"groups": {"all": ["web-1", "web-2"], "web": ["web-1"], "ungrouped": []}}
+    assert absent_hosts(["web-1", "web-2", "weeb-1", "web", "all", "web*", "web:!x"], ["web-1"], variables) == [
+        ("web-2", "its host web-2 takes no part in this run"),
+        ("weeb-1", "its host weeb-1 is not in the inventory"),
+    ]
