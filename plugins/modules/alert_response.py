@@ -38,8 +38,8 @@ attributes:
 options:
   alerts:
     description:
-      - The alerts, as the event source C(ironpost.container_guard.alerts) emits them, as Falco sends
-        them, or in the generic shape.
+      - The alerts, as the event source C(ironpost.container_guard.alerts) emits them, as a detector sends them, or in
+        the generic shape. A message that holds several alerts is given as these.
       - An element that is no alert is reported in RV(rejected); the others are answered.
       - Where the variable C(guard_alerts) is defined and the task says none, they are those in it, read as they were
         given, as text of alerts is no template.

@@ -14,10 +14,13 @@ import subprocess
 import sys
 import threading
 
+import jsonschema
 import pytest
 import yaml
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detector import PassedOver
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import DETECTORS
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import SEVERITIES
 
@@ -78,6 +81,55 @@ def test_what_one_would_copy_is_well_formed(path: pathlib.Path) -> None:
             assert json.loads(block)
         elif language == "python":
             compile(block, str(path), "exec")
+
+
+SCHEMA = json.loads((PAGES / "alert.schema.json").read_text(encoding="utf-8"))
+ALERT = {"source": "honeypot", "rule": "r", "severity": "High"}
+CONTAINER = {"id": "0123456789ab", "name": "/web", "image": "x", "pid": 812, "addresses": ["172.18.0.4", "fe80::1"]}
+
+
+def reads(value: object) -> bool:
+    try:
+        Alert.from_dict(value)
+    except AlertError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("good", "value"),
+    [
+        (True, ALERT),
+        (True, {**ALERT, "container": CONTAINER, "tags": ["a"], "time": "2026-04-05T12:43:02Z"}),
+        (True, Alert.from_dict({**ALERT, "container": CONTAINER}).to_dict()),
+        (True, Alert.from_dict(ALERT).to_dict()),
+        (True, {**ALERT, "container": dict.fromkeys(CONTAINER), "tags": None, "message": None}),
+        (True, {**ALERT, "container": {"id": "host"}}),
+        (False, {**ALERT, "contaner": {}}),
+        (False, {**ALERT, "source": "a b"}),
+        (False, {**ALERT, "rule": " "}),
+        (False, {**ALERT, "severity": "urgent"}),
+        (False, {"source": "honeypot", "rule": "r"}),
+        (False, {**ALERT, "tags": "a"}),
+        (False, {**ALERT, "container": "web"}),
+        *((False, {**ALERT, "container": {**CONTAINER, "id": wrong}}) for wrong in ("0123", "ABCDEFABCDEF", 7, [])),
+        *((False, {**ALERT, "container": {**CONTAINER, "pid": wrong}}) for wrong in (True, -1, 4_194_305, "812")),
+        *(
+            (False, {**ALERT, "container": {**CONTAINER, "addresses": wrong}})
+            for wrong in ("172.18.0.4", ["x"], ["172.18.0.4"] * 3, [7])
+        ),
+        (False, {**ALERT, "container": {"subject": "pod"}}),
+    ],
+)
+def test_the_schema_says_what_is_read(good: bool, value: object) -> None:
+    schema = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker(["ipv4", "ipv6"]))
+    assert schema.is_valid(value) is reads(value) is good
+
+
+def test_the_schema_knows_all_keys() -> None:
+    record = Alert.from_dict({**ALERT, "container": CONTAINER}).to_dict()
+    assert SCHEMA["properties"].keys() == record.keys()
+    assert SCHEMA["properties"]["container"]["properties"].keys() == record["container"].keys()
 
 
 def test_the_integration_of_wazuh_posts_the_alert(tmp_path: pathlib.Path) -> None:

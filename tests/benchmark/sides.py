@@ -138,7 +138,7 @@ class Guard(Side):
             guard_state_dir=str(self.state_dir),
             guard_docker_host=docker_host,
         )
-        variables = {"guard_token": TOKEN, "guard_hosts": [HOST]}
+        variables = {"guard": {"token": TOKEN, "hosts": [HOST], "spool": str(directory / "spool")}}
         env = _environment(directory)
         super().__init__(
             "the guard",

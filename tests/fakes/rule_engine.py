@@ -11,7 +11,10 @@ import collections
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
+import subprocess
+import sys
 import typing as t
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -164,3 +167,10 @@ async def engine(
             task.cancel()
         await asyncio.wait(tasks)
         await spool.close()
+
+
+def running_script(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """Another process that runs this script, to be killed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

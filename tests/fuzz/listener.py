@@ -22,7 +22,7 @@ import typing as t
 import zlib
 
 from ansible_collections.ironpost.container_guard.tests.fuzz.inputs import Input
-from ansible_collections.ironpost.container_guard.tests.fuzz.parsers import Counts, FailedError, assert_shown
+from ansible_collections.ironpost.container_guard.tests.fuzz.parsers import Counts, FailedError, assert_inert
 from ansible_collections.ironpost.container_guard.tests.fuzz.source import TOKEN
 from ansible_collections.ironpost.container_guard.tests.fuzz.watch import Growth
 
@@ -121,14 +121,14 @@ class _Sender:
                 writer.write_eof()
             async with asyncio.timeout(ANSWER if whole else _GIVEN_UP):
                 status, headers, body = await _answer(reader)
-        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError):  # a timeout, too
             assert not whole, "a request was not answered"
             self.close()
             return 0
         if not whole or b"close" in headers.get(b"connection", b"").lower():
             self.close()
-        if status >= 400 and b"json" in headers.get(b"content-type", b""):
-            assert_shown(json.loads(body)["error"]["message"])
+        if body and b"json" in headers.get(b"content-type", b""):
+            assert_inert(json.loads(body))
         return status
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -161,7 +161,7 @@ def request_of(made: Input) -> tuple[bytes, bool]:
     chance, body = made.random, made.body()
     if chance.random() < 0.03:
         return chance.randbytes(chance.randrange(2_000)), False
-    path = chance.choice(("/alerts", "/alerts", "/alerts/falco", "/alerts/tetragon", "/alerts/" + TOKEN))
+    path = chance.choice((*("/alerts",) * 6, "/alerts/falco", "/alerts/tetragon", "/alerts/" + TOKEN))
     headers = {"Host": "guard", "Authorization": f"Bearer {TOKEN}"}
     if chance.random() < 0.05:
         encode = chance.choice((gzip.compress, zlib.compress))
@@ -245,7 +245,8 @@ async def _all(source: Source, seed: int, numbers: range) -> Counts:
     last = _Sender(source.port)
     headers = {"Host": "guard", "Authorization": f"Bearer {TOKEN}", "Content-Length": str(len(_ALERT))}
     assert await last.send(_request("POST", "/alerts", headers, _ALERT), whole=True) == 202
-    assert await last.send(_request("GET", "/healthz", {"Host": "guard"}, b""), whole=True) == 200
+    # It tells that there are no receipts.
+    assert await last.send(_request("GET", "/healthz", {"Host": "guard"}, b""), whole=True) in (200, 503)
     last.close()
     if len(numbers) >= 10_000:
         growth.grown()

@@ -7,13 +7,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pathlib
 import runpy
 import sys
 import typing as t
-
-import yaml
 
 TOKEN = "a-token-of-the-fuzzer"
 PLUGIN = pathlib.Path(__file__).absolute().parents[2] / "extensions/eda/plugins/event_source/alerts.py"
@@ -27,19 +24,16 @@ class Engine:
 
 
 def main(port: int, directory: str) -> None:
-    """Run the source until it is killed."""
-    os.environ["XDG_STATE_HOME"] = directory
-    plugin = runpy.run_path(str(PLUGIN))
-    wanted = {
+    """Run the source until it is killed. What it has handed over counts as answered, as no host sends receipts."""
+    options = {
         "port": port,
         "token": TOKEN,
         "hosts": ["web-1"],
+        "spool": directory,
         "batch_interval": 0,
-        "batch_max": 10_000,
         "receipts": False,
     }
-    known = yaml.safe_load(plugin["DOCUMENTATION"])["options"]
-    asyncio.run(plugin["main"](Engine(), {name: value for name, value in wanted.items() if name in known}))
+    asyncio.run(runpy.run_path(str(PLUGIN))["main"](Engine(), options))
 
 
 if __name__ == "__main__":

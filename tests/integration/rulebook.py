@@ -157,6 +157,7 @@ class RulebookProcess:
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
             "ANSIBLE_NOCOLOR": "1",
+            "XDG_STATE_HOME": str(self._directory / "state-of-the-source"),  # where the spool is
             **self._env,
         }
 

@@ -155,6 +155,7 @@ class _Run:
             params["mode"],
             # What nobody has received before has no age.
             self._clock() if params["controller_time"] and self._delivered else None,
+            journal=journal,
         )
         self._told = judge.warnings
         self._gathering = self._gathering_of(policy_set, engine)

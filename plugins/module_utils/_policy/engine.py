@@ -25,6 +25,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
     hosts_of,
     image_forms,
     scope_of,
+    scopes_of,
     stricter,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
@@ -105,7 +106,9 @@ class PolicyEngine:
             scope: ask the policies of this scope, as if the alert were for them; None for those that may answer it.
             on_any_host: ask whatever host it is about, as where that is yet to be found out.
         """
-        return bool(self._alert_mask(alert, scope_of(alert) if scope is None else scope, on_any_host))
+        return any(
+            self._alert_mask(alert, each, on_any_host) for each in (scopes_of(alert) if scope is None else (scope,))
+        )
 
     def may_reach(self, alert: Alert, name: str) -> bool:
         """Whether any policy could answer the alert about a container of that name, whatever else it is."""

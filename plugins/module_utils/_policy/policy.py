@@ -251,6 +251,12 @@ def scope_of(alert: Alert) -> str:
     return ""
 
 
+def scopes_of(alert: Alert) -> tuple[str, ...]:
+    """The scopes of all policies that might: what is at an address may turn out to be one container."""
+    scope = scope_of(alert)
+    return (ALERT_CONTAINER, scope) if alert.container.addresses and scope == MATCHING_CONTAINERS else (scope,)
+
+
 _NAMES_ONE = "an alert that names a container"
 _SUBJECTS = {
     Subject.CONTAINER: _NAMES_ONE,

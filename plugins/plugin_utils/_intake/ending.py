@@ -140,7 +140,9 @@ class Endings:
         else:
             account = HANDED_OVER
         outcome = leading(record["outcome"] for record in records)
-        return Ended(alert.seq, self._wall(), account, outcome, alert.answers, alert.body_bytes + alert.raw_bytes)
+        return Ended(
+            alert.seq, alert.trace_id, self._wall(), account, outcome, alert.answers, alert.body_bytes + alert.raw_bytes
+        )
 
 
 def _entry(item: _Untold, alert: Mapping[str, Json]) -> dict[str, Json]:

@@ -16,24 +16,33 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.m
     GAUGE,
     Counters,
     Family,
-    gauge,
+    labelled,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
 
-GAUGES: Mapping[str, str] = {
-    "connections": "open connections",
-    "connections_max": "most open connections",
+FIGURES: Mapping[str, str] = {
     "waiting_alerts": "alerts in the spool that are not answered yet",
     "waiting_bytes": "their size in bytes",
     "history_alerts": "alerts in the history",
     "history_bytes": "their size in bytes",
     "oldest_alert_seconds": "age of the oldest alert that waits",
-    "deliveries_under_way": "deliveries that hosts have not acknowledged yet",
+    "deliveries_under_way": "deliveries that not all hosts have acknowledged yet",
     "sick_hosts": "hosts that did not acknowledge their last delivery",
-    "certificate_expires_timestamp_seconds": "when the first certificate of the file expires, by option",
+    "delivery_timeouts_total": "deliveries that a host did not acknowledge within answer_timeout",
+    "events_total": "events that were given to the rule engine",
+    "unanswered_events_total": "those of them about alerts that nobody answered",
+    "receipts_total": "receipts of hosts that counted",
+    "connections": "open connections of senders",
+    "connections_max": "most open connections of senders",
     "troubles": "troubles that /healthz names; it fails while there are any",
 }
-"""The gauges, by name, and what they measure."""
+"""The figures of all parts, by name, and what they are. Those that end in _total are counters."""
+ELEMENTS, EXPIRY = "elements_total", "certificate_expires_timestamp_seconds"
+LABELLED: Mapping[str, str] = {
+    ELEMENTS: "elements of requests and files, by account: received is the sum of all others and of those that wait",
+    EXPIRY: "when the first certificate of a file expires, by option",
+}
+"""Metrics of this module with labels."""
 
 
 class Spool(t.Protocol):
@@ -115,7 +124,7 @@ class Health:
     def families(self) -> list[Family]:
         """Content of /metrics."""
         accounts = dict(self.spool.accounts)
-        gauges = {
+        figures = {
             "waiting_alerts": float(accounts.pop("waiting", 0)),
             **self.spool.figures(),
             **self.deliveries.figures(),
@@ -124,16 +133,12 @@ class Health:
             "troubles": len(self.troubles()),
         }
         expiry = self.tls.expiry() if self.tls else {}
-        name = "certificate_expires_timestamp_seconds"
         return [
-            Family(
-                "elements_total",
-                COUNTER,
-                "elements of requests and lines of files, by account: received is the sum of all others and of those "
-                "that wait",
-                {(("account", account),): number for account, number in accounts.items()},
-            ),
+            labelled(ELEMENTS, COUNTER, LABELLED[ELEMENTS], "account", accounts),
             *self.counters.families(),
-            *(gauge(name, GAUGES.get(name, name.replace("_", " ")), value) for name, value in gauges.items()),
-            Family(name, GAUGE, GAUGES[name], {(("option", option),): moment for option, moment in expiry.items()}),
+            *(
+                Family(name, COUNTER if name.endswith("_total") else GAUGE, FIGURES.get(name, name), {(): value})
+                for name, value in figures.items()
+            ),
+            labelled(EXPIRY, GAUGE, LABELLED[EXPIRY], "option", expiry),
         ]

@@ -214,24 +214,16 @@ async def read_body(request: web.BaseRequest, limit: int, timeout: float) -> byt
         limit: most bytes, after decompression.
         timeout: how long it may take to arrive, in seconds.
     """
-    # Senders of large bodies ask first. A stranger hears nothing, and then 401.
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # Else aiohttp takes the answer for begun, and could not report an error any more.
-        request.writer.output_size = 0
-    body = bytearray()
+    content, body = request.content, bytearray()
     try:
-        async with asyncio.timeout(None if request.content.is_eof() else timeout):  # a timer costs more than the body
-            # What is counted is what comes out of a compressed body, whatever Content-Length says.
-            while chunk := await request.content.readany():
-                body += chunk
-                if len(body) > limit:
-                    raise RefusedError(
-                        413,
-                        f"the body is larger than {limit} bytes",
-                        kind="too_large",
-                        remedy="Send fewer alerts in a request, or raise body_limit",
-                    )
+        await _let_go_on(request)
+        if content.is_eof():  # the common case: it is all there, and a timer would cost more than to read it
+            body += content.read_nowait()
+        else:
+            async with asyncio.timeout(timeout):
+                # What is counted is what comes out of a compressed body, whatever Content-Length says.
+                while len(body) <= limit and (chunk := await content.readany()):
+                    body += chunk
     except TimeoutError:
         raise RefusedError(
             408,
@@ -245,7 +237,22 @@ async def read_body(request: web.BaseRequest, limit: int, timeout: float) -> byt
             "the body is cut off or not encoded as Content-Encoding or Transfer-Encoding says",
             kind="unreadable_body",
         ) from None
+    if len(body) > limit:
+        raise RefusedError(
+            413,
+            f"the body is larger than {limit} bytes",
+            kind="too_large",
+            remedy="Send fewer alerts in a request, or raise body_limit",
+        )
     return bytes(body)
+
+
+async def _let_go_on(request: web.BaseRequest) -> None:
+    """Tell senders of large bodies, which ask first, to go on. A stranger hears nothing, and then 401."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # Else aiohttp takes the answer for begun, and could not report an error any more.
+        request.writer.output_size = 0
 
 
 def allow(request: web.BaseRequest, methods: tuple[str, ...]) -> None:

@@ -122,39 +122,45 @@ class Requests:
     """Places for requests whose bodies are read and stored, which bounds the memory that they take."""
 
     def __init__(self, most: int, most_of_peer: int) -> None:
-        self._places = asyncio.Semaphore(most)
+        self._most = most
         self._most_of_peer = most_of_peer
-        self._of_peer: dict[str, asyncio.Semaphore] = {}
-        self._asking: collections.Counter[str] = collections.Counter()
-
-    async def enter(self, peer: str) -> None:
-        """Take a place, once there is one; first come, first served. It is given back by L(leave)."""
-        of_peer = self._of_peer.setdefault(peer, asyncio.Semaphore(self._most_of_peer))
-        self._asking[peer] += 1
-        try:
-            # That of the peer first: whoever has many requests waits for his own, and holds no place of others.
-            await of_peer.acquire()
-            try:
-                await self._places.acquire()
-            except asyncio.CancelledError:
-                of_peer.release()
-                raise
-        except asyncio.CancelledError:
-            self._forget(peer)
-            raise
+        self._under_way = 0
+        self._of_peer: collections.Counter[str] = collections.Counter()
+        self._waiting: collections.deque[tuple[str, asyncio.Future[None]]] = collections.deque()
 
     def full(self, peer: str) -> bool:
-        """Whether it would have to wait for a place."""
-        of_peer = self._of_peer.get(peer)
-        return self._places.locked() or (of_peer is not None and of_peer.locked())
+        """Whether there is no place."""
+        return self._under_way >= self._most or self._of_peer[peer] >= self._most_of_peer
+
+    def take(self, peer: str) -> None:
+        """Take a place, which there is. It is given back by L(leave)."""
+        self._under_way += 1
+        self._of_peer[peer] += 1
+
+    async def wait(self, peer: str) -> None:
+        """Take a place, once there is one; first come, first served among those who may have it."""
+        loop = asyncio.get_running_loop()
+        waiting = (peer, loop.create_future())
+        self._waiting.append(waiting)
+        try:
+            await waiting[1]
+        except asyncio.CancelledError:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            else:
+                self.leave(peer)  # it was given one, and does not know
+            raise
 
     def leave(self, peer: str) -> None:
         """Give a place back."""
-        self._places.release()
-        self._of_peer[peer].release()
-        self._forget(peer)
-
-    def _forget(self, peer: str) -> None:
-        self._asking[peer] -= 1
-        if not self._asking[peer]:
-            del self._asking[peer], self._of_peer[peer]
+        self._under_way -= 1
+        self._of_peer[peer] -= 1
+        if not self._of_peer[peer]:
+            del self._of_peer[peer]
+        # Who has as many as he may have is passed over, so that he holds up nobody.
+        for waiting in self._waiting:
+            if not self.full(waiting[0]):
+                self._waiting.remove(waiting)
+                self.take(waiting[0])
+                waiting[1].set_result(None)
+                break

@@ -42,6 +42,7 @@ COUNTED: Mapping[str, str] = {
     "elements_rejected_total": "rejected elements, by kind",
     "elements_passed_over_total": "elements that need no answer, by reason",
     "elements_of_sender_total": "elements, by sender",
+    "lines_skipped_total": "lines of followed files that hold no message, by reason",
     "handshakes_failed_total": "failed TLS handshakes, by reason",
     "connections_closed_total": "connections refused (all places taken by known senders), shed (for a newer one) or "
     "silent (no request came on it)",
@@ -73,9 +74,9 @@ class Counters:
         return [Family(name, COUNTER, what, self._samples[name]) for name, what in COUNTED.items()]
 
 
-def gauge(name: str, what: str, value: float) -> Family:
-    """A gauge without labels."""
-    return Family(name, GAUGE, what, {(): value})
+def labelled(name: str, kind: str, what: str, label: str, values: Mapping[str, float]) -> Family:
+    """A metric with one label, by its values."""
+    return Family(name, kind, what, {((label, of),): value for of, value in values.items()})
 
 
 def render(families: Iterable[Family]) -> str:

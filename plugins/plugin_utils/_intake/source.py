@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import (
     accept,
     admission,
+    files,
     health,
     receipt_listener,
     signals,
@@ -43,6 +44,8 @@ _RECEIPT_PORT = "receipt_port"
 """Under which name the spool keeps it."""
 _SHUTDOWN_TIMEOUT = 1.0
 """How long a shutdown waits for open requests, in seconds."""
+_BEGINS = 3.0
+"""Within how many seconds the rule engine begins the playbook run of an event."""
 _RECEIPT_CONNECTIONS = 256
 
 
@@ -92,10 +95,11 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
                 _settings(options),
                 queue.put,
                 receipt_url=options.receipt_url or _url(receipts),
-                confirmed=wanted.confirmed,
+                confirmed=lambda host, digest: intake.confirmed(host, digest),
             )
+            intake = Intake(options, spool, deliveries, wanted, tls, notes)
             async with signals.stop_asked() as stop:
-                await Intake(options, spool, deliveries, wanted, tls, notes).run(stop, sockets, receipts)
+                await intake.run(stop, sockets, receipts)
         finally:
             await spool.close()
 
@@ -110,12 +114,15 @@ class Runs(health.Deliveries, receipt_listener.TakesReceipts, t.Protocol):
         """Begin no delivery any more, and wait for those under way."""
 
 
-class Stores(health.Spool, admission.Store, t.Protocol):
+class Stores(health.Spool, admission.Store, files.Positions, t.Protocol):
     """What is needed of the spool."""
 
 
 class Watches(health.Watching, admission.Wants, t.Protocol):
     """What is needed of the early drop."""
+
+    def confirmed(self, host: str, digest: str) -> None:
+        """A host has said which policy set it has."""
 
     async def watch(self) -> t.NoReturn:
         """Watch its file until cancelled."""
@@ -144,12 +151,20 @@ class Intake:
             accept.connections_possible(options.max_connections), options.max_connections_per_address
         )
         inventory = self._inventory
-        admitting = admission.Admission(
+        self._admission = admitting = admission.Admission(
             options, spool, wanted, self._counters, (lambda: inventory.current) if inventory else (lambda: None)
         )
-        watching: list[health.Watching] = [wanted, *([inventory] if inventory else [])]
+        self._files = [
+            files.FollowedFile(file, admitting, spool, options.severities, self._counters) for file in options.files
+        ]
+        watching: list[health.Watching] = [wanted, *([inventory] if inventory else []), *self._files]
         how = health.Health(spool, deliveries, self._connections, self._counters, tls, watching, self._notes)
         self._listener = Listener(options, admitting, how)
+
+    def confirmed(self, host: str, digest: str) -> None:
+        """A host has said which policy set it has."""
+        self._wanted.confirmed(host, digest)
+        self._admission.forget()
 
     async def run(
         self, stop: asyncio.Event, sockets: Sequence[socket.socket], receipts: socket.socket | None = None
@@ -168,28 +183,32 @@ class Intake:
         )
         addresses = [listening.getsockname() for listening in sockets]
         parts = [self._deliveries.run(), self._wanted.watch(), *([self._inventory.run()] if self._inventory else [])]
+        reading = [file.run() for file in self._files]
         async with contextlib.AsyncExitStack() as stack:
             # What is entered last ends first: no alerts any more, but deliveries and their receipts to the end.
             working = [await stack.enter_async_context(_task(part)) for part in parts]
             if receipts is not None:
                 working.append(await stack.enter_async_context(self._receiving(receipts)))
-            accepting = await stack.enter_async_context(_task(acceptor.run()))
+            taking = [await stack.enter_async_context(_task(part)) for part in (*reading, acceptor.run())]
             stack.push_async_callback(http.close, 0)
             self._log_start(addresses)
             asked = await stack.enter_async_context(_task(stop.wait()))
-            done, _pending = await asyncio.wait([*working, accepting, asked], return_when=asyncio.FIRST_COMPLETED)
+            done, _pending = await asyncio.wait([*working, *taking, asked], return_when=asyncio.FIRST_COMPLETED)
             self._listener.closing = True
             for task in done:
                 task.result()
-            accepting.cancel()
+            for task in taking:
+                task.cancel()
             await http.close(_SHUTDOWN_TIMEOUT)
             await self._end_deliveries()
 
     async def _end_deliveries(self) -> None:
-        """Begin none any more. What is not answered by then is in the spool, and delivered again after a restart."""
-        until = asyncio.get_running_loop().time() + signals.GRACE
-        await self._deliveries.drain(signals.GRACE)
-        await signals.playbooks_ended(max(0.0, until - asyncio.get_running_loop().time()))
+        """Begin none any more, and let end what runs. What is not answered then is delivered after a restart."""
+        async with _task(self._deliveries.drain(signals.GRACE)) as drained:
+            # The playbook of an event that was just handed over has begun by then.
+            await asyncio.wait([drained], timeout=_BEGINS)
+            await signals.playbooks_ended(signals.GRACE)
+            await asyncio.wait([drained], timeout=_SHUTDOWN_TIMEOUT)
 
     @contextlib.asynccontextmanager
     async def _receiving(self, listening: socket.socket) -> AsyncIterator[asyncio.Task[t.Any]]:
@@ -216,7 +235,7 @@ class Intake:
         }
         logger.info(
             "Taking alerts at %s (checked: %s)",
-            ", ".join(f"{scheme}://{address[0]}:{address[1]}/alerts" for address in addresses),
+            ", ".join(f"{scheme}://{_shown(address[0])}:{address[1]}/alerts" for address in addresses),
             ", ".join(name for name, value in checks.items() if value),
         )
         if self._connections.most < options.max_connections:
@@ -265,6 +284,10 @@ def _settings(options: Options) -> DeliverySettings:
         max_deliveries=options.max_deliveries,
         receipts=options.receipts,
     )
+
+
+def _shown(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _url(listening: socket.socket | None) -> str:

@@ -168,7 +168,12 @@ class Writer:
         going = True
         while going:
             requests, going = self._take()
-            self._answered(self._do(requests))
+            try:
+                answers = self._do(requests)
+            except Exception as error:  # whoever waits must hear of it
+                logger.exception("The spool failed")
+                answers = [(token, self._unusable(error)) for _request, token in requests]
+            self._answered(answers)
             if abs(self._clock() - tidied) > _TIDY:
                 tidied = self._clock() - (_TIDY - _RETRY if self._tidy() else 0)
         if self._database:
@@ -257,17 +262,18 @@ class Writer:
         return None
 
     def _open(self) -> Database:
-        if self._database is None:
-            self._database = Database(self._directory)
+        """The database, to be written. Raises sqlite3.Error, OSError."""
+        if self._database is None or self._doubtful:
+            # What is wrong may be the connection: the file was replaced, or the disk was mounted anew.
+            database = Database(self._directory)
+            if self._database:
+                self._database.close()
+            self._database = database
         return self._database
 
     def _failed(self, error: Exception) -> SpoolError:
-        # What is wrong may be the connection: the file was replaced, or the disk was mounted anew. And a commit that
-        # failed may have come about, with alerts of which nobody knows.
+        # A commit that failed may have come about, with alerts of which nobody knows.
         self._doubtful = True
-        if self._database:
-            self._database.close()
-            self._database = None
         unusable = self._unusable(error)
         if not self.trouble:
             logger.error("%s", unusable)
@@ -285,7 +291,7 @@ class Writer:
 
     def _read(self, request: Read) -> t.Any:
         try:
-            return request.look(self._open())
+            return request.look(self._database or self._open())
         except (sqlite3.Error, OSError, ValueError) as error:
             return self._unusable(error)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text, timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import MAX_TAGS, Subject
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detector import (
     Detector,
@@ -91,8 +91,8 @@ def convert(alert: dict[str, t.Any], source: str = NAME) -> dict[str, t.Any] | P
 
 def _identity(alert: dict[str, t.Any]) -> str | None:
     """What the alert keeps as long as it fires, however often it is sent."""
-    fingerprint, since = text.token(alert.get("fingerprint")), text.token(alert.get("startsAt"))
-    return f"{fingerprint}-{since}" if fingerprint and since else None
+    fingerprint, since = text.token(alert.get("fingerprint")), timestamp.parse_timestamp(alert.get("startsAt"))
+    return f"{fingerprint}-{timestamp.format_timestamp(since)}" if fingerprint and since else None
 
 
 def _host(labels: dict[str, t.Any]) -> str:

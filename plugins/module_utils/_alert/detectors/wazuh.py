@@ -6,6 +6,9 @@
 
 All values under data are texts. What its listener reports of Docker is an alert where somebody does something in a
 container, or with what is in it. All other changes of state are what Docker was told to do, by the guard among others.
+
+Whoever writes JSON to a log that Wazuh reads chooses what stands under data. It names a container only where something
+else says who wrote it: the listener, or Falco.
 """
 
 from __future__ import annotations
@@ -69,6 +72,8 @@ _STATE_CHANGES = frozenset(
     )
 )
 """What Docker calls them, whatever rule fired."""
+_LISTENER = "Wazuh-Docker"
+"""The location of what the listener of Docker tells."""
 _LONGEST_NAME = 256
 """Longest name of a field that others are looked for in: names of a thousand levels would add up."""
 
@@ -84,10 +89,10 @@ def convert(message: dict[str, t.Any]) -> dict[str, t.Any] | PassedOver:
     alert = _unwrapped(message)
     data = part(alert, "data") or _in_full_log(alert)
     host = first_text(part(alert, "agent").get("name"))
-    if falco.recognises(data):
+    if falco.recognises(data) and _is_of_falco(alert):
         found = falco.convert(_of_falco(data))
         return {**found, "id": alert.get("id"), "host": host, "time": first_text(found["time"], alert.get("timestamp"))}
-    rule, event = part(alert, "rule"), part(data, "docker")
+    rule, event = part(alert, "rule"), part(data, "docker") if _is_of_listener(alert) else {}
     rule_id = text.display(rule.get("id"))
     if "Wodle event" in event:
         return PassedOver.NO_ALERT
@@ -116,6 +121,16 @@ def _in_full_log(alert: dict[str, t.Any]) -> dict[str, t.Any]:
         return part(json.loads(first_text(alert.get("full_log"))))
     except (ValueError, RecursionError):
         return {}
+
+
+def _is_of_listener(alert: dict[str, t.Any]) -> bool:
+    return text.display(alert.get("location") or _LISTENER).rpartition("->")[2] == _LISTENER
+
+
+def _is_of_falco(alert: dict[str, t.Any]) -> bool:
+    """Whether the rule, the log or the decoder is Falco's."""
+    named = (alert.get("location"), part(alert, "decoder").get("name"), part(alert, "predecoder").get("program_name"))
+    return any(falco.NAME in each.lower() for each in texts([*named, *texts(part(alert, "rule").get("groups"))]))
 
 
 def _is_state_change(rule_id: str, event: dict[str, t.Any]) -> bool:

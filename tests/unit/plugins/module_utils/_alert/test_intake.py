@@ -135,6 +135,12 @@ def test_what_is_wrong_with_one_line_or_element_refuses_no_other() -> None:
     )
 
 
+def test_a_line_of_text_by_falco_gets_its_remedy() -> None:
+    text = "12:43:02.928967123: Notice A shell was spawned (user=root)"
+    (rejected,) = read_message(f"{json.dumps(FALCO)}\n{text}".encode()).rejected
+    assert (rejected.index, rejected.remedy) == (1, "Set json_output: true in falco.yaml")
+
+
 def test_lines_without_any_object_are_no_message() -> None:
     with pytest.raises(AlertError, match="line 1 column 1") as caught:
         read_message(b"GET / HTTP/1.1\n7\n")
@@ -149,7 +155,7 @@ def test_other_encodings_of_json(encoding: str) -> None:
 def test_groups_and_single_alerts_in_one_array() -> None:
     found = read_message(json.dumps([GENERIC, ALERTMANAGER, FALCO]).encode())
     assert [alert.source for alert in found.alerts] == ["sensor", "alertmanager", "falco"]
-    assert (found.passed_over, found.received) == ({"resolved": 1}, 4)
+    assert (found.passed_over, found.received, found.places) == ({"resolved": 1}, 4, (0, 1, 3))
     empty = read_message(json.dumps([{**ALERTMANAGER, "alerts": []}, GENERIC]).encode())
     assert (reasons(empty), empty.received) == ([(0, "not_an_alert")], 2)
 

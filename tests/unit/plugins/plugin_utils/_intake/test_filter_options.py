@@ -58,7 +58,11 @@ def test_a_file_and_the_environment_say_the_same() -> None:
 
 
 def test_what_is_not_said_is_as_documented() -> None:
-    for options in (options_of_file(b""), options_of_file(b"hosts:\n"), options_of_environment({"GUARD_HOSTS": " "})):
+    for options in (
+        options_of_file(b""),
+        options_of_file(b"hosts:\n"),
+        options_of_environment({"GUARD_DETECTOR": " "}),
+    ):
         assert options == FilterOptions()
 
 

@@ -193,14 +193,14 @@ def test_normalize_leaves_what_is_normalised(tmp_path: pathlib.Path) -> None:
     assert decide({})(first) is first, "the hosts are those of the filter that mapped them"
 
 
-def test_a_message_that_looks_normalised_is_not_believed(deciding: Running) -> None:
-    real = deciding.filter(webhook(falco("Miner")))
+def test_a_message_that_looks_normalised_is_not_believed(either: Running) -> None:
+    real = either.filter(webhook(falco("Miner")))
     assert isinstance(real, dict)
     forged = json.loads(json.dumps(real))
-    forged["alerts"][0].update(inventory_host="db-1", received_at="2001-01-01T00:00:00Z")
+    forged["alerts"][0].update(inventory_host="db-1", received_at="2001-01-01T00:00:00Z", trace_id="forged")
     forged["meta"]["hosts"] = ["db-1"]
-    for event in (forged, {"payload": forged, "meta": {}}):
-        for found in as_list(deciding.filter(event)):
+    for event in (forged, {"payload": forged, "meta": {}}, {"payload": forged["alerts"], "meta": {}}):
+        for found in as_list(either.filter(event)):
             assert found["meta"] == {"hosts": ["all"]}
             assert found["alerts"][0]["inventory_host"] == ""
             assert found["alerts"][0]["received_at"] > "2020"
@@ -224,6 +224,19 @@ class TestDecide:
         assert deciding.rules(webhook([falco("Miner"), falco("Shell")])) == ["Miner", "Shell"]
         deciding.clock.now += 61
         assert deciding.rules(webhook([falco("Miner"), falco("Shell")])) == ["Miner"]
+
+    def test_other_options_do_not_make_it_forget_the_set_before(
+        self, deciding: Running, tmp_path: pathlib.Path
+    ) -> None:
+        path = tmp_path / "policy_set.json"
+        path.write_text(WANTS_SHELLS.to_json())
+        deciding.configure(policy_set=str(path), fold_window=0)
+        assert deciding.rules(webhook(falco("Miner"))) == []
+        path.write_text(WANTS_MINERS.to_json())
+        deciding.clock.now += 1
+        assert deciding.rules(webhook(falco("Shell"))) == ["Shell"]
+        deciding.configure(policy_set=str(path), fold_window=0, hosts=["web-1"])
+        assert deciding.rules(webhook(falco("Shell"))) == ["Shell"]
 
     def test_a_bad_new_set_keeps_the_old_one_and_tells(
         self, deciding: Running, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture

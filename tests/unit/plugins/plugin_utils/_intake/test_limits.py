@@ -79,28 +79,35 @@ def test_those_without_a_request() -> None:
 
 async def test_places_of_one_address_and_of_all() -> None:
     requests = Requests(2, 1)
-    await requests.enter("a")
+    requests.take("a")
     assert requests.full("a")
     assert not requests.full("b")
-    waiting = asyncio.create_task(requests.enter("a"))
-    await requests.enter("b")
-    assert requests.full("c")
+    waiting = asyncio.create_task(requests.wait("a"))
     await asyncio.sleep(0)
+    requests.take("b")
+    assert requests.full("c")
+    other = asyncio.create_task(requests.wait("c"))
+    await asyncio.sleep(0)
+    requests.leave("b")
+    await asyncio.wait_for(other, 10)  # passes by the one of "a", who has all that he may have
     assert not waiting.done()
     requests.leave("a")
     await asyncio.wait_for(waiting, 10)
     requests.leave("a")
-    requests.leave("b")
+    requests.leave("c")
     assert not requests.full("a")
 
 
 async def test_who_stops_waiting_holds_no_place() -> None:
     requests = Requests(1, 1)
-    await requests.enter("a")
+    requests.take("a")
     for peer in ("a", "b"):
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(requests.enter(peer), 0.01)
+            await asyncio.wait_for(requests.wait(peer), 0.01)
+    # One that is given a place at the moment in which it stops waiting gives it back.
+    waiting = asyncio.create_task(requests.wait("b"))
+    await asyncio.sleep(0)
     requests.leave("a")
-    await asyncio.wait_for(requests.enter("b"), 10)
-    requests.leave("b")
-    await asyncio.wait_for(requests.enter("a"), 10)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert not requests.full("b")

@@ -11,7 +11,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.m
     GAUGE,
     Counters,
     Family,
-    gauge,
+    labelled,
     render,
 )
 
@@ -24,8 +24,8 @@ def test_the_text_format() -> None:
     text = render(
         [
             *(family for family in counters.families() if family.samples),
-            gauge("waiting_bytes", "size", 1.5),
-            Family("x", GAUGE, "a\\b\nc", {(("label", 'quote " and \\ and \n'),): 0}),
+            Family("waiting_bytes", GAUGE, "size", {(): 1.5}),
+            labelled("x", GAUGE, "a\\b\nc", "label", {'quote " and \\ and \n': 0}),
         ]
     )
     assert text.splitlines() == [
@@ -54,5 +54,7 @@ def test_by_one_of_its_labels() -> None:
 
 
 def test_numbers_that_are_none() -> None:
-    lines = render([gauge("a", "a", math.inf), gauge("b", "b", math.nan)]).splitlines()
+    lines = render(
+        [Family(name, GAUGE, "", {(): value}) for name, value in (("a", math.inf), ("b", math.nan))]
+    ).splitlines()
     assert [line for line in lines if not line.startswith("#")] == ["container_guard_a +Inf", "container_guard_b NaN"]

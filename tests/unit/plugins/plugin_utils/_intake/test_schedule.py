@@ -320,9 +320,24 @@ def test_a_host_that_is_looked_up_by_its_own_name_is_no_pattern() -> None:
     schedule = Schedule(Pace(window=0, interval=0))
     schedule.add(alert("web-9", lookup=True), 0.0)
     assert len(answer(schedule, only(begin(schedule, 0.0)), "web-9", 1.0, run_hosts=["web-9"])) == 1
-    schedule.add(alert("web-9", lookup=True), 2.0)
     schedule.add(alert("web-1"), 2.0)
-    assert only(begin(schedule, 2.0)).hosts == ["web-9", "web-1"]
+    schedule.add(alert("web-9", "web-1", lookup=True), 2.0)
+    assert sorted(only(begin(schedule, 2.0)).hosts) == ["web-1", "web-9"]
+
+
+def test_an_alert_of_an_unknown_host_is_seen_by_nobody_else_than_those_who_are_asked() -> None:
+    schedule = Schedule(Pace(window=0, interval=0))
+    for host in ("web-1", "web-2", "web-3"):
+        schedule.add(alert(host, severity=CRITICAL), 0.0)
+    delivery = only(begin(schedule, 0.0))
+    for host in delivery.hosts:
+        answer(schedule, delivery, host, 0.5)
+    asked = alert("web-2", "web-3", lookup=True)
+    for each in (alert("web-1", severity=CRITICAL), alert("web-2"), asked):
+        schedule.add(each, 1.0)
+    first, second = begin(schedule, 1.0)
+    assert (first.hosts, asked in first.alerts, len(first.alerts)) == (["web-2", "web-3"], True, 2)
+    assert second.hosts == ["web-1"]
 
 
 def test_a_host_that_takes_no_part_in_a_run_is_no_pattern() -> None:
@@ -393,7 +408,8 @@ class Hosts(RuleBasedStateMachine):
     @rule(data=st.data(), severity=st.integers(0, 4), container=st.sampled_from("abc"), size=st.integers(1, 200_000))
     def alert(self, data: st.DataObject, severity: int, container: str, size: int) -> None:
         hosts = data.draw(st.lists(st.sampled_from(self.hosts), min_size=1, max_size=2, unique=True))
-        new = alert(*hosts, severity=severity, container=container, body_bytes=size, deadline=self.now + 100)
+        fields = {"severity": severity, "container": container, "body_bytes": size, "deadline": self.now + 100}
+        new = alert(*hosts, lookup=len(hosts) > 1, **fields)
         self.received[new.seq], self.asked[new.seq] = new, set(hosts)
         self.schedule.add(new, self.now)
 
@@ -422,11 +438,13 @@ class Hosts(RuleBasedStateMachine):
             assert len(delivery.hosts) == 1 or not sick & set(delivery.hosts), "a sick host has deliveries of its own"
             levels = [each.severity for each in delivery.alerts]
             assert levels == sorted(levels, reverse=True), "critical first"
-            if len(delivery.hosts) == 1 and len(before.get(delivery.hosts[0], ())) > len(delivery.alerts):
-                left = [each for each in before[delivery.hosts[0]] if each not in delivery.alerts]
-                assert levels[-1] >= max(each.severity for each in left)
-            for host in delivery.hosts:
-                assert all(host in each.turns or host not in self.asked[each.seq] for each in delivery.alerts)
+            if len(delivery.hosts) == 1:
+                waiting = before.get(delivery.hosts[0], ())
+                left = [each.severity for each in waiting if each not in delivery.alerts and not each.lookup]
+                assert levels[-1] >= max(left, default=0)
+            for each in delivery.alerts:
+                assert set(each.turns) & set(delivery.hosts)
+                assert not each.lookup or set(delivery.hosts) <= set(each.turns), "nobody else is asked"
             self.schedule.emitted(delivery, self.now)
             self.running[delivery.id] = delivery
         under_way = [d for d in self.schedule.deliveries.values() if d.missing]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pathlib
+import re
 import shutil
 import ssl
 import subprocess
@@ -16,6 +17,7 @@ import typing as t
 import aiohttp
 import pytest
 
+import ansible_collections.ironpost.container_guard as collection
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import tls as module
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import parse_options
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls, explain
@@ -110,6 +112,26 @@ async def test_the_authority_that_everybody_makes(
 async def beside(function: t.Callable[..., t.Any], *arguments: str) -> t.Any:
     """Run something that blocks, while the intake in this loop goes on."""
     return await asyncio.to_thread(function, *arguments)
+
+
+async def test_the_recipe_of_the_documentation(start: Start, tmp_path: pathlib.Path) -> None:
+    """What it makes is good also for senders that check strictly."""
+    documentation = pathlib.Path(next(iter(collection.__path__)), "docs/alerts.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"```bash\n(openssl req -x509.*?)```", documentation, re.DOTALL)
+    here = recipe.replace("IP:192.0.2.10", "IP:127.0.0.1")
+    assert here != recipe
+    made = subprocess.run(["bash", "-euc", here], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    name = "web-1.example.com"
+    context.load_cert_chain(tmp_path / f"{name}.crt", tmp_path / f"{name}.key")
+    files = {"certfile": "guard.crt", "keyfile": "guard.key", "cafile": "ca.crt"}
+    paths = {option: str(tmp_path / file) for option, file in files.items()}
+    senders = [{"name": "web-1", "certificate": name, "hosts": ["web-1"]}]
+    async with start(token=None, senders=senders, **paths) as intake:
+        assert (await intake.post(BODY, token=None, ssl=context))[0] == 202
+        assert (await intake.health(ssl=context))[1]["warnings"] == []
 
 
 async def test_certificate_or_token(start: Start, authority: t.Any) -> None:
@@ -214,8 +236,8 @@ async def test_changed_files_are_read_again(
 def test_what_expires_is_told(
     authority: t.Any, caplog: pytest.LogCaptureFixture, passed: float, troubles: list[str], warnings: list[str]
 ) -> None:
-    now = time.time()
     options = parse_options({"token": TOKEN, **server(authority, cafile=authority.path)})
+    now = time.time()
     tls = Tls(options, clock=lambda: now + passed)
     tls.tell()
     for found, expected in ((tls.troubles(), troubles), (tls.warnings(), warnings)):

@@ -44,7 +44,8 @@ def test_a_group() -> None:
 
 def test_an_alert_is_the_same_as_long_as_it_fires() -> None:
     first, again = read_one(group(FIRING)), read_one(group(FIRING, status="firing", groupKey="other"))
-    assert first.id == again.id == "c1d2e3f405162738-2026-04-05T12:43:02.928Z"
+    assert first.id == again.id == "c1d2e3f405162738-2026-04-05T12:43:02.928000Z"
+    assert read_one(group({**FIRING, "startsAt": "2026-04-05T14:43:02.928+02:00"})).id == first.id
     assert read_one(group({**FIRING, "startsAt": "2026-04-06T12:43:02.928Z"})).id != first.id
     assert len(read_one(group({**FIRING, "fingerprint": None})).id) == 36
 
@@ -122,7 +123,7 @@ def test_falcosidekick_by_way_of_alertmanager_is_falco() -> None:
     alert = read_one(ALERTMANAGER_FALCO)
     assert (alert.source, alert.rule, alert.severity) == ("falco", "Terminal shell in container", Severity.LOW)
     assert (alert.host, alert.tags, alert.message) == ("web-1", ("container", "shell"), "A shell")
-    assert (alert.id, alert.time) == ("c1d2e3f405162738-2026-04-05T12:43:02.928Z", "2026-04-05T12:43:02.928000Z")
+    assert (alert.id, alert.time) == ("c1d2e3f405162738-2026-04-05T12:43:02.928000Z", "2026-04-05T12:43:02.928000Z")
     assert alert.container == ContainerRef(id=ID[:12], name="shop", image="registry.example.com:5000/shop:4.2")
 
 

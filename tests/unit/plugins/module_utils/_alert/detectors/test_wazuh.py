@@ -168,6 +168,36 @@ def test_falco_within_wazuh_about_the_host() -> None:
     assert read_one({**WAZUH_FALCO_NESTED, "data": data}).subject is Subject.NOT_DOCKER
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"location": "/var/log/falco.json"},
+        {"decoder": {"name": "falco"}},
+        {"predecoder": {"program_name": "falco"}},
+        {"rule": {"level": 3, "id": "100201", "groups": ["syslog", "Falco"]}},
+    ],
+)
+def test_what_says_that_it_is_falco(said: Message) -> None:
+    rule = {"level": 3, "id": "100201", "description": "JSON of $(rule)", "groups": ["json"]}
+    assert read_one({**WAZUH_FALCO_NESTED, "rule": rule, "location": "journald", **said}).source == "falco"
+
+
+def test_a_log_that_only_looks_like_falco_names_no_container() -> None:
+    """Any process that writes JSON to a log which Wazuh reads could name any container."""
+    rule = {"level": 3, "id": "100201", "description": "an event of falco", "groups": ["json"]}
+    for message in (WAZUH_FALCO_NESTED, {**WAZUH_FALCO_NESTED, "data": None, "full_log": json.dumps(FALCO)}):
+        alert = read_one({**message, "rule": rule, "location": "/var/log/shop.json"})
+        assert (alert.source, alert.subject) == ("wazuh", Subject.NOTHING)
+
+
+def test_a_log_that_only_looks_like_the_listener_names_no_container() -> None:
+    rule = {"level": 12, "id": "100202", "description": "JSON", "groups": ["json"]}
+    for message in (WAZUH_SHELL, WAZUH_2018):
+        assert read_one({**message, "rule": rule, "location": "/var/log/shop.json"}).subject is Subject.NOTHING
+        for location in ("Wazuh-Docker", "(web-1) any->Wazuh-Docker"):
+            assert read_one({**message, "rule": rule, "location": location}).container == SHOP
+
+
 def test_names_of_a_thousand_levels_do_not_add_up() -> None:
     fields: Message = {"container.id": ID[:12]}
     for _level in range(300):
