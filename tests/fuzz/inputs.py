@@ -62,6 +62,18 @@ _TEXTS = (
     ),
     *("172.18.0.4", "::1", "fe80::1%eth0", "256.1.1.1", "0x7f.1", "/docker/" + "a" * 64, "falco", "NaN", "1e400", "٣"),
 )
+_PREFIXES = (
+    b"Apr  5 12:43:02 web-1 falco[812]: ",
+    b"<133>1 2026-04-05T12:43:02.928967Z web-1 Falco 812 - - ",
+    b"2026-04-05T12:43:02+0000 web-1 falco[812]: ",
+    b"2026-04-05T12:43:02.928967267Z ",
+    b"2026-04-05T12:43:02.928967267Z stdout F ",
+    b"2026-04-05T12:43:02.928967267Z stdout P ",
+    b"falco-1  | ",
+    b"\x1b[36mfalco-1  | \x1b[0m",
+    b"@cee: ",
+    b"12:43:02.928967267: Critical A shell ",
+)
 _NUMBERS = (0, -1, 1, 15, 255, 2**31, 2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**400, 0.1, -0.0, 1e308, 5e-324)
 
 
@@ -100,6 +112,38 @@ class Input:
         if self.random.random() < 0.1:
             return {self.random.choice(_ENVELOPES): message, "meta": {}}
         return message
+
+    def log(self) -> bytes:
+        """Lines of a file in which detectors write, with what others write around and between them."""
+        lines = []
+        for _line in range(1 + self._size(12)):
+            line = self.body() if self.random.random() < 0.2 else json.dumps(self.message()).encode()
+            for _wrapper in range(self._size(3)):
+                line = self._wrapped(line)
+            lines.append(self._spoilt(line) if self.random.random() < 0.1 else line)
+        log = self.random.choice((b"\n", b"\n", b"\n", b"\r\n", b"", b"\n\n")).join(lines)
+        if self.random.random() < 0.1:
+            log = log.decode("utf-8", "replace").encode(
+                self.random.choice(("utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"))
+            )
+        return self._spoilt(log) if self.random.random() < 0.1 else log
+
+    def _wrapped(self, line: bytes) -> bytes:
+        """The line as something on its way to the file leaves it."""
+        text = line.decode("utf-8", "replace")
+        choice = self.random.randrange(len(_PREFIXES) + 6)
+        if choice < len(_PREFIXES):
+            return _PREFIXES[choice] + line
+        message = self.random.choice((text, text + "\n", [ord(character) % 256 for character in text]))
+        wrapped: list[t.Any] = [
+            {"log": message, "stream": "stdout", "time": "2026-04-05T12:43:02Z"},
+            {"MESSAGE": message, "_HOSTNAME": "web-1", "SYSLOG_IDENTIFIER": "falco"},
+            {"date": 1775392982.9, "log": message, "@timestamp": "x", "message": message},
+            {"specversion": "1.0", "type": "x", "data": message},
+            {"stream": {"job": "falco"}, "values": [["1775392982928967123", message]]},
+            {"event": message, "time": 1775392982.9, "sourcetype": "falco"},
+        ]
+        return json.dumps(wrapped[choice - len(_PREFIXES)], indent=self.random.choice((None, None, 1))).encode()
 
     def event(self) -> t.Any:
         """What a source puts into the queue of the rule engine."""

@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import logging
 import typing as t
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import DETECTORS, read_message
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.events import MAX_ALERTS, MAX_BYTES
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.filters import decide
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.reader import Reader, Record
 from ansible_collections.ironpost.container_guard.tests.fuzz.inputs import Input
 from ansible_collections.ironpost.container_guard.tests.fuzz.watch import Growth, Stopwatch
 
@@ -75,6 +77,31 @@ def read(made: Input) -> Iterator[str]:
     for why, number in reading.passed_over.items():
         assert number > 0
         yield why
+
+
+def read_log(made: Input) -> Iterator[str]:
+    """Read a file of lines, and say what its records are. In which pieces it comes makes no difference."""
+    log = made.log()
+    whole = list(_records(log, [len(log)]))
+    assert whole == list(_records(log, sorted(made.random.randrange(len(log) + 1) for _cut in range(5))))
+    assert [record.line for record in whole] == sorted(record.line for record in whole)
+    for record in whole:
+        assert (record.body is None) == bool(record.skipped)
+        if record.body is None:
+            assert_shown(record.skipped)
+            yield f"skipped: {record.skipped}"
+            continue
+        yield "record"
+        with contextlib.suppress(AlertError):
+            read_message(record.body)
+
+
+def _records(log: bytes, cuts: Iterable[int]) -> Iterator[Record]:
+    reader, start = Reader(), 0
+    for cut in (*cuts, len(log)):
+        yield from reader.feed(log[start:cut])
+        start = cut
+    yield from reader.close()
 
 
 class _Faults(logging.Handler):

@@ -30,7 +30,7 @@ from ansible_collections.ironpost.container_guard.tests.integration.test_respond
 
 DOCUMENT = pathlib.Path(__file__).absolute().parents[2] / "docs/filters.md"
 CHANNEL = "alerts"
-RUN = "TASK [Decide and isolate]"
+RUN = "PLAY [Respond to alerts]"
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ HOST = "host"
 UNKNOWN = "<NA>"
 """What detectors say of something that they could not find out."""
 
-_TOP_KEYS = frozenset(
+KEYS = frozenset(
     [
         "id",
         "trace_id",
@@ -46,6 +46,7 @@ _TOP_KEYS = frozenset(
         "raw_sha256",
     ]
 )
+"""What a generic alert may hold."""
 _CONTAINER_KEYS = frozenset(("id", "name", "image", "pid", "addresses", "subject"))
 _OLD_CONTAINER_KEYS = frozenset(("id", "name", "image"))
 MAX_ADDRESSES = 2
@@ -219,7 +220,7 @@ class Alert:
         """The alert in an object of the generic shape, or as L(to_dict) wrote it. Raises AlertError."""
         if not isinstance(value, dict):
             raise AlertError("the alert is not a JSON object", kind="not_an_alert")
-        _reject_unknown(value, _TOP_KEYS, "")
+        _reject_unknown(value, KEYS, "")
         tags = value.get("tags")
         if tags is not None and not isinstance(tags, (list, tuple)):
             raise AlertError("tags is not a list")

@@ -15,7 +15,13 @@ import types
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import RAW_LIMIT, Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import (
+    KEYS,
+    RAW_LIMIT,
+    Alert,
+    ContainerRef,
+    Subject,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detector import (
     Detector,
     Overrides,
@@ -80,6 +86,30 @@ class Rejected:
         return cls(index, error.kind, text.display(error.message), text.display(error.remedy))
 
 
+class Facets(t.NamedTuple):
+    """What policies ask of an alert before its container is looked for. Two that are equal have the same answer.
+
+    Attributes:
+        source, rule, severity, host, tags: of the alert.
+        subject: what it is about, as far as containers go.
+        has_addresses: whether it says addresses of its container.
+    """
+
+    source: str
+    rule: str
+    severity: str
+    host: str
+    tags: tuple[str, ...]
+    subject: Subject
+    has_addresses: bool
+
+    @classmethod
+    def of(cls, alert: Alert) -> Facets:
+        """Those of an alert."""
+        has_addresses = bool(alert.container.addresses)
+        return cls(alert.source, alert.rule, str(alert.severity), alert.host, alert.tags, alert.subject, has_addresses)
+
+
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """What a message holds, in elements: each is an alert, rejected or passed over.
@@ -89,20 +119,27 @@ class Reading:
         rejected: likewise.
         passed_over: how many need no answer, by the value of PassedOver.
         places: of the alerts in the message, from 0.
+        unwanted: how many were known to be unwanted before they were read whole, by their facets.
     """
 
     alerts: tuple[Alert, ...]
     rejected: tuple[Rejected, ...] = ()
     passed_over: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
     places: tuple[int, ...] = ()
+    unwanted: t.Mapping[Facets, int] = dataclasses.field(default_factory=dict)
 
     @property
     def received(self) -> int:
         """How many elements there are."""
-        return len(self.alerts) + len(self.rejected) + sum(self.passed_over.values())
+        return len(self.alerts) + len(self.rejected) + sum(self.passed_over.values()) + sum(self.unwanted.values())
 
 
-def read_message(body: bytes, detector: str = "", severities: Overrides = NO_OVERRIDES) -> Reading:
+def read_message(
+    body: bytes,
+    detector: str = "",
+    severities: Overrides = NO_OVERRIDES,
+    unwanted: t.Container[Facets] = frozenset(),
+) -> Reading:
     """What a message as received holds: one JSON object, an array of them, or objects one a line (NDJSON).
 
     Each element is read for itself, and refuses no other.
@@ -111,6 +148,7 @@ def read_message(body: bytes, detector: str = "", severities: Overrides = NO_OVE
         body: the message.
         detector: whose messages are read, of DETECTORS; empty where their shape tells.
         severities: what L(read_overrides) made.
+        unwanted: what is known to be wanted by nobody. It is counted, and not read whole: most of a flood is of that.
 
     Raises:
         AlertError: where the message as a whole is none: C(not_json), C(not_an_alert) where it is empty or the detector
@@ -135,20 +173,23 @@ def read_message(body: bytes, detector: str = "", severities: Overrides = NO_OVE
     places: list[int] = []
     rejected: list[Rejected] = []
     passed_over: dict[str, int] = {}
+    dropped: dict[Facets, int] = {}
     for index, element in enumerate(elements):
         try:
             if isinstance(element, AlertError):
                 raise element
-            found = element.alert(severities)
+            found = element.alert(severities, unwanted)
         except AlertError as error:
             rejected.append(Rejected.of(index, error))
         else:
             if isinstance(found, PassedOver):
                 passed_over[found.value] = passed_over.get(found.value, 0) + 1
+            elif isinstance(found, Facets):
+                dropped[found] = dropped.get(found, 0) + 1
             else:
                 alerts.append(found)
                 places.append(index)
-    return Reading(tuple(alerts), tuple(rejected), passed_over, tuple(places))
+    return Reading(tuple(alerts), tuple(rejected), passed_over, tuple(places), dropped)
 
 
 def alerts_from_bytes(body: bytes) -> list[Alert]:
@@ -181,14 +222,18 @@ class _Element(t.NamedTuple):
     raw: bytes | None
     detector: Detector
 
-    def alert(self, severities: Overrides) -> Alert | PassedOver:
-        """The alert in it, or why it needs no answer. Raises AlertError."""
-        found = _alert(self.value, self.detector, severities)
+    def alert(self, severities: Overrides, unwanted: t.Container[Facets]) -> Alert | Facets | PassedOver:
+        """The alert in it, or what it would be that nobody wants, or why it needs no answer. Raises AlertError."""
+        found = _converted(self.value, self.detector, severities)
         if isinstance(found, PassedOver):
             return found
+        if unwanted:
+            facets = _facets(found)
+            if facets is not None and facets in unwanted:
+                return facets
         raw = _written(self.value) if self.raw is None else self.raw
         return dataclasses.replace(
-            found,
+            Alert.from_dict(found),
             received_at=now(),
             inventory_host="",  # senders do not choose the host that acts
             raw=base64.b64encode(raw).decode("ascii") if len(raw) <= RAW_LIMIT else "",
@@ -197,12 +242,37 @@ class _Element(t.NamedTuple):
 
 
 def _alert(value: object, detector: Detector, severities: Overrides) -> Alert | PassedOver:
+    found = _converted(value, detector, severities)
+    return found if isinstance(found, PassedOver) else Alert.from_dict(found)
+
+
+def _converted(value: object, detector: Detector, severities: Overrides) -> dict[str, t.Any] | PassedOver:
+    """The generic alert in a decoded message, which is yet to be checked. Raises AlertError."""
     if not isinstance(value, dict):
         raise AlertError("the alert is not a JSON object", kind="not_an_alert")
     found = detector.convert(value)
     if isinstance(found, PassedOver):
         return found
-    return Alert.from_dict({**found, "severity": detector.severity(found, severities)})
+    return {**found, "severity": detector.severity(found, severities)}
+
+
+def _facets(found: dict[str, t.Any]) -> Facets | None:
+    """The facets of a generic alert, as far as they stand there as they are; None where it has to be read whole.
+
+    They are compared with those of alerts, so what is equal needs no check of its own. Raises AlertError.
+    """
+    tags = found.get("tags") or ()
+    if "received_at" in found or not found.keys() <= KEYS or not isinstance(tags, (list, tuple)):
+        return None
+    if not all(isinstance(said, str) for said in (found.get("source"), found.get("rule"), *tags)):
+        return None
+    container, host = ContainerRef.from_dict(found.get("container")), found.get("host") or ""
+    if not isinstance(host, str):
+        return None
+    has_addresses = bool(container.addresses)
+    return Facets(
+        found["source"], found["rule"], found["severity"], host, tuple(tags), container.subject, has_addresses
+    )
 
 
 def _elements(body: bytes, name: str) -> list[_Element | AlertError]:

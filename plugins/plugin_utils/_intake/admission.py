@@ -10,10 +10,14 @@ import dataclasses
 import logging
 import time
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import Reading, Rejected
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import (
+    Facets,
+    Reading,
+    Rejected,
+)
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accounting import (
     DROPPED,
     PASSED_OVER,
@@ -26,6 +30,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.o
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.senders import Sender
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Stored
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.throttle import Throttle
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.unwanted import Unwanted
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +53,10 @@ class Store(t.Protocol):
 
 class Wants(t.Protocol):
     """What is needed of the early drop."""
+
+    @property
+    def digest(self) -> str:
+        """That of the policy set in force, or empty."""
 
     def wants(self, alert: Alert, hosts: Sequence[str]) -> bool:
         """Whether a policy may want the alert, on any of the hosts."""
@@ -117,6 +126,7 @@ class Admission:
             inventory: says which hosts there are, where that is known.
         """
         self.dropped = Tally()
+        self._unwanted = Unwanted()
         self._options = options
         self._spool = spool
         self._wanted = wanted
@@ -124,6 +134,14 @@ class Admission:
         self._inventory = inventory
         self._throttle = Throttle(logger)
         self._told_at = time.monotonic()
+
+    def unwanted(self, sender: Sender) -> Container[Facets]:
+        """What need not be read whole, as it is dropped."""
+        return self._unwanted.by(sender.name, self._wanted.digest)
+
+    def forget(self) -> None:
+        """What hosts have confirmed is not what it was, so that nothing is known to be unwanted."""
+        self._unwanted.forget()
 
     async def admit(
         self, reading: Reading, sender: Sender, default_host: str = "", position: tuple[str, t.Any] | None = None
@@ -136,7 +154,10 @@ class Admission:
             default_host: inventory host that alerts are about which name none that is known; may be empty.
             position: of a followed file, stored together with its alerts.
         """
-        offers, rejected, dropped = [], list(reading.rejected), 0
+        offers, rejected, dropped = [], list(reading.rejected), sum(reading.unwanted.values())
+        for facets, number in reading.unwanted.items():
+            host = self._options.inventory_host(facets.host) or facets.host
+            self.dropped.count(host, facets.source, facets.rule, number=number)
         for place, alert in zip(reading.places, reading.alerts, strict=True):
             try:
                 offer = self._offer(alert, sender, default_host)
@@ -147,6 +168,7 @@ class Admission:
                 offers.append(offer)
             else:
                 dropped += 1
+                self._unwanted.add(sender.name, Facets.of(alert))
                 self.dropped.count(offer.alert.inventory_host or offer.alert.host, alert.source, alert.rule)
         rejected.sort(key=lambda one: one.index)
         counts = {DROPPED: dropped, REJECTED: len(rejected), PASSED_OVER: sum(reading.passed_over.values())}

@@ -26,6 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.e
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import (
     Answer,
     Receipt,
+    ReceiptError,
     capability,
     read_receipt,
     verdict,
@@ -40,6 +41,8 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.s
     Turn,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Accepted, Spool, SpoolError
+
+__all__ = ["Deliveries", "DeliverySettings", "Event", "ReceiptError"]
 
 _NONE_EVER = 5
 """Deliveries that nobody acknowledged after which the setting is taken for one without receipts."""
@@ -130,6 +133,7 @@ class Deliveries:
         self._putting_since: float | None = None
         self._ever_acknowledged = bool(spool.position(_RECEIPTS))
         self._draining = False
+        self._digests: dict[str, str] = {}  # of policy sets, by host
         self._given_up = 0  # timeouts that were seen to
         self._events = 0
         self._unanswered_events = 0
@@ -160,7 +164,7 @@ class Deliveries:
             self._ever_acknowledged = True
             self._spool.remember_soon(_RECEIPTS, True)
         if receipt.state == "answered" and receipt.policy_set_digest:
-            self._confirmed(receipt.host, receipt.policy_set_digest)
+            self._answered_by(receipt.host, receipt.policy_set_digest)
         said: dict[str, list[Answer]] = {}
         for answer in receipt.answers:
             said.setdefault(answer.trace_id, []).append(answer)
@@ -191,6 +195,8 @@ class Deliveries:
             found.append("receipts are off: nobody knows which alerts were answered")
         elif self._none_ever():
             found.append("no receipt has ever come: nobody knows which alerts were answered, and none is sent again")
+        elif not self._receipts and self._schedule.timeouts >= _NONE_EVER:
+            found.append("no receipt has come since the start")
         overdue = self._now() - self._schedule.oldest()
         if overdue > _STUCK:
             found.append(f"an alert waits {overdue:.0f} seconds longer than answer_deadline allows")
@@ -271,6 +277,13 @@ class Deliveries:
                 ended.append(alert)
         self._something_to_send.set()
         await self._endings.close(ended)
+
+    def _answered_by(self, host: str, digest: str) -> None:
+        """A host has answered by the policy set with that digest."""
+        if self._digests.get(host, digest) != digest:
+            self._spool.forget_decided()  # the same alert may get another answer now
+        self._digests[host] = digest
+        self._confirmed(host, digest)
 
     def _not_answered(self, alert: Open, host: str, turn: Turn) -> None:
         why = turn.why or ("no_receipt" if turn.attempts else "not_delivered")

@@ -95,10 +95,11 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
                 _settings(options),
                 queue.put,
                 receipt_url=options.receipt_url or _url(receipts),
-                confirmed=wanted.confirmed,
+                confirmed=lambda host, digest: intake.confirmed(host, digest),
             )
+            intake = Intake(options, spool, deliveries, wanted, tls, notes)
             async with signals.stop_asked() as stop:
-                await Intake(options, spool, deliveries, wanted, tls, notes).run(stop, sockets, receipts)
+                await intake.run(stop, sockets, receipts)
         finally:
             await spool.close()
 
@@ -119,6 +120,9 @@ class Stores(health.Spool, admission.Store, files.Positions, t.Protocol):
 
 class Watches(health.Watching, admission.Wants, t.Protocol):
     """What is needed of the early drop."""
+
+    def confirmed(self, host: str, digest: str) -> None:
+        """A host has said which policy set it has."""
 
     async def watch(self) -> t.NoReturn:
         """Watch its file until cancelled."""
@@ -147,7 +151,7 @@ class Intake:
             accept.connections_possible(options.max_connections), options.max_connections_per_address
         )
         inventory = self._inventory
-        admitting = admission.Admission(
+        self._admission = admitting = admission.Admission(
             options, spool, wanted, self._counters, (lambda: inventory.current) if inventory else (lambda: None)
         )
         self._files = [
@@ -156,6 +160,11 @@ class Intake:
         watching: list[health.Watching] = [wanted, *([inventory] if inventory else []), *self._files]
         how = health.Health(spool, deliveries, self._connections, self._counters, tls, watching, self._notes)
         self._listener = Listener(options, admitting, how)
+
+    def confirmed(self, host: str, digest: str) -> None:
+        """A host has said which policy set it has."""
+        self._wanted.confirmed(host, digest)
+        self._admission.forget()
 
     async def run(
         self, stop: asyncio.Event, sockets: Sequence[socket.socket], receipts: socket.socket | None = None
@@ -226,7 +235,7 @@ class Intake:
         }
         logger.info(
             "Taking alerts at %s (checked: %s)",
-            ", ".join(f"{scheme}://{address[0]}:{address[1]}/alerts" for address in addresses),
+            ", ".join(f"{scheme}://{_shown(address[0])}:{address[1]}/alerts" for address in addresses),
             ", ".join(name for name, value in checks.items() if value),
         )
         if self._connections.most < options.max_connections:
@@ -275,6 +284,10 @@ def _settings(options: Options) -> DeliverySettings:
         max_deliveries=options.max_deliveries,
         receipts=options.receipts,
     )
+
+
+def _shown(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _url(listening: socket.socket | None) -> str:

@@ -461,7 +461,8 @@ def _row(offer: Offer, now: float) -> Row:
 
 def _container(alert: Alert) -> str:
     container = alert.container
-    return container.id[:12] or container.name or str(getattr(container, "pid", "") or "")
+    other = getattr(container, "pid", 0) or ",".join(getattr(container, "addresses", ()))
+    return container.id[:12] or container.name or str(other)
 
 
 def _accepted(row: Row, seq: int) -> Accepted:

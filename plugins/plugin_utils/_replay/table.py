@@ -54,9 +54,10 @@ def table(report: t.Mapping[str, t.Any]) -> list[str]:
             for rule in report["unwanted"][:_MOST_ROWS]
         ]
         lines += ["", *_aligned([["wanted by no policy", "severity", "alerts", "nearest miss"], *rows], "llrl")]
-    if report["refused"]:
-        rows = [[entry["reason"], str(entry["lines"]), str(entry["line"])] for entry in report["refused"][:_MOST_ROWS]]
-        lines += ["", *_aligned([["refused because", "lines", "first line"], *rows], "lrr")]
+    for what in ("skipped", "refused"):
+        rows = [[entry["reason"], str(entry["lines"]), str(entry["line"])] for entry in report[what][:_MOST_ROWS]]
+        if rows:
+            lines += ["", *_aligned([[f"{what} because", "lines", "first line"], *rows], "lrr")]
     notes = [f"note: {note}" for note in report["notes"]]
     return [*lines, "", *notes] if notes else lines
 

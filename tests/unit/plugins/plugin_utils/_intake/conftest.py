@@ -102,12 +102,16 @@ class Unwanted:
     """Stands in for the early drop."""
 
     def __init__(self) -> None:
+        self.digest = "set-1"
         self.rules: set[str] = set()
         self.asked: list[tuple[str, ...]] = []
 
     def wants(self, alert: Alert, hosts: Sequence[str]) -> bool:
         self.asked.append(tuple(hosts))
         return alert.rule not in self.rules
+
+    def confirmed(self, host: str, digest: str) -> None:
+        pass
 
     async def watch(self) -> t.NoReturn:
         while True:
@@ -122,6 +126,7 @@ class RunningIntake:
     """An intake that serves, and a client for it."""
 
     port: int
+    intake: Intake
     spool: MemorySpool
     deliveries: MemoryDeliveries
     wanted: Unwanted
@@ -202,7 +207,7 @@ def start(caplog: pytest.LogCaptureFixture) -> Start:
                 await asyncio.sleep(0.01)
             scheme, port = listening[1], int(listening[2])
             async with aiohttp.ClientSession(f"{scheme}://127.0.0.1:{port}") as client:
-                yield RunningIntake(port, spool, deliveries, wanted, task, stop, client, receipt_port)
+                yield RunningIntake(port, intake, spool, deliveries, wanted, task, stop, client, receipt_port)
         finally:
             task.cancel()
             await asyncio.wait([task])

@@ -41,6 +41,8 @@ class Spool:
 class Wanted:
     """Wants all but some rules."""
 
+    digest = "set-1"
+
     def __init__(self, *unwanted: str) -> None:
         self.unwanted = unwanted
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import json
 import pathlib
 import random
@@ -243,6 +244,39 @@ async def test_the_digest_of_a_host_is_passed_on(tmp_path: pathlib.Path) -> None
         body = receipt(event, "web-1", policy_set_digest="sha256:abc")
         await running.deliveries.receipt(authorization(event), body)
     assert confirmed == [("web-1", "sha256:abc")]
+
+
+async def test_after_a_deployment_nothing_is_folded_into_what_was_decided_before(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "hang"}, answer_timeout=60.0) as running:
+
+        async def answered_by(digest: str, rule: str) -> str:
+            (stored,) = await running.spool.store([offer(rule)])
+            if not stored.folded_into:
+                await running.until(lambda: running.delivered()[rule] > seen[rule])
+                seen[rule] += 1
+                event = running.events[-1]
+                body = receipt(event, "web-1", policy_set_digest=digest)
+                await running.deliveries.receipt(authorization(event), body)
+            return stored.folded_into
+
+        seen: collections.Counter[str] = collections.Counter()
+        assert not await answered_by("sha256:old", "a")
+        assert await answered_by("sha256:old", "a")
+        assert not await answered_by("sha256:new", "b")
+        assert not await answered_by("sha256:new", "a")
+
+
+async def test_where_receipts_have_come_before_a_restart_hosts_that_hang_are_told(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path) as running:
+        await running.spool.store([offer()])
+        await running.settled()
+    behaviour = {f"web-{number}": "hang" for number in range(6)}
+    async with engine(tmp_path, behaviour, answer_timeout=0.05, answer_deadline=1.0, max_hosts=1) as running:
+        await running.spool.store([offer("a", host) for host in behaviour])
+        await running.settled()
+        assert running.deliveries.health() == ["no receipt has come since the start"]
+        assert ended(running.spool) == {"received": 7, "answered": 1, "unanswered": 6}
+        assert min(told["attempts"] for told in running.unanswered) > 1
 
 
 async def test_a_restart_delivers_what_was_not_answered_and_takes_receipts_of_before(tmp_path: pathlib.Path) -> None:

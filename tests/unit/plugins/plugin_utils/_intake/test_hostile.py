@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import collections
 import contextlib
 import dataclasses
 import json
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import (
+    Facets,
     alerts_from_bytes,
     read_message,
 )
@@ -186,3 +188,22 @@ def test_what_leaves_the_spool(
     assert bool(events) == bool(alerts)
     for event in events:
         assert_inert(event)
+
+
+@given(messages, messages)
+@example({"priority": "Info", "rule": "r"}, {"priority": "info", "rule": "r", "output": "x"})
+@example(
+    {"priority": "Info", "rule": "r"}, {"priority": "info", "rule": "r", "output_fields": {"container.id": "host"}}
+)
+@example({"priority": "Info", "rule": "r"}, {"priority": "info", "rule": "r", "output_fields": {"container.id": 1}})
+def test_what_is_not_read_whole_is_what_was_known_to_be_unwanted(first: object, second: object) -> None:
+    try:
+        unwanted = frozenset(Facets.of(alert) for alert in read_message(json.dumps(first).encode()).alerts)
+        whole = read_message(json.dumps(second).encode())
+    except AlertError:
+        return
+    short = read_message(json.dumps(second).encode(), unwanted=unwanted)
+    assert (short.received, short.rejected, short.passed_over) == (whole.received, whole.rejected, whole.passed_over)
+    left = collections.Counter(map(Facets.of, whole.alerts)) - collections.Counter(map(Facets.of, short.alerts))
+    assert left == collections.Counter(short.unwanted)
+    assert set(short.unwanted) <= unwanted

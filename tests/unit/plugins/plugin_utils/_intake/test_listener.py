@@ -94,6 +94,22 @@ async def test_what_no_policy_wants_is_dropped_and_that_is_no_error(start: Start
     assert intake.spool.counts == {"dropped": 1}
 
 
+async def test_a_flood_of_it_is_not_read_whole_until_anything_changes(start: Start) -> None:
+    async with start(hosts=["web-1"]) as intake:
+        intake.wanted.rules = {"Shell spawned"}
+        for _ in range(50):
+            assert (await intake.post(BODY))[1]["dropped"] == 1
+        assert intake.spool.counts == {"dropped": 50}
+        assert len(intake.wanted.asked) < 50
+        intake.wanted.rules, intake.wanted.digest = set(), "set-2"
+        assert (await intake.post(BODY))[1]["accepted"] == 1
+        intake.wanted.rules = {"Shell spawned"}
+        await intake.post(BODY)
+        intake.wanted.rules = set()
+        intake.intake.confirmed("web-1", "set-1")
+        assert (await intake.post(BODY))[1]["accepted"] == 1
+
+
 @pytest.mark.parametrize(
     ("path", "authorization"),
     [
@@ -315,6 +331,19 @@ async def test_a_sender_that_goes_away_is_no_alert(start: Start) -> None:
         writer.close()
         await intake.metric('requests_refused_total{listener="alerts",kind="unreadable_body"}')
     assert intake.alerts == []
+
+
+async def test_one_that_asks_and_goes_away_is_no_line_of_code_in_the_log(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with start(token=None, hmac_secret="a-key-of-somebody") as intake:
+        for _ in range(20):
+            _, writer = await intake.connect()
+            writer.write(http("Content-Length: 100", "Expect: 100-continue"))
+            await writer.drain()
+            writer.transport.abort()
+        await intake.metric('requests_refused_total{listener="alerts",kind="unreadable_body"}', 20)
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -354,6 +354,43 @@ async def test_a_damage_while_it_runs_refuses_alerts_until_it_is_mended(tmp_path
         assert spool.accounts["waiting"] == 2
 
 
+async def test_a_commit_that_fails_and_comes_about_is_undone(tmp_path: pathlib.Path) -> None:
+    """As it may where the disk takes the data and not the sync."""
+    async with opened(tmp_path) as spool:
+        await spool.store([offer("a")])
+        database = spool._writer._database
+        assert database is not None
+        transaction = database.transaction
+
+        @contextlib.contextmanager
+        def committed_and_failed() -> t.Iterator[None]:
+            with transaction():
+                yield
+            raise sqlite3.OperationalError("disk I/O error")
+
+        database.transaction = committed_and_failed  # type: ignore[method-assign]
+        with pytest.raises(SpoolError, match="disk I/O error"):
+            await spool.store([offer("b")], {"rejected": 5})
+        (stored,) = await spool.store([offer("c")])
+        assert stored.folded_into == ""
+    async with opened(tmp_path) as spool:
+        found = waiting(spool)
+        contents = await spool.contents([each.seq for each in found], [])
+        assert sorted(each["rule"] for each in contents.values()) == ["a", "c"]
+        assert (spool.accounts["received"], spool.accounts["rejected"]) == (2, 0)
+
+
+async def test_an_error_of_the_spool_itself_is_heard_of(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as spool:
+        with monkeypatch.context() as broken:
+            broken.setattr(spool._writer, "_write", None)
+            with pytest.raises(SpoolError, match="not callable"):
+                await asyncio.wait_for(spool.store([offer("a")]), 10)
+        await spool.store([offer("b")])
+
+
 FULL_DISK = """
 import asyncio, pathlib, resource, signal, sys
 
