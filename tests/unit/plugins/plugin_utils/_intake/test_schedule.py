@@ -286,6 +286,16 @@ def test_an_alert_ends_at_its_deadline_wherever_it_is() -> None:
     assert schedule.deliveries == {}
 
 
+def test_no_alert_ends_before_those_that_came_before_it() -> None:
+    """Their times are of the clock of the wall, which may have been set."""
+    schedule = Schedule(Pace())
+    first, second = alert("web-1", deadline=10), alert("web-1", deadline=5)
+    for each in (first, second):
+        schedule.add(each, 0.0)
+    assert (schedule.oldest(), schedule.expire(9)) == (10, [])
+    assert schedule.expire(10) == [first, second]
+
+
 def test_a_pattern_becomes_the_hosts_of_its_first_run() -> None:
     schedule = Schedule(Pace(window=0, interval=0, timeout=10, pause=5))
     of_nobody_knows_whom = alert("all", lookup=True)
