@@ -138,17 +138,17 @@ def test_a_storm_on_one_host_starves_no_other_host() -> None:
 
 def test_an_event_stays_below_its_size_and_takes_raw_where_it_fits() -> None:
     schedule = Schedule(Pace(window=0))
-    big = [alert("web-1", container=str(number), body_bytes=20_000, raw_bytes=16_000) for number in range(20)]
+    big = [alert("web-1", container=str(number), body_bytes=10_000, raw_bytes=9_900) for number in range(20)]
     for each in big:
         schedule.add(each, 0.0)
     delivery = only(begin(schedule, 0.0))
-    assert delivery.alerts == big[:13]
+    assert delivery.alerts == big[:12]
     assert delivery.with_raw() == []
     answer(schedule, delivery, "web-1", 1.0)
     rest = only(begin(schedule, 1.0))
-    assert rest.alerts == big[13:]
-    size = sum(each.body_bytes for each in rest.alerts) + 16_000 * len(rest.with_raw())
-    assert rest.with_raw() == [each.seq for each in big[13:]]
+    assert rest.alerts == big[12:]
+    assert rest.with_raw() == [each.seq for each in big[12:17]]
+    size = sum(each.body_bytes for each in rest.alerts) + 9_900 * len(rest.with_raw())
     assert size < EVENT_BYTES
 
 
