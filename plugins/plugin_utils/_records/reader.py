@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.falco import remedy_for
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detectors.falco import remedy_for
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.lines import (
     MAX_LINE,
     UTF_8,
