@@ -30,6 +30,7 @@ from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_util
 
 HOST = "web-1"
 PATH_TOKEN = "a-path-of-the-test-suite"
+SENSOR_TOKEN = "a-token-of-a-sensor-on-one-host"
 POLICY = {
     "id": "quarantine",
     "severity_threshold": "info",
@@ -52,6 +53,8 @@ MESSAGES: dict[str, tuple[str, t.Any]] = {
     "ironpost": ("ironpost", samples.IRONPOST),
     "generic": ("generic", samples.GENERIC),
 }
+OF_SENSORS = ("suricata", "ironpost")
+"""Those that name no host, so that the sender is bound to one: an address means a container of a known host only."""
 RAW = ("falco-expecting", "falco-chunked")
 
 
@@ -119,6 +122,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Scene]:
     options = {
         "token": TOKEN,
         "path_token": PATH_TOKEN,
+        "senders": [{"name": "sensor", "hosts": [HOST], "tokens": [SENSOR_TOKEN]}],
         "hosts": [HOST],
         "host_map": {samples.FALCO["hostname"]: HOST},
         "inventory": str(inventory),
@@ -135,12 +139,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Scene]:
 @pytest.mark.parametrize("name", MESSAGES)
 def test_from_the_payload_of_a_detector_to_an_isolated_container(scene: Scene, name: str) -> None:
     detector, sample = MESSAGES[name]
-    message = scene.message(name, sample)
-    status, answer = post(scene.port, message, f"/alerts/{detector}")
+    message, token = scene.message(name, sample), SENSOR_TOKEN if name in OF_SENSORS else TOKEN
+    status, answer = post(scene.port, message, f"/alerts/{detector}", token)
     assert (status, answer["accepted"]) == (202, 1), answer
     trace_id = answer["alerts"][0]["trace_id"]
     # Without the path its shape says what it is: a repeat of the same alert.
-    status, answer = post(scene.port, message)
+    status, answer = post(scene.port, message, token=token)
     assert (status, answer["alerts"][0].get("folded_into")) == (202, trace_id), answer
     scene.assert_isolated(name, trace_id)
 
