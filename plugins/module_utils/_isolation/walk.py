@@ -228,6 +228,11 @@ class Walk:
             attempt.warnings.append("it is not in the journal, so there is nothing to give back")
             self._remember()
             return attempt.outcome(WOULD_RELEASE if self._check else RELEASED)
+        return self._superseded(change)
+
+    def _superseded(self, change: Hold) -> Outcome | None:
+        """The outcome where a person released it after the alert was received."""
+        attempt = self._attempt
         tombstones = self._tools.journal.tombstones(self._id) if change.received_at else []
         policy_id = next((claim.subject for claim in change.claims), "")
         tombstone = next((one for one in tombstones if one.supersedes(change.received_at, policy_id)), None)
@@ -329,20 +334,26 @@ class Walk:
 
     def _contain(self, trouble: JournalError) -> None:
         """Containment before book-keeping: where the journal cannot be used, a container can still be paused."""
-        pauses = isinstance(self._change, Hold) and any(claim.goal.pause for claim in self._change.claims)
-        if not pauses or self._check:
+        change = self._change
+        if self._check or not isinstance(change, Hold) or not any(claim.goal.pause for claim in change.claims):
             raise trouble
         attempt = self._attempt = Attempt(self._tools.read(self._id))
+        self._outcome = self._superseded(change)
+        if self._outcome:
+            return
         state, pause = attempt.before, Goal(pause=True)
         steps = [step for step in missing_steps(state, Want(state, pause, pause)) if step.action == "pause"]
         perform(steps, self._tools.engine, attempt, self._tools.locks)
-        attempt.after = self._tools.read(self._id)
+        try:
+            attempt.after = self._tools.read(self._id)
+        except EngineError as error:
+            said = f"whether container {state.name} is paused cannot be read back: {error.message}; it is not cut off"
+        else:
+            said = f"container {state.name} is {'paused ' if attempt.after.paused else ''}and not cut off"
         self._outcome = attempt.outcome(
-            FAILED,
+            FAILED if attempt.after else UNKNOWN,
             error=GuardError(
-                "container {} is {}and not cut off: {}".format(
-                    state.name, "paused " if attempt.after.paused else "", trouble.message
-                ),
+                f"{said}: {trouble.message}",
                 kind=trouble.kind,
                 # Nothing on record says who paused it, and a later release would leave it as it was found.
                 remedy=f"{trouble.remedy}. Then isolate it again; once that is released, docker unpause {state.name} "
