@@ -51,11 +51,14 @@ unit: venv ## unit and architecture tests: no Docker, no Java
 	$(in_env) pytest tests/unit tests/architecture
 
 integration: setup ## integration tests, against real Docker Engines and a real ansible-rulebook
-	@tools/setup.sh testbed sdks cores
+	@tools/setup.sh testbed postgresql sdks cores
 	$(in_env) pytest tests/integration
 
+fuzz: venv ## a million made-up inputs for parsers, filters and listener: some minutes
+	@$(in_env) exec python -m $(package).tests.fuzz $(if $(seed),--seed $(seed)) $(if $(inputs),--inputs $(inputs))
+
 bench: setup ## measure against the peers named in docs/
-	@tools/setup.sh peer
+	@tools/setup.sh testbed peer
 	@$(in_env) GUARD_PEER_COLLECTIONS="$$PWD/.venv/peer" python tests/benchmark/run.py
 
 setup: ## virtual environment, Java, Docker Engine and the victim image
@@ -79,5 +82,5 @@ clean: ## remove everything that make has put into this directory
 	rm -f changelogs/.plugin-cache.yaml
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test lint docs sanity galaxy unit integration bench setup testbed testbed-down venv engine \
+.PHONY: help demo test lint docs sanity galaxy unit integration fuzz bench setup testbed testbed-down venv engine \
 	clean

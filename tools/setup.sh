@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|sdks|cores|peer ...
+# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|postgresql|sdks|cores|peer ...
 # Each step looks first and does nothing when its work is done, so that every make target can afford to ask for it.
 set -euo pipefail
 
@@ -195,6 +195,14 @@ setup_testbed() {
   PYTHONPATH=$venv/collections "$venv/bin/python" -m ansible_collections.ironpost.container_guard.tests.testbed up
 }
 
+# --- PostgreSQL -------------------------------------------------------------------------------------------------------
+
+# Through which the event streams of an EDA controller arrive. Only its programs are used: each test run has a server of
+# its own.
+setup_postgresql() {
+  command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || apt_install postgresql
+}
+
 # --- SDKs -------------------------------------------------------------------------------------------------------------
 
 # Pythons with other versions of the docker SDK, for the integration tests: a few seconds each, and only where missing.
@@ -272,7 +280,7 @@ for step in "$@"; do
   # The other steps use its Python, or put their result into it.
   [[ $step == venv || -e $venv/.complete ]] || setup_venv
   case $step in
-    venv | java | engine | victim | testbed | sdks | cores | peer) "setup_$step" ;;
-    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|sdks|cores|peer ..." ;;
+    venv | java | engine | victim | testbed | postgresql | sdks | cores | peer) "setup_$step" ;;
+    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|postgresql|sdks|cores|peer ..." ;;
   esac
 done

@@ -4,25 +4,33 @@
 
 """The action plugin of the module alert_response: what the host returns is checked on the controller.
 
-Only the controller knows the inventory, so it is said here when an alert is about a host that is not in it.
+Only the controller knows the inventory, so it is said here when an alert is about a host that is not in it. And the
+event source is told here, as soon as the host has answered, what became of the alerts: the receipt.
 """
 
 from __future__ import annotations
 
-import collections
+import concurrent.futures
+import datetime
 import os
 import typing as t
 
+from ansible.errors import AnsibleConnectionFailure
+
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
-from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import OTHER_HOST, UNKNOWN_HOST
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import UNKNOWN_HOST
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks, receipt
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import (
+    absent_hosts,
     actor_of,
-    alerts_about_nobody,
+    event_alerts,
     given_alerts,
+    hosts_of_nobody,
 )
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import shown_line
+
+Json = dict[str, t.Any]
 
 
 class ActionModule(HostAction):
@@ -31,46 +39,115 @@ class ActionModule(HostAction):
     module = "alert_response"
     needed = ("responses", "summary")
 
-    def defaults(self, variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
+        """Run the action, and send the receipt of the host, whatever comes of it.
+
+        In check mode none is sent: nothing was answered.
+        """
+        variables = task_vars or {}
+        try:
+            delivery = None if self._task.check_mode else receipt.Delivery.of(variables)
+        except receipt.DeliveryError as error:
+            return _with_warnings(super().run(tmp, task_vars), [f"no receipt is sent: {error}"])
+        if delivery is None:
+            return super().run(tmp, task_vars)
+        with _Receipts(delivery, self._task.args.get("alerts") or event_alerts(variables), variables) as receipts:
+            try:
+                result = super().run(tmp, task_vars)
+            except BaseException as error:
+                state = receipt.UNREACHABLE if isinstance(error, AnsibleConnectionFailure) else receipt.CRASHED
+                for warning in receipts.end(state, {"msg": f"{type(error).__name__}: {shown_line(str(error))}"}):
+                    self._display.warning(warning)
+                raise
+            state = receipt.ANSWERED if result.get("responses") is not None else receipt.FAILED_RUN
+            return _with_warnings(result, receipts.end(state, result))
+
+    def defaults(self, variables: Json) -> Json:
         """What only the controller knows: who asks for it, which host this is, what is given, and what time it is."""
         known = {"actor": actor_of(variables, os.environ), "host": variables.get("inventory_hostname", "")}
-        try:
-            given = given_alerts(variables)
-        except ValueError as error:
-            raise GuardError(
-                f"guard_alerts is text that is no JSON: {error}", kind="invalid_option", remedy="Nothing was touched"
-            ) from error
+        given = None if "alerts" in self._task.args else given_alerts(variables)
         if given is not None:
-            return {**known, "alerts": given}
+            return {**known, "alerts": given, "given": True}
         # By whose clock alerts of a rulebook are too old. Those that a person gives have no age.
-        return {**known, "controller_time": now()}
+        known["controller_time"] = now()
+        delivered = event_alerts(variables)
+        return known if delivered is None else {**known, "alerts": delivered}
 
-    def ask_host(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    def ask_host(self, arguments: Json, variables: Json) -> Json:
         """Run the module, and say of alerts whose host nobody knows that they are not answered. Raises AnswerError."""
-        self._about_nobody = alerts_about_nobody(arguments.get("alerts"), variables)
-        return super().ask_host(arguments, variables)
+        self._absent = hosts_of_nobody(arguments.get("alerts"), variables)
+        return super().ask_host({**arguments, "absent_hosts": self._absent}, variables)
 
-    def check(self, found: dict[str, t.Any]) -> None:
+    def check(self, found: Json) -> None:
         """Whether decisions and outcomes are such. Raises AnswerError."""
         checks.alert_response(found)
         checks.digests(found)
-        for response in found.get("responses") or ():
-            decision = response["decision"]
-            why = self._about_nobody.get(decision.get("alert_id"))
-            if why and decision["outcome"] == OTHER_HOST:
-                decision.update(outcome=UNKNOWN_HOST, reasons=[why])
-        if found.get("summary") is not None:
-            outcomes = [response["decision"]["outcome"] for response in found.get("responses") or ()]
-            found["summary"]["decisions"] = dict(collections.Counter(outcomes))
-        told = [f"alert {alert}: {why}" for alert, why in self._about_nobody.items()]
+        told = [f"alerts are not answered: {why}" for why in self._absent.values()]
         if told:
             found["msg"] = "; ".join(filter(None, [found.get("msg"), *told]))
 
-    def outcomes(self, found: dict[str, t.Any]) -> t.Iterable[str]:
+    def outcomes(self, found: Json) -> t.Iterable[str]:
         """The outcome of each alert: that of the decision, and of what was done where it acts."""
-        yield from (UNKNOWN_HOST for _alert in self._about_nobody)  # whatever the host says of them
+        yield from (UNKNOWN_HOST for _host in self._absent)  # whatever the host says of them
         for response in found.get("responses") or ():
             if response["decision"]["outcome"] != "isolate":
                 yield response["decision"]["outcome"]
             if response.get("event"):
                 yield response["event"]["outcome"]
+
+
+class _Receipts:
+    """Those that the task of one host sends: its own, and from the first host of the run those of hosts that are none.
+
+    Args:
+        delivery: of the event.
+        alerts: as the task was given them.
+        variables: of the task.
+    """
+
+    def __init__(self, delivery: receipt.Delivery, alerts: t.Any, variables: Json) -> None:
+        self._delivery = delivery
+        self._alerts = alerts
+        self._host = str(variables.get("inventory_hostname", ""))
+        self._run_hosts = [str(host) for host in variables.get("ansible_play_hosts_all") or [self._host]]
+        first = self._host == self._run_hosts[0]
+        self._absent = absent_hosts(delivery.hosts, self._run_hosts, variables) if first else []
+        # Aside, as neither is to wait for the other.
+        self._aside = concurrent.futures.ThreadPoolExecutor(1)
+        self._sent: list[concurrent.futures.Future[str]] = []
+
+    def __enter__(self) -> _Receipts:
+        """Begin with those of hosts that nobody answers for."""
+        self._sent = [
+            self._aside.submit(self._send, host, receipt.NO_SUCH_HOST, {"msg": why}) for host, why in self._absent
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._aside.shutdown()
+
+    def end(self, state: str, found: Json) -> list[str]:
+        """Send that of the host; what was not delivered, for people."""
+        own = self._send(self._host, state, found)
+        return list(filter(None, [own, *(sent.result() for sent in self._sent)]))
+
+    def _send(self, host: str, state: str, found: Json) -> str:
+        # What is imported before the host is asked costs it time, and this takes as long as a pause.
+        from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.post import post
+
+        delivery = self._delivery
+        moment = datetime.datetime.now(datetime.UTC)
+        try:
+            alerts = receipt.entries(self._alerts, host, state, found, moment)
+            why = post(
+                delivery.receipt_url,
+                delivery.capability,
+                delivery.receipt(host, self._run_hosts, state, alerts, found),
+            )
+        except Exception as error:  # a defect here must not change what becomes of the host
+            why = f"internal error: {type(error).__name__}"
+        return f"the receipt of {host} was not delivered, so its alerts may come again: {why}" if why else ""
+
+
+def _with_warnings(result: Json, warnings: list[str]) -> Json:
+    return {**result, "warnings": [*(result.get("warnings") or ()), *warnings]} if warnings else result

@@ -21,3 +21,4 @@ class ActionModule(HostAction):
     def check(self, found: dict[str, t.Any]) -> None:
         """Whether id and hash are such, as they become paths on the controller. Raises AnswerError."""
         checks.evidence(found)
+        checks.evidence_collected(found)

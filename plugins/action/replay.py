@@ -55,7 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             "changed": self._write(pathlib.Path(options["report"]), report) if options["report"] else False,
             "report": report,
             "table": table(report),
-            "warnings": [str(finding) for finding in loaded.warnings],
+            "warnings": [*(str(finding) for finding in loaded.warnings), *replay.warnings],
         }
 
     def _write(self, path: pathlib.Path, report: dict[str, t.Any]) -> bool:

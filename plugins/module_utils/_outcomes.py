@@ -15,6 +15,7 @@ import typing as t
 ISOLATED, HELD, RELEASED = "isolated", "held", "released"
 UNKNOWN, FAILED, REFUSED, BUSY = "unknown", "failed", "refused", "busy"
 AUDIT, NO_POLICY, PROTECTED, OTHER_HOST, MUTED = "audit", "no_policy", "protected", "other_host", "muted"
+OWN_EFFECT = "own_effect"
 NO_CONTAINER, GONE, SUPERSEDED, EXPIRED = "no_container", "gone", "superseded", "expired"
 AMBIGUOUS, STALE, UNRESOLVED, UNKNOWN_HOST = "ambiguous", "stale", "unresolved", "unknown_host"
 LIMIT, TOO_MANY_MATCHES, AWAITING_APPROVAL = "limit", "too_many_matches", "awaiting_approval"
@@ -57,6 +58,7 @@ OUTCOMES: t.Mapping[str, Meaning] = {
     NO_POLICY: Meaning("no policy wants anything done", True, True),
     PROTECTED: Meaning("a policy answers, and the container must not be isolated", True, True),
     OTHER_HOST: Meaning("it is about a container of another host", True, True),
+    OWN_EFFECT: Meaning("it tells of what the guard did to a container that is cut off", True, True),
     MUTED: Meaning("somebody muted such alerts for a time", True, True),
     NO_CONTAINER: Meaning("it is about the host, or about a container that Docker does not run", True, True),
     GONE: Meaning("this host has no container with that id, or has it no more", True, True, told=FROM_CRITICAL_ON),

@@ -15,6 +15,8 @@ author:
 description:
   - For each alert, finds the one container on this host that it means, asks the deployed policy set, and isolates the
     container where a policy says so. Leaves a record of every attempt in the action log.
+  - Where the alerts come from an event of the event source, the task tells the source what became of them as soon as
+    the host has answered, failed or turned out to be unreachable. In check mode it tells nothing.
   - All alerts are decided before anything is touched. Different containers are then worked on at the same time.
   - An alert that does not mean exactly one container of this host isolates none.
   - An alert of the event source that was answered on this host before gets its first answer, and nothing is done.
@@ -36,14 +38,27 @@ attributes:
 options:
   alerts:
     description:
-      - The alerts, as the event source C(ironpost.container_guard.alerts) emits them, as Falco sends
-        them, or in the generic shape.
+      - The alerts, as the event source C(ironpost.container_guard.alerts) emits them, as a detector sends them, or in
+        the generic shape. A message that holds several alerts is given as these.
       - An element that is no alert is reported in RV(rejected); the others are answered.
-      - Where the variable C(guard_alerts) is defined and the task says none, they are those in it, read as they were
-        given, as text of alerts is no template.
+      - A task need not say them. They are then those in the variable C(guard_alerts), or those of the event of the
+        rulebook, read as they were given, as text of alerts is no template.
     type: list
     elements: dict
     required: true
+  given:
+    description:
+      - Whether a person gave the alerts. They have no age then, and those that were answered before are answered anew.
+      - A task need not say it. It is V(true) for those in the variable C(guard_alerts).
+    type: bool
+    default: false
+  absent_hosts:
+    description:
+      - Hosts that alerts are about and that are not in the inventory, or take no part in the run, and which of these.
+        The outcome is V(unknown_host) then.
+      - A task need not say it.
+    type: dict
+    default: {}
   host:
     description:
       - Inventory name of this host, which a task need not say. Alerts about other hosts are left to them.
@@ -223,36 +238,54 @@ responses:
           description: When it was V(accepted), V(decided), V(acted) and V(verified), RFC 3339.
           type: dict
         evidence:
-          description: V(none); see RV(evidence) for records about evidence.
+          description: V(none); see RV(evidence_wanted).
           type: dict
         repeat_of:
           description: Id of the record that acted for another alert of this run on the same container, or empty.
           type: str
-evidence:
+evidence_wanted:
   description:
-    - A record, as in RV(responses[].event), of each collection of evidence that a policy wanted of a container that was
-      acted on. It is collected once all containers are cut off; only what goes with the processes is taken before they
-      are ended. The outcome is V(collected) or V(failed).
+    - The evidence that policies want of the containers that were acted on, for the option C(wanted) of
+      M(ironpost.container_guard.evidence) in a task that follows. It may take long, and neither the answer nor another
+      alert about this host is to wait for it.
+    - Only what goes with the processes is taken by this module, before they are ended.
   type: list
   elements: dict
   returned: always
   contains:
-    evidence:
-      description: Where it is. The hash of the manifest is in the action log, too, so that a changed case is found out.
+    container:
+      description: Id, name and image.
       type: dict
-      contains:
-        case_id:
-          description: Name of the case.
-          type: str
-        directory:
-          description: Directory of the case on the host.
-          type: str
-        manifest_sha256:
-          description: SHA-256 of its manifest.
-          type: str
-        action_event:
-          description: Id of the record of the action that it was collected for.
-          type: str
+    collect:
+      description: Kinds of evidence.
+      type: list
+      elements: str
+    paths:
+      description: Paths to archive.
+      type: list
+      elements: str
+    case:
+      description: Id of the case that was begun before the processes were ended, or empty.
+      type: str
+    action_event:
+      description: Id of the record of the action that it is collected for.
+      type: str
+    reason:
+      description: Why.
+      type: str
+    trace_id:
+      description: Trace id of the alert.
+      type: str
+    alert_id:
+      description: Id of the alert.
+      type: str
+    policy_id:
+      description: The policy.
+      type: str
+answered_at:
+  description: When the module was done, by the clock of the host, RFC 3339.
+  type: str
+  returned: always
 outcomes:
   description: What became of each alert, in short. The same alerts as in RV(responses), in the same order.
   type: list

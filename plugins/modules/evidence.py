@@ -37,9 +37,60 @@ attributes:
 options:
   container:
     description:
-      - Full id, at least the first 12 digits of it, or exact name of the container. Required with O(state=collected).
+      - Full id, at least the first 12 digits of it, or exact name of the container. With
+        O(state=collected), this or O(wanted) is required.
       - Where one container has the id and another the name, the module refuses to choose.
     type: str
+  wanted:
+    description:
+      - What M(ironpost.container_guard.alert_response) returned as C(evidence_wanted), instead of O(container). Each is
+        a case of its own, with a record in the action log. O(collect), O(paths), O(reason) and O(trace_id) are those in
+        here.
+    type: list
+    elements: dict
+    suboptions:
+      container:
+        description: Id, name and image of the container.
+        type: dict
+        required: true
+      collect:
+        description: As O(collect).
+        type: list
+        elements: str
+        default: []
+      paths:
+        description: As O(paths).
+        type: list
+        elements: str
+        default: []
+      case:
+        description: Id of a case that was begun, which is gone on with, or empty.
+        type: str
+        default: ''
+      action_event:
+        description: Id of the record of the action that it is collected for.
+        type: str
+        default: ''
+      reason:
+        description: Why.
+        type: str
+        default: ''
+      trace_id:
+        description: Trace id of the alert.
+        type: str
+        default: ''
+      alert_id:
+        description: Id of the alert.
+        type: str
+        default: ''
+      policy_id:
+        description: The policy.
+        type: str
+        default: ''
+  max_concurrent_actions:
+    description: How many containers of O(wanted) are worked on at the same time, from V(1) to V(100).
+    type: int
+    default: 10
   state:
     description:
       - V(collected) collects a new case.
@@ -123,6 +174,10 @@ EXAMPLES = r"""
     max_bytes: 2147483648
     item_timeout: 600
 
+- name: Collect what policies want of the containers that were isolated
+  ironpost.container_guard.evidence:
+    wanted: "{{ answer.evidence_wanted }}"
+
 - name: Check that it is still what was collected
   ironpost.container_guard.evidence:
     state: verified
@@ -131,6 +186,33 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+collected:
+  description:
+    - A record, as in C(responses[].event) of M(ironpost.container_guard.alert_response), of each of O(wanted). The
+      outcome is V(collected), or V(failed) where nothing could be collected, and then the module fails, too.
+  type: list
+  elements: dict
+  returned: with O(wanted)
+  contains:
+    outcome:
+      description: V(collected) or V(failed).
+      type: str
+    evidence:
+      description: Where it is. The hash of the manifest is in the action log, too, so that a changed case is found out.
+      type: dict
+      contains:
+        case_id:
+          description: Name of the case.
+          type: str
+        directory:
+          description: Directory of the case on the host.
+          type: str
+        manifest_sha256:
+          description: SHA-256 of its manifest.
+          type: str
+        action_event:
+          description: Id of the record of the action that it was collected for.
+          type: str
 case_id:
   description: Id of the case, which is the name of its directory; empty in check mode.
   type: str

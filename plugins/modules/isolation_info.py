@@ -20,6 +20,12 @@ extends_documentation_fragment:
   - ironpost.container_guard.attributes.info
   - ironpost.container_guard.engine
   - ironpost.container_guard.engine.state
+options:
+  trace_id:
+    description:
+      - Trace id of an alert or of a request, of which RV(records) tells.
+    type: str
+    default: ''
 seealso:
   - module: ironpost.container_guard.isolation
 """
@@ -28,6 +34,10 @@ EXAMPLES = r"""
 - name: Look at what is isolated
   ironpost.container_guard.isolation_info:
   register: guard
+
+- name: What did this host do about an alert?
+  ironpost.container_guard.isolation_info:
+    trace_id: 5a1f7c52-0c5e-4a54-9a3e-6a8d1b9f4c77
 
 - name: Say so when somebody undid an isolation
   ansible.builtin.assert:
@@ -166,6 +176,13 @@ action_log:
         - Attempts to act that have no end on record, at most 100 of the newest. They were cut short, or are being made.
       type: list
       elements: dict
+records:
+  description:
+    - The records of the action log with O(trace_id), oldest first, at most 100 of the newest, as in
+      C(responses[].event) of M(ironpost.container_guard.alert_response). Empty without O(trace_id).
+  type: list
+  elements: dict
+  returned: always
 error:
   description: Kind, message and remedy, where the engine did not answer.
   type: dict

@@ -18,12 +18,13 @@ class Row:
 
     Attributes:
         measure: what was measured.
-        ours: seconds that the collection took.
-        reference: seconds that the peer took, or None where nothing is compared.
+        ours: what the collection took, seconds unless the unit says otherwise.
+        reference: what the peer took, or None where nothing is compared.
         at_most: the ratio ours / reference must not be above this.
         at_least: the ratio reference / ours, how many times faster, must not be below this.
         note: what the reader should know besides.
         pairs: ours / reference of each pair, where both were measured in turns: the median of these is the ratio.
+        unit: C(s) or C(B).
     """
 
     measure: str
@@ -33,6 +34,7 @@ class Row:
     at_least: float | None = None
     note: str = ""
     pairs: tuple[float, ...] = ()
+    unit: str = "s"
 
     @property
     def ratio(self) -> float | None:
@@ -58,17 +60,18 @@ class Row:
         if self.ratio is not None:
             # Without a wish, whichever side is slower makes a readable ratio.
             slower = self.at_most is not None or (self.at_least is None and self.ratio >= 1)
-            ratio = f"{self.ratio:.2f} x the time" if slower else f"{1 / self.ratio:.1f} x faster"
+            what = "the time" if self.unit == "s" else "as much"
+            ratio = f"{self.ratio:.2f} x {what}" if slower else f"{1 / self.ratio:.1f} x faster"
             if self.pairs:
                 ratio += " ({:.2f} to {:.2f})".format(*interval(self.pairs))
         if self.at_most is not None:
             wanted = f"at most {self.at_most:.2f}"
         elif self.at_least is not None:
             wanted = f"at least {self.at_least:.0f}"
-        reference = "" if self.reference is None else shown(self.reference)
+        reference = "" if self.reference is None else shown(self.reference, self.unit)
         return (
             self.measure,
-            shown(self.ours),
+            shown(self.ours, self.unit),
             reference,
             ratio,
             wanted,
@@ -95,12 +98,14 @@ def interval(values: t.Sequence[float]) -> tuple[float, float]:
 HEADINGS = ("measure", "ours", "peer/reference", "ratio", "wanted", "ok")
 
 
-def shown(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "us")):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
+def shown(value: float, unit: str = "s") -> str:
+    """A time in the unit that suits it, or a size in megabytes."""
+    if unit == "B":
+        return f"{value / 1e6:.1f} MB"
+    for factor, shorter in ((1, "s"), (1e3, "ms"), (1e6, "us")):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {shorter}"
+    return f"{value * 1e9:.0f} ns"
 
 
 def table(rows: list[Row]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.tests.benchmark.report import Row, shown
-from ansible_collections.ironpost.container_guard.tests.benchmark.sides import Burst, Guard, Peer, Side
+from ansible_collections.ironpost.container_guard.tests.benchmark.sides import HOST, Burst, Guard, Peer, Side, local
 from ansible_collections.ironpost.container_guard.tests.benchmark.stage import (
     DISCONNECT,
     PAUSE,
@@ -50,8 +50,13 @@ class Contest:
             tempfile.TemporaryDirectory(prefix="container-guard-bench-", ignore_cleanup_errors=True) as directory,
             Stage(docker_host) as world,
             Watch(docker_host) as watch,
-            Guard(pathlib.Path(directory) / "guard", docker_host) as guard,
-            Peer(pathlib.Path(directory) / "peer", docker_host, collections) as peer,
+            Guard(pathlib.Path(directory) / "guard", {HOST: local(docker_host)}) as guard,
+            Peer(
+                pathlib.Path(directory) / "peer",
+                {HOST: local(docker_host)},
+                collections,
+                env={"DOCKER_HOST": docker_host},
+            ) as peer,
         ):
             yield cls(world, watch, guard, peer)
 

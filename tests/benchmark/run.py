@@ -21,14 +21,28 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.c
 from ansible_collections.ironpost.container_guard.tests.benchmark import (
     compiling,
     deciding,
+    flood,
+    hosts,
     isolating,
     judging,
     respond,
+    spooled,
+    storm,
 )
 from ansible_collections.ironpost.container_guard.tests.benchmark.report import Row, table
 
-NAMES = ("decide", "compile", "judge", "isolate", "alert", "burst")
 OF_RULEBOOKS = {"alert": respond.one_alert, "burst": respond.burst}
+"""Of both rule engines, which are started once for all of them."""
+AGAINST_PEER = {"flood": flood.flood, "hosts": hosts.alerts_of_hosts}
+ON_ENGINE = {
+    "judge": judging.judge,
+    "isolate": isolating.isolate,
+    "storm": storm.storm,
+    "noise": storm.noise,
+    "sick": hosts.sick_hosts,
+}
+ALONE = {"decide": deciding.decide, "compile": compiling.compiling, "spool": spooled.spooled, "memory": spooled.memory}
+NAMES = (*ALONE, *ON_ENGINE, *OF_RULEBOOKS, *AGAINST_PEER)
 
 
 def main() -> int:
@@ -41,21 +55,20 @@ def main() -> int:
     docker_host = os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER_HOST
     collections = os.environ.get("GUARD_PEER_COLLECTIONS", "")
     rulebooks = [name for name in OF_RULEBOOKS if name in names]
-    if rulebooks and not pathlib.Path(collections, "ansible_collections/community/docker").is_dir():
+    against_peer = [name for name in AGAINST_PEER if name in names]
+    if (rulebooks or against_peer) and not pathlib.Path(collections, "ansible_collections/community/docker").is_dir():
         parser.error("GUARD_PEER_COLLECTIONS does not hold community.docker. Use: make bench")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
 
     rows: list[Row] = []
     try:
-        if "decide" in names:
-            rows += deciding.decide(options.quick, functools.partial(_say, "decide"))
-        if "compile" in names:
-            rows += compiling.compiling(options.quick, functools.partial(_say, "compile"))
-        if "judge" in names:
-            rows += judging.judge(docker_host, options.quick, functools.partial(_say, "judge"))
-        if "isolate" in names:
-            rows += isolating.isolate(docker_host, options.quick, functools.partial(_say, "isolate"))
+        for name in (name for name in ALONE if name in names):
+            rows += ALONE[name](options.quick, functools.partial(_say, name))
+        for name in (name for name in ON_ENGINE if name in names):
+            rows += ON_ENGINE[name](docker_host, options.quick, functools.partial(_say, name))
+        for name in against_peer:
+            rows += AGAINST_PEER[name](docker_host, collections, options.quick, functools.partial(_say, name))
         if rulebooks:
             _say("rulebooks", "starting both rule engines")
             with respond.Contest.open(docker_host, collections) as contest:

@@ -6,15 +6,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
 import time
 import types
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
@@ -34,10 +36,10 @@ def local_inventory(directory: pathlib.Path, *hosts: str, **variables: object) -
 
 
 class RulebookProcess:
-    """Runs ansible-rulebook as long as its context lasts.
+    """Runs ansible-rulebook as long as its context lasts; within, it may be ended and started again.
 
-    The rulebook finds a free port in its variable C(guard_port), unless that is given, and must listen on it. It is
-    listening once the context is entered.
+    The rulebook finds a free port in its variable C(guard_port), unless that is given, and must listen on it, unless
+    something else says when it is ready. It is listening once the context is entered.
 
     Attributes:
         port: where the event source listens, on 127.0.0.1.
@@ -50,6 +52,8 @@ class RulebookProcess:
         directory: pathlib.Path,
         variables: Mapping[str, t.Any] | None = None,
         env: Mapping[str, str] | None = None,
+        options: Sequence[str | pathlib.Path] = (),
+        ready: Callable[[], bool] | None = None,
     ) -> None:
         """Take what is to be run.
 
@@ -59,12 +63,16 @@ class RulebookProcess:
             directory: where the process works, and where its variables and its log are written.
             variables: variables of the rulebook.
             env: environment variables beyond those of the test.
+            options: of the command line.
+            ready: whether it is ready, for a source that does not listen on the port.
         """
         self._rulebook = str(rulebook)
         self._inventory = inventory
         self._directory = directory
-        self._variables = {"guard_port": _free_port(), **(variables or {})}
+        self._variables = {"guard_port": free_port(), **(variables or {})}
         self._env = dict(env or {})
+        self._options = list(options)
+        self._ready = ready or self._listens
         self._log = directory / "rulebook.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = int(self._variables["guard_port"])
@@ -76,7 +84,7 @@ class RulebookProcess:
 
     @property
     def log(self) -> str:
-        """What the engine and its playbooks have printed so far."""
+        """What the engine and its playbooks have printed so far, since it was first started."""
         return self._log.read_text(errors="replace")
 
     def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 120.0) -> None:
@@ -93,14 +101,28 @@ class RulebookProcess:
                 raise AssertionError(f"no {what} within {timeout:g} seconds:\n{self.log}")
             time.sleep(_POLL)
 
-    def __enter__(self) -> RulebookProcess:
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        self._running().send_signal(number)
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """Wait until it ends by itself; its exit status. Raises TimeoutExpired after so many seconds."""
+        return self._running().wait(timeout)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it runs."""
+        return self._running().poll() is None
+
+    def start(self) -> None:
         """Start the process and wait until it listens."""
         variables = self._directory / "variables.yml"
         variables.write_text(yaml.safe_dump(self._variables))
         programs = pathlib.Path(sys.executable).parent
         command: list[str | pathlib.Path] = [programs / "ansible-rulebook", "--verbose"]
         command += ["--rulebook", self._rulebook, "--inventory", self._inventory, "--vars", variables]
-        with self._log.open("wb") as log:
+        command += self._options
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._directory,
@@ -110,17 +132,35 @@ class RulebookProcess:
                 stderr=subprocess.STDOUT,
             )
         try:
-            self.wait_for(self._listens, "listening event source")
+            self.wait_for(self._ready, "listening event source")
         except BaseException:
-            self._end()
+            self.end()
             raise
+
+    def end(self, number: signal.Signals = signal.SIGTERM, patience: float = 60.0) -> int:
+        """Send the process a signal, unless it has ended, and wait for its end; its exit status.
+
+        One that has not ended after C(patience) seconds gets it again, which ends running playbooks, and is killed at
+        last.
+        """
+        process = self._running()
+        for again in (number, number, signal.SIGKILL):
+            if process.poll() is None:
+                process.send_signal(again)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(patience)
+        return process.wait()
+
+    def __enter__(self) -> RulebookProcess:
+        """Start it."""
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
         """End the process; add its log to the error of a failed test."""
-        self._end()
+        self.end(patience=20)
         if error is not None:
             error.add_note(f"log of ansible-rulebook:\n{self.log}")
 
@@ -136,6 +176,8 @@ class RulebookProcess:
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
             "ANSIBLE_NOCOLOR": "1",
+            # Where the spool is, unless a test says so.
+            "XDG_STATE_HOME": str(self._directory.absolute() / "state-home"),
             **self._env,
         }
 
@@ -146,16 +188,8 @@ class RulebookProcess:
             return False
         return True
 
-    def _end(self) -> None:
-        process = self._running()
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
-
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

@@ -164,6 +164,8 @@ def test_the_same_alert_is_harmless_text_behind_our_source(scene: Scene) -> None
         "name": "lab9-helper",
         "image": "alpine:3.19",
         "subject": "container",
+        "pid": 0,
+        "addresses": [],
     }
     assert seen["inventory_host"] == "localhost"
     assert base64.b64decode(seen["raw"]) == body

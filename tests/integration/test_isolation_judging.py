@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import typing as t
 
 import pytest
@@ -17,6 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.in
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker import resolver as resolver_module
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import DockerEngine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.lazy import connected_when_asked
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
@@ -77,6 +79,59 @@ def test_a_name_that_was_given_after_the_alert_is_stale(
     assert outcomes(judge(docker_world), alert) == ["stale"]
     later = Alert.from_dict({**alert.to_dict(), "time": now(), "received_at": now()})
     assert outcomes(judge(docker_world), later) == ["isolate"]
+
+
+def said(**container: t.Any) -> Alert:
+    """An alert of a detector that says something else of a container than its id or name, seen this moment."""
+    said = {"source": "generic", "rule": "r", "severity": "high", "host": "docker-1", "time": now()}
+    return Alert.from_dict({**said, "container": container})
+
+
+def test_a_process_means_its_container_and_none_that_began_later(
+    docker_world: DockerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver_module, "CLOCK_TOLERANCE", datetime.timedelta(0))
+    container, other = docker_world.make_container("web"), docker_world.make_container("other")
+    pid = docker_world.engine.inspect_container(container)["State"]["Pid"]
+    alert = said(pid=pid)
+    (verdict,) = judge(docker_world).decide(alert)
+    assert (verdict.decision.container or {})["id"] == container
+    assert outcomes(judge(docker_world), said(pid=os.getpid())) == ["no_container"]
+    early = Alert.from_dict({**alert.to_dict(), "time": "2026-01-01T00:00:00Z", "received_at": "2026-01-01T00:00:00Z"})
+    assert outcomes(judge(docker_world), early) == ["stale"]
+    docker_world.engine.kill(container)
+    assert outcomes(judge(docker_world), alert) == ["unresolved"]
+    assert docker_world.engine.inspect_container(other)["State"]["Running"]
+
+
+def test_an_address_means_the_one_container_that_had_it(
+    docker_world: DockerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver_module, "CLOCK_TOLERANCE", datetime.timedelta(0))
+    network = docker_world.make_network("net")
+
+    def address_of(container: str) -> str:
+        networks = docker_world.engine.inspect_container(container)["NetworkSettings"]["Networks"]
+        return str(next(iter(networks.values()))["IPAddress"])
+
+    first = docker_world.make_container("first", {network: EndpointSettings()})
+    address = address_of(first)
+    flow = {"subject": "nothing", "addresses": ["203.0.113.9", address]}
+    alert = said(**flow)
+    (verdict,) = judge(docker_world).decide(alert)
+    assert ((verdict.decision.container or {})["id"], verdict.decision.policy_id) == (first, "named")
+
+    second = docker_world.make_container("second", {network: EndpointSettings()})
+    both = said(subject="nothing", addresses=[address, address_of(second)])
+    assert outcomes(judge(docker_world), both) == ["ambiguous"]
+
+    docker_world.engine.disconnect(network, first)
+    docker_world.engine.disconnect(network, second)
+    docker_world.engine.connect(network, second, EndpointSettings(ipv4_address=address))
+    assert address_of(second) == address
+    assert outcomes(judge(docker_world), alert) == ["stale"]
+    (verdict,) = judge(docker_world).decide(said(**flow))
+    assert (verdict.decision.container or {})["id"] == second
 
 
 def test_the_owner_of_a_network_is_excluded_for_its_sidecar_too(docker_world: DockerWorld) -> None:

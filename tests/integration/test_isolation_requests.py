@@ -231,3 +231,95 @@ def test_the_container_that_publishes_the_port_of_the_engine_is_left_alone(
     assert outcomes(docker_world, results) == {"proxy": "refused", "web": "isolated"}
     assert results[0].outcome is not None
     assert f"it publishes port {port}, by which the guard" in (results[0].outcome.error or {})["message"]
+
+
+# --- pods -------------------------------------------------------------------------------------------------------------
+
+
+def make_pod(world: DockerWorld, *sidecars: str, policy: str = "unless-stopped") -> dict[str, str]:
+    """A container, and others that use its network: their ids, by name."""
+    owner = world.make_container("owner", restart_policy=(policy, 0))
+    return {"owner": owner} | {
+        name: world.make_container(name, network_mode=f"container:{owner}", restart_policy=(policy, 0))
+        for name in sidecars
+    }
+
+
+def release(guard: Guard, *names: str, **options: t.Any) -> list[Result]:
+    targets = guard.selection.named([guard.world.name(name) for name in names], releasing=True)
+    return guard.requests().release(targets, **options)
+
+
+@pytest.mark.parametrize(
+    ("isolated", "actions"),
+    [(("one", "other"), BOTH), (("owner", "one", "other"), KILL), (("owner", "one", "other"), (KILL[1],))],
+    ids=["the sidecars", "all, by kill", "all, by kill alone"],
+)
+def test_a_pod_that_is_down_is_released_by_one_request(
+    docker_world: DockerWorld, guard: Guard, isolated: tuple[str, ...], actions: tuple[Action, ...]
+) -> None:
+    pod = make_pod(docker_world, "one", "other")
+    assert all(result.ok for result in guard.isolate(*isolated, actions=actions))
+    for container in pod.values():  # as by a reboot
+        if docker_world.state(container) == "paused":
+            docker_world.engine.unpause(container)
+        if docker_world.state(container) == "running":
+            docker_world.engine.kill(container)
+    results = release(guard, "owner", "one", "other")
+    assert outcomes(docker_world, results) == dict.fromkeys(pod, "released"), results
+    assert {name: docker_world.state(container) for name, container in pod.items()} == dict.fromkeys(pod, "running")
+    assert [docker_world.interfaces(container) for container in pod.values()] == [{"lo", "eth0"}] * 3
+    assert guard.breaches() == {}
+
+
+def test_an_owner_is_started_for_its_first_sidecar_without_its_network(docker_world: DockerWorld, guard: Guard) -> None:
+    pod = make_pod(docker_world, "one", "other")
+    assert all(result.ok for result in guard.isolate("one", "other"))
+    for name in ("one", "other", "owner"):
+        if name != "owner":
+            docker_world.engine.unpause(pod[name])
+        docker_world.engine.kill(pod[name])
+    assert all(result.ok for result in release(guard, "one"))
+    assert {name: docker_world.state(container) for name, container in pod.items()} == {
+        "owner": "running",
+        "one": "running",
+        "other": "exited",
+    }
+    assert docker_world.interfaces(pod["one"]) == {"lo"}
+    assert guard.breaches() == {"owner": [], "other": ["ended"]}
+    assert all(result.ok for result in release(guard, "other"))
+    assert docker_world.interfaces(pod["one"]) == {"lo", "eth0"}
+
+
+def make_anew(world: DockerWorld, pod: dict[str, str], *names: str) -> dict[str, str]:
+    """Remove the pod, or the container whose network it uses alone, and make these anew under the same names."""
+    for name in reversed(names):
+        world.api.remove_container(pod[name], force=True)
+    return make_pod(world, *(name for name in names if name != "owner"))
+
+
+def test_the_release_of_a_sidecar_does_not_forget_the_isolation_of_an_owner_that_was_made_anew(
+    docker_world: DockerWorld, guard: Guard
+) -> None:
+    pod = make_pod(docker_world, "one")
+    assert all(result.ok for result in guard.isolate("owner", "one"))
+    new = make_anew(docker_world, pod, "owner")
+    (refused,) = release(guard, "one")
+    assert "no longer exists" in str(refused.outcome and refused.outcome.error)
+    assert [result.outcome and result.outcome.outcome for result in release(guard, "one", force=True)] == ["released"]
+    assert guard.breaches() == {"owner": ["recreated"]}
+    assert [result.ok for result in guard.requests().repair(guard.selection.to_repair())] == [True]
+    assert docker_world.state(new["owner"]) == "paused"
+    assert docker_world.interfaces(new["owner"]) == {"lo"}
+
+
+def test_a_pod_that_was_made_anew_and_is_released_by_name_is_not_isolated_again(
+    docker_world: DockerWorld, guard: Guard
+) -> None:
+    pod = make_pod(docker_world, "one")
+    assert all(result.ok for result in guard.isolate("one"))
+    new = make_anew(docker_world, pod, "owner", "one")
+    results = release(guard, "one")
+    assert [result.outcome and result.outcome.outcome for result in results] == ["released"] * 2, results
+    assert guard.selection.to_repair() == []
+    assert {docker_world.state(container) for container in new.values()} == {"running"}

@@ -177,3 +177,48 @@ class TestSharers:
         assert docker_world.state(sidecar) == "paused"
         assert isolator.release(sidecar, restart=True).outcome == "released"
         assert len(docker_world.interfaces(sidecar)) > 1
+
+
+class TestNetworksMadeAnew:
+    """A container that is down, and whose network was removed and made anew meanwhile."""
+
+    @pytest.fixture
+    def web(self, docker_world: HostWorld) -> str:
+        return docker_world.make_container("web", {docker_world.make_network("n"): EndpointSettings(aliases=("shop",))})
+
+    def make_anew(self, world: HostWorld) -> str:
+        world.remove_network(world.name("n"))
+        return world.make_network("n")
+
+    @pytest.mark.parametrize("cut", [False, True], ids=["", "it leaves the one that is gone"])
+    def test_one_that_was_killed_starts_on_the_new_one(
+        self, docker_world: HostWorld, isolator: Isolator, web: str, cut: bool
+    ) -> None:
+        assert isolator.isolate(web, [Action("kill")]).outcome == "isolated"
+        new = self.make_anew(docker_world)
+        if cut:
+            outcome = isolator.isolate(web, [Action("network_disconnect")])
+            assert outcome.outcome == "isolated", outcome.error
+        assert isolator.release(web, check=True).outcome == "would_release"
+        outcome = isolator.release(web)
+        assert outcome.outcome == "released", outcome.error
+        assert web in docker_world.engine.inspect_network(new)["Containers"]
+        (key,) = docker_world.keys(web).values()
+        assert "shop" in key["Aliases"]
+
+    def test_one_whose_network_is_gone_is_refused(self, docker_world: HostWorld, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, [Action("kill")])
+        docker_world.remove_network(docker_world.name("n"))
+        name = docker_world.name("n")
+        assert f"network {name} no longer exists; docker network create {name}" in refused(isolator.release(web))
+
+    def test_one_that_an_operator_connected_while_it_was_down_stays_on_the_new_one(
+        self, docker_world: HostWorld, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, [Action("network_disconnect"), Action("kill")])
+        new = self.make_anew(docker_world)
+        docker_world.engine.connect(docker_world.name("n"), web, EndpointSettings(aliases=("shop",)))
+        outcome = isolator.release(web)
+        assert outcome.outcome == "released", outcome.error
+        assert docker_world.state(web) == "running"
+        assert web in docker_world.engine.inspect_network(new)["Containers"]

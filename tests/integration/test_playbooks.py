@@ -157,8 +157,9 @@ PLAYBOOKS = [
     "collect_evidence",
     "deploy_policies",
     "respond",
+    "trace",
 ]
-ABOUT_HOSTS = {"guard_container": "web", "guard_alerts": [], "policies_src": "policies"}
+ABOUT_HOSTS = {"guard_trace_id": "t-1", "guard_container": "web", "guard_alerts": [], "policies_src": "policies"}
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)

@@ -17,6 +17,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import CORES, Ansible
 
 ANSWER = {
@@ -106,6 +107,52 @@ def test_the_texts_of_alerts_that_a_person_gives_are_no_templates(
     alerts = [{"source": "falco", "rule": attack, "severity": "high", "container": {"name": attack}}]
     options = Told(tmp_path, core)("respond", guard_alerts=json.dumps(alerts) if as_text else alerts)
     assert options["alerts"] == alerts
+
+
+@pytest.mark.parametrize("core", ["", *CORES])
+def test_the_texts_of_an_event_are_no_templates_and_do_not_count_beside_what_is_given(
+    tmp_path: pathlib.Path, core: str
+) -> None:
+    # A source that is not ours makes nothing inert, and a job template gets its event beside the variables.
+    said = {"source": "falco", "rule": "r", "severity": "high"}
+    event: dict[str, t.Any] = {"event": {"alerts": [{**said, "message": "{{ 6 * 7 }}"}], "meta": {}}}
+    told = Told(tmp_path, core)
+    options = told("respond", ansible_eda=event)
+    assert options["alerts"] == event["event"]["alerts"]
+    assert not options.get("given")
+    options = told("respond", ansible_eda=event, guard_alerts=[said])
+    assert (options["alerts"], options["given"]) == ([said], True)
+    assert "controller_time" not in options
+    for blank in ("", " ", None):
+        assert told("respond", ansible_eda=event, guard_alerts=blank)["alerts"] == event["event"]["alerts"]
+
+
+@pytest.mark.parametrize("given", [5, "5", "{", "[" * 5000])
+def test_what_is_no_list_of_alerts_is_said(tmp_path: pathlib.Path, given: t.Any) -> None:
+    run = Ansible(tmp_path).playbook("respond", {"guard_alerts": given})
+    assert run.status != 0
+    assert "guard_alerts is" in run.output
+    assert "Traceback" not in run.output
+
+
+@pytest.mark.parametrize("core", ["", *CORES])
+def test_what_an_alert_says_is_no_template_in_what_is_handed_on(tmp_path: pathlib.Path, core: str) -> None:
+    mark = tmp_path / "mark"
+    attack = "{{ lookup('pipe', 'touch " + str(mark) + "') }}"
+    said = {"id": attack, "source": "x", "rule": attack, "severity": "high"}
+    alerts = [{**said, "inventory_host": "ghost"}, {**said, "inventory_host": attack}]
+    ansible = Ansible(tmp_path, core=core)
+    (tmp_path / "policy_set.json").write_text(PolicySet.of([]).to_json())
+    run = ansible.playbook("respond", {"guard_alerts": alerts})
+    assert "its host ghost is not in the inventory" in run.output
+    show = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "tasks": [{"ansible.builtin.debug": {"var": "guard_responses"}}],
+    }
+    assert ansible.run(show, run.stats).status == 0
+    assert run.stats["guard_responses"]
+    assert not mark.exists()
 
 
 def test_a_task_of_ones_own_knows_host_time_and_actor(tmp_path: pathlib.Path) -> None:

@@ -112,7 +112,16 @@ class Guard:
         variables.touch(mode=0o600)
         # With port 0 the system chooses a free one.
         variables.write_text(
-            json.dumps({"guard_port": 0, "guard_token": self._token, "guard_host_map": self._host_map})
+            json.dumps(
+                {
+                    "guard": {
+                        "port": 0,
+                        "token": self._token,
+                        "host_map": self._host_map,
+                        "spool": str(self._directory / "spool"),
+                    }
+                }
+            )
         )
         command = ["ansible-rulebook", "--verbose", "--print-events", "--rulebook", f"{COLLECTION}.respond"]
         command += ["--inventory", str(self._inventory), "--vars", str(variables)]

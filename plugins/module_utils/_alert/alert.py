@@ -28,7 +28,7 @@ HOST = "host"
 UNKNOWN = "<NA>"
 """What detectors say of something that they could not find out."""
 
-_TOP_KEYS = frozenset(
+KEYS = frozenset(
     [
         "id",
         "trace_id",
@@ -46,7 +46,10 @@ _TOP_KEYS = frozenset(
         "raw_sha256",
     ]
 )
-_CONTAINER_KEYS = frozenset(("id", "name", "image", "subject"))
+"""What a generic alert may hold."""
+_CONTAINER_KEYS = frozenset(("id", "name", "image", "pid", "addresses", "subject"))
+_OLD_CONTAINER_KEYS = frozenset(("id", "name", "image"))
+MAX_ADDRESSES = 2
 
 
 class Subject(enum.Enum):
@@ -73,31 +76,38 @@ class Subject(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class ContainerRef:
-    """What an alert says about its container. It is true where that is enough to look for one.
+    """What an alert says about its container. It is true where it says an id or a name.
 
     Attributes:
         id: the id or a prefix of it, 12 to 64 hexadecimal digits, or empty.
         name: the name without a slash, or empty.
         image: display text.
-        subject: what the alert is about. Where there is an id or a name that follows from it.
+        subject: what the alert is about. Where there is an id, a name or a process that follows from it.
+        pid: a process in it, by the number that it has on the host, or 0.
+        addresses: either side of a flow, at most 2 in canonical form, who began it first where that is known.
     """
 
     id: str = ""
     name: str = ""
     image: str = ""
     subject: Subject = Subject.NOTHING
+    pid: int = 0
+    addresses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.subject is Subject.NOT_DOCKER:
             object.__setattr__(self, "id", "")  # the id of another engine could be the prefix of one of Docker
-        elif self.id or self.name:
+            object.__setattr__(self, "pid", 0)
+        elif self.id or self.name or self.pid:
             object.__setattr__(self, "subject", Subject.CONTAINER if self.id else Subject.UNIDENTIFIED)
 
     def __bool__(self) -> bool:
         return self.subject is not Subject.NOT_DOCKER and bool(self.id or self.name)
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.name, f"({self.id[:12]})" if self.id else "") if part) or "no container"
+        said = (self.name, f"({self.id[:12]})" if self.id else "")
+        process = f"the container of process {self.pid}" if self.pid else "no container"
+        return " ".join(part for part in said if part) or process
 
     @classmethod
     def from_dict(cls, value: object, unsaid: Subject = Subject.UNIDENTIFIED) -> ContainerRef:
@@ -105,7 +115,7 @@ class ContainerRef:
 
         Args:
             value: the object; None where the alert has none, so that it says nothing about containers.
-            unsaid: the subject of an object that says neither id, name nor subject.
+            unsaid: the subject of an object that says nothing of its keys, or an image only.
         """
         if value is None:
             return cls()
@@ -113,6 +123,9 @@ class ContainerRef:
             raise AlertError("container is not an object")
         _reject_unknown(value, _CONTAINER_KEYS, "container.")
         given_id, given_name = value.get("id"), value.get("name") or ""
+        pid, addresses = _pid(value.get("pid")), _addresses(value.get("addresses"))
+        # Who speaks of addresses alone watches a network, and knows no containers.
+        unsaid = Subject.NOTHING if addresses else unsaid
         subject = Subject.parse(value["subject"]) if value.get("subject") else unsaid
         if given_id is not None and not isinstance(given_id, str):
             # Taken for "no id", it would leave the name to decide, which others can choose.
@@ -133,11 +146,37 @@ class ContainerRef:
             name=text.container_name(given_name),
             image="" if value.get("image") == UNKNOWN else text.display(value.get("image")),
             subject=subject,
+            pid=pid,
+            addresses=addresses,
         )
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, t.Any]:
         """The reference as JSON-serialisable data, which from_dict reads back."""
-        return {"id": self.id, "name": self.name, "image": self.image, "subject": self.subject.value}
+        return {
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+            "subject": self.subject.value,
+            "addresses": list(self.addresses),
+        }
+
+
+def _pid(value: object) -> int:
+    if value in (None, 0) and not isinstance(value, bool):
+        return 0
+    if isinstance(value, str) or not text.process_id(value):
+        # As with the id, it would leave something else to decide.
+        raise AlertError("container.pid is not the number of a process")
+    return text.process_id(value)
+
+
+def _addresses(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)) or len(value) > MAX_ADDRESSES:
+        raise AlertError(f"container.addresses is not a list of at most {MAX_ADDRESSES}")
+    found = tuple(dict.fromkeys(text.address(each) for each in value))
+    if "" in found:
+        raise AlertError("container.addresses holds something else than IP addresses")
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +220,7 @@ class Alert:
         """The alert in an object of the generic shape, or as L(to_dict) wrote it. Raises AlertError."""
         if not isinstance(value, dict):
             raise AlertError("the alert is not a JSON object", kind="not_an_alert")
-        _reject_unknown(value, _TOP_KEYS, "")
+        _reject_unknown(value, KEYS, "")
         tags = value.get("tags")
         if tags is not None and not isinstance(tags, (list, tuple)):
             raise AlertError("tags is not a list")
@@ -224,7 +263,7 @@ class Alert:
 def _is_old_record(value: dict[str, t.Any]) -> bool:
     """Whether an older version of the guard wrote it, with an empty container whatever the alert was about."""
     container = value.get("container")
-    return "received_at" in value and isinstance(container, dict) and container.keys() == _CONTAINER_KEYS - {"subject"}
+    return "received_at" in value and isinstance(container, dict) and container.keys() == _OLD_CONTAINER_KEYS
 
 
 def _required(value: dict[str, t.Any], key: str, check: t.Callable[[object], str]) -> str:

@@ -27,17 +27,23 @@ class Source:
 
 
 _FALCO = Source(names_containers=True, how_to_say_the_id="add %container.id to the output of rule {rule}")
+_TETRAGON = Source(names_containers=True, how_to_say_the_id="Tetragon 1.7.0 and newer say it wherever there is one")
 _UNKNOWN = Source()
 
 SOURCES: t.Mapping[str, Source] = {
     "falco": _FALCO,
     "falcosidekick": _FALCO,
     "sysdig": Source(names_containers=True),
-    "tetragon": Source(names_containers=True),
+    "tetragon": Source(
+        names_containers=True, how_to_say_the_id="Tetragon 1.7.0 and newer say it wherever there is one"
+    ),
     "wazuh": Source(names_containers=True),
     # startsAt is when the rule began to fire, hours before the message where it is sent again.
     "alertmanager": Source(time_is_of_event=False),
     "grafana": Source(time_is_of_event=False),
+    "suricata": _UNKNOWN,
+    "crowdsec": _UNKNOWN,
+    "ironpost": _UNKNOWN,
 }
 """By name in lower case."""
 

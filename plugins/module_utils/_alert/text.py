@@ -12,6 +12,7 @@ or are dropped.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 DISPLAY_LIMIT = 1024
@@ -29,6 +30,9 @@ _HOST_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}")
 _TOKEN = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.:-]{0,127}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_DECIMAL = re.compile(r"[0-9]{1,7}")
+_LARGEST_PID = 1 << 22
+"""PID_MAX_LIMIT of Linux."""
 
 
 def inert(text: str) -> str:
@@ -88,3 +92,24 @@ def base64_text(value: object) -> str:
 def sha256_hex(value: object) -> str:
     """A SHA-256 as 64 hexadecimal digits, else C("")."""
     return _matching(_SHA256, value)
+
+
+def process_id(value: object) -> int:
+    """The id of a process, as a number or in decimal digits, 1 to 4194304; else 0."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = int(value)
+    return value if type(value) is int and 0 < value <= _LARGEST_PID else 0
+
+
+def address(value: object) -> str:
+    """The IP address in its canonical form, without a zone, else C("").
+
+    An IPv4 address that is written as one of IPv6 is that of IPv4.
+    """
+    if not isinstance(value, str) or "%" in value:
+        return ""
+    try:
+        found = ipaddress.ip_address(value)
+    except ValueError:
+        return ""
+    return str(getattr(found, "ipv4_mapped", None) or found)

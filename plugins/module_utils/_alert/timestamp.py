@@ -42,6 +42,16 @@ def parse_timestamp(value: object) -> datetime.datetime | None:
     return moment
 
 
+def of_epoch(seconds: object) -> datetime.datetime | None:
+    """The moment so many seconds after 1970, in UTC, or None where that is no moment."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        return None
+    try:
+        return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 def format_timestamp(moment: datetime.datetime) -> str:
     """RFC 3339 with microseconds and Z."""
     return moment.astimezone(datetime.timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

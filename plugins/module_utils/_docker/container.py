@@ -24,6 +24,7 @@ class Container:
             the tag (measured), so there may be two.
         labels: key to value.
         created: when it was created, or None where the engine does not say.
+        started: when it was started last, likewise.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Container:
     images: tuple[str, ...] = ()
     labels: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     created: datetime.datetime | None = None
+    started: datetime.datetime | None = None
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id[:12]})"
@@ -49,6 +51,7 @@ class Container:
             images=tuple(dict.fromkeys(image for image in (config.get("Image"), listed_image) if image)),
             labels=config.get("Labels") or {},
             created=parse_timestamp(found.get("Created")),
+            started=parse_timestamp((found.get("State") or {}).get("StartedAt")),
         )
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
@@ -56,6 +57,10 @@ class Listing:
         """Those with exactly that name, without the leading slash."""
         return list(self._named.get(name, ()))
 
+    def by_address(self, address: str) -> list[Entry]:
+        """Those that have an IP address, as ipaddress writes it, on any network."""
+        return list(self._addressed.get(address, ()))
+
     def changed(self, container_id: str, entry: Entry | None) -> Listing:
         """The same but for one container; None where it is gone."""
         entries = dict(self.entries)
@@ -71,6 +76,29 @@ class Listing:
         for entry in self.entries.values():
             named.setdefault(name_of(entry), []).append(entry)
         return named
+
+    @functools.cached_property
+    def _addressed(self) -> dict[str, list[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for entry in self.entries.values():
+            for address in {one for endpoint in endpoints_of(entry).values() for one in addresses_of(endpoint)}:
+                found.setdefault(address, []).append(entry)
+        return found
+
+
+def endpoints_of(entry: Entry) -> t.Mapping[str, t.Mapping[str, t.Any]]:
+    """The endpoints of a container in the list, by the name of the network."""
+    return (entry.get("NetworkSettings") or {}).get("Networks") or {}
+
+
+def addresses_of(endpoint: t.Mapping[str, t.Any]) -> set[str]:
+    """The IP addresses of an endpoint, as ipaddress writes them."""
+    return {canonical(endpoint.get(key) or "") for key in ("IPAddress", "GlobalIPv6Address")} - {""}
+
+
+def canonical(address: str) -> str:
+    """An IP address in its canonical form, with or without the length of its network, or empty."""
+    return text.address(address.partition("/")[0])
 
 
 class Inventory:

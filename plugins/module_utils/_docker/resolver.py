@@ -22,17 +22,46 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.i
     Entry,
     Inventory,
     Listing,
+    addresses_of,
+    endpoints_of,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.process import process_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 
+_NOBODY: t.Mapping[str, t.Collection[str]] = {}
 CLOCK_TOLERANCE = datetime.timedelta(seconds=2)
 """How far a detector's clock may be behind the engine's before a container counts as created after the alert."""
 
 
 class ResolutionError(GuardError):
-    """No single container is meant. Kinds: C(not_found), C(ambiguous), C(stale), C(invalid_container)."""
+    """No single container is meant.
+
+    Kinds: C(not_found), C(ambiguous), C(stale), C(no_container), C(invalid_container).
+    """
 
     default_kind = "not_found"
+
+
+class _Changes:
+    """When containers got what they hand on to each other, as far as the engine still knows.
+
+    Attributes:
+        renamed: when they got their names, by full id.
+        connected: when they were put on networks, by full id and the id of the network.
+    """
+
+    def __init__(self) -> None:
+        self.renamed: dict[str, datetime.datetime] = {}
+        self.connected: dict[tuple[str, str], datetime.datetime] = {}
+
+    def take(self, event: t.Mapping[str, t.Any]) -> None:
+        """Take one event, the oldest first. Raises LookupError, TypeError where it is none."""
+        what, actor = (event["Type"], event["Action"]), event["Actor"]
+        moment = datetime.datetime.fromtimestamp(event["timeNano"] / 10**9, datetime.timezone.utc)
+        if what == ("container", "rename"):
+            self.renamed[actor["ID"]] = moment
+        elif what == ("network", "connect"):
+            self.connected[actor["Attributes"]["container"], actor["ID"]] = moment
 
 
 class Resolver:
@@ -53,7 +82,7 @@ class Resolver:
         self._listing: Listing | None = None
         self._cannot_list: EngineError | None = None
         self._inspected: dict[str, Container] = {}
-        self._renamed: dict[str, datetime.datetime] | None = None
+        self._changed: _Changes | None = None
 
     def by_id(self, container_id: str) -> Container:
         """The container with that id or prefix of it, of 12 or more digits. Raises ResolutionError, EngineError."""
@@ -72,11 +101,81 @@ class Resolver:
             self._check_existed(container, seen_at)
         return container
 
+    def by_pid(self, pid: int, seen_at: datetime.datetime | None = None) -> Container:
+        """The container that a process of this host is of. Raises ResolutionError, EngineError.
+
+        Args:
+            pid: in the numbers of the host.
+            seen_at: when the process was seen. One that began later only has the number of another: C(stale).
+        """
+        try:
+            process = process_of(pid)
+        except OSError as error:
+            raise ResolutionError(f"process {pid} cannot be looked at: {error.strerror}") from error
+        if process is None:
+            raise ResolutionError(f"process {pid} has ended")
+        if seen_at and process.started > seen_at + CLOCK_TOLERANCE:
+            raise ResolutionError(
+                f"process {pid} began after the alert, which means an earlier one of that number",
+                kind="stale",
+                remedy="Nothing was done",
+            )
+        found = self._find(lambda listing: [listing.entries[one] for one in process.containers(listing.entries)])
+        if not found:
+            raise ResolutionError(
+                f"process {pid} is of no container that Docker runs on this host", kind="no_container"
+            )
+        return self._one("process", str(pid), found)
+
+    def by_address(
+        self, addresses: t.Sequence[str], seen_at: datetime.datetime, held: t.Mapping[str, t.Collection[str]] = _NOBODY
+    ) -> Container:
+        """The container that had one of the addresses. Raises ResolutionError, EngineError.
+
+        Args:
+            addresses: as ipaddress writes them.
+            seen_at: when it had it. One that was given the address later is not meant: C(stale).
+            held: full ids of containers that had addresses by then and have none any more, by address.
+        """
+        listing = self._list()
+        now = [(address, entry) for address in addresses for entry in listing.by_address(address)]
+        then = {entry["Id"]: entry for address, entry in now if not self._given_since(entry, address, seen_at)}
+        for address in addresses:
+            then.update({one: listing.entries[one] for one in held.get(address, ()) if one in listing.entries})
+        wanted = " or ".join(addresses)
+        if now and not then:
+            raise ResolutionError(
+                f"container {name_of(now[0][1])} was given {now[0][0]} after the alert, which means what had it before",
+                kind="stale",
+                remedy="Nothing was done",
+            )
+        for container_id in list(then):
+            # Who shares its network has the same address.
+            then.update({peer.id: listing.entries[peer.id] for peer in self.network_peers(container_id)})
+        return self._one("address", wanted, list(then.values()))
+
+    def _given_since(self, entry: Entry, address: str, seen_at: datetime.datetime) -> bool:
+        """Whether a container got an address after a moment: when it was started, or put on the network."""
+        latest = seen_at + CLOCK_TOLERANCE
+        container = self._one("id", entry["Id"], [entry])
+        changes = self._changes()
+        networks = [
+            str(endpoint.get("NetworkID"))
+            for endpoint in endpoints_of(entry).values()
+            if address in addresses_of(endpoint)
+        ]
+        moments = [
+            container.created,
+            container.started,
+            *(changes.connected.get((entry["Id"], one)) for one in networks),
+        ]
+        return any(moment and moment > latest for moment in moments)
+
     def _check_existed(self, container: Container, seen_at: datetime.datetime) -> None:
         """Whether what was found by something that containers hand on was there by then. Raises ResolutionError."""
         latest = seen_at + CLOCK_TOLERANCE
         # The engine remembers its last events only. Of an older change of the name nothing is known.
-        for what, moment in (("created", container.created), ("renamed", self._renames().get(container.id))):
+        for what, moment in (("created", container.created), ("renamed", self._changes().renamed.get(container.id))):
             if moment and moment > latest:
                 raise ResolutionError(
                     f"the container named {container.name} was {what} after the alert, which means an earlier one of "
@@ -85,17 +184,14 @@ class Resolver:
                     remedy="Nothing was done. Look at what the name stands for now",
                 )
 
-    def _renames(self) -> dict[str, datetime.datetime]:
-        """When containers got their names, by full id, as far as the engine still knows."""
-        if self._renamed is None:
-            self._renamed = {}
+    def _changes(self) -> _Changes:
+        if self._changed is None:
+            self._changed = _Changes()
             # A proxy may let no events through, or others.
             with contextlib.suppress(EngineError, LookupError, TypeError):
                 for event in self._engine.past_events():
-                    if event["Type"] == "container" and event["Action"] == "rename":
-                        moment = datetime.datetime.fromtimestamp(event["timeNano"] / 10**9, datetime.timezone.utc)
-                        self._renamed[event["Actor"]["ID"]] = moment
-        return self._renamed
+                    self._changed.take(event)
+        return self._changed
 
     def all(
         self,

@@ -96,6 +96,11 @@ class Collection:
         self._clock = clock
         self._stored_at = clock()
 
+    @property
+    def case_id(self) -> str:
+        """Id of the case, by which Collector.resume goes on with it."""
+        return self._manifest.case_id
+
     def take(self, kinds: t.Container[str] = ORDER) -> None:
         """Collect the items of these kinds that were not collected yet."""
         for index, item in enumerate(self._manifest.items):

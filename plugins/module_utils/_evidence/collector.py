@@ -12,6 +12,7 @@ collected.
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 import typing as t
 
@@ -20,6 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.c
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.case_files import (
+    evidence_dir,
     make_case,
     new_case_id,
 )
@@ -29,7 +31,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence
     status_of,
     without_processes,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.errors import EvidenceError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.manifest import (
+    COLLECTING,
+    COMPLETE,
     PENDING,
     UNAVAILABLE,
     UNSTATED,
@@ -38,6 +43,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence
     Request,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.mounts import left_out
+from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.verify import read_manifest
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.wanted import (
     DEFAULT_LIMITS,
     Limits,
@@ -110,6 +116,29 @@ class Collector:
         )
         directory = make_case(self._state_dir, manifest)
         return Collection(self._engine, directory, manifest, inspected, self._limits, self._clock)
+
+    def resume(self, case_id: str) -> Collection:
+        """A case that was begun and not finished; what was taken is kept.
+
+        Args:
+            case_id: of a case in the state directory.
+
+        Raises:
+            EvidenceError: C(case_missing), or C(case_ended) where it was finished, or cut short within an item.
+            EngineError: where the container cannot be inspected. One that is gone by now is told of each item.
+        """
+        directory = os.path.join(evidence_dir(self._state_dir), case_id)
+        manifest = read_manifest(directory)
+        if manifest.status == COMPLETE or any(item.status == COLLECTING for item in manifest.items):
+            raise EvidenceError(
+                f"the case {case_id} was finished or cut short", kind="case_ended", remedy="Collect a new one"
+            )
+        try:
+            inspected = self._inspect(manifest.container["id"])
+        except NotFound:
+            inspected = {}
+        limits = Limits(**manifest.limits)
+        return Collection(self._engine, directory, manifest, inspected, limits, self._clock)
 
     def plan(self, container_id: str, kinds: t.Sequence[str], paths: t.Sequence[str] = ()) -> list[Item]:
         """What would be collected, as far as the state of the container tells. Raises as begin does."""

@@ -10,6 +10,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._errors i
 
 
 class EvidenceError(GuardError):
-    """Nothing was collected. Kinds: C(evidence_error), C(invalid_evidence), C(no_space), C(case_missing)."""
+    """Nothing was collected.
+
+    Kinds: C(evidence_error), C(invalid_evidence), C(no_space), C(case_missing), C(case_ended).
+    """
 
     default_kind = "evidence_error"

@@ -74,6 +74,17 @@ def verify(directory: str, manifest_sha256: str = "") -> Verification:
     return Verification(manifest, sha256, problems)
 
 
+def read_manifest(directory: str) -> Manifest:
+    """The manifest of a case. Raises EvidenceError (C(case_missing)) where there is none that can be read."""
+    try:
+        return Manifest.from_json(_read(directory, MANIFEST, _MANIFEST_LIMIT).decode("utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        cause = _cause(error) if isinstance(error, (OSError, ValueError)) else repr(error)
+        raise EvidenceError(
+            f"the manifest of {text.display(directory)} cannot be read: {text.display(cause, 200)}", kind="case_missing"
+        ) from error
+
+
 def _compared(directory: str, names: list[str], manifest: Manifest) -> list[str]:
     problems = []
     if manifest.status != COMPLETE:

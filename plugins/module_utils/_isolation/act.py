@@ -33,6 +33,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Step, predict
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import BUSY
 
 
 class NetworkLocks:
@@ -62,6 +63,7 @@ class Attempt:
         self.warnings: list[str] = []
         self.steps: list[StepResult] = []
         self.unsupported: list[str] = []
+        self.busy = ""  # which other run was in the way of a step
         # By time.monotonic(): one that is paused already was so by now.
         self.paused_at = time.monotonic()
         self._started_at = now()
@@ -84,6 +86,8 @@ class Attempt:
             step.run(engine)
         except EngineError as error:
             failure = error
+            if error.kind == BUSY:
+                self.busy = error.message
             if isinstance(error, NotSupported) and step.action not in self.unsupported:
                 self.unsupported.append(step.action)
             # Without an answer it may have been carried out, or be so later (measured).

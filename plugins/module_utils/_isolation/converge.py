@@ -63,6 +63,8 @@ def converge(
             verification = verification._replace(
                 unmet=tuple(Finding("not_done", f"{step} is not done") for step in steps)
             )
+        if attempt.busy:
+            return verification, proof  # it was waited for
         delay = next(delays, None) if acted.may_pass else None
         if delay is not None:
             tools.retry.sleep(delay)

@@ -77,6 +77,14 @@ class Entry:
         return sum_of(self.claims)
 
     @property
+    def runs(self) -> bool:
+        """Whether a release left nobody who holds the container itself: it runs again, also while its network is off.
+
+        Isolating starts nothing, whoever holds it.
+        """
+        return self.phase == RELEASING and not self.own_claims
+
+    @property
     def own_claims(self) -> Claims:
         """Those that want the container itself held, and not only its network for the sake of another one."""
         return own(self.claims)

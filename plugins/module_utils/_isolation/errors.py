@@ -23,7 +23,7 @@ class Refused(GuardError):
 
 
 class StepFailed(EngineError):
-    """A step that is more than one call to the engine did not succeed.
+    """A step that is more than one call to the engine did not succeed. Of kind C(busy): as another run is in the way.
 
     Attributes:
         changed: something was changed on the way.
@@ -31,6 +31,6 @@ class StepFailed(EngineError):
 
     default_kind = "step_failed"
 
-    def __init__(self, message: str, *, changed: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, kind: str | None = None, changed: bool = False) -> None:
+        super().__init__(message, kind=kind)
         self.changed = changed

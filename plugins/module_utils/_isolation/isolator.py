@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import typing as t
 
@@ -20,7 +21,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     every_claim,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import StepFailed
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import (
     GroundTruth,
@@ -31,7 +31,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.tools import Tools, want_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Verification
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.walk import Walk
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.walk import Walk, network_owner
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 
 MAX_RELEASE_AFTER = 31_536_000
@@ -161,17 +161,22 @@ class Isolator:
         state = self._tools.read(entry.snapshot.id)
         return state, self._tools.verify(state, want_of(entry))[0]
 
-    def forget(self, entry: Entry) -> None:
+    def forget(self, entry: Entry, check: bool = False) -> None:
         """Drop the isolation of a container that is gone, and give back the network that another left for its sake.
 
-        Raises EngineError, JournalError.
+        Args:
+            entry: the isolation.
+            check: only find out whether that works.
+
+        Raises:
+            EngineError, JournalError: it is kept.
         """
         journal, container_id = self._tools.journal, entry.snapshot.id
-        with journal.lock(container_id):
+        # A lock is a file, and check mode writes nothing.
+        with contextlib.nullcontext() if check else journal.lock(container_id):
             owner = entry.snapshot.network_owner
             held = journal.load(owner) if owner and entry.held.networks else None
             if held is not None and (container_id in held.sharers or not held.claims):
-                outcome = Walk(self._tools, owner, Take(sharer=container_id)).run()
-                if not outcome.ok:
-                    raise StepFailed((outcome.error or {})["message"], changed=outcome.changed)
-            journal.remove(container_id)
+                network_owner(self._tools, container_id).give_back(owner, check)
+            if not check:
+                journal.remove(container_id)

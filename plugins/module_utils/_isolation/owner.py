@@ -14,9 +14,13 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Change, Hold, Take
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import SHARER, Claim, sum_of
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATED, Entry
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import StepFailed
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import NOTHING, Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import (
+    ISOLATED,
+    RELEASING,
+    Entry,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, StepFailed
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Step, Want
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
@@ -85,22 +89,67 @@ class NetworkOwner:
             return ""
         return f"its network stays off, as container {held.snapshot.name} is isolated, too"
 
-    def stays_down(self, owner: ContainerState) -> str:
+    def stays_down(self, state: ContainerState, owner: ContainerState | None) -> str:
         """Why its network cannot be joined at a start once the container is released, or empty.
 
         Args:
-            owner: the container whose network it uses, which does not run.
+            state: of the container.
+            owner: the container whose network it uses, where that still exists.
         """
-        held = self._tools.journal.load(owner.id)
-        left = tuple(claim for claim in held.claims if claim.key != (SHARER, self._sharer)) if held else ()
-        if held and not left and dataclasses.replace(want_of(held), hold=NOTHING).must_start(owner):
-            return ""  # it comes back with its networks
-        remedy = "release it first" if held else "start it first"
-        return f"container {owner.name}, whose network it uses, does not run: {remedy}"
+        if not state.network_owner or (owner and owner.running):
+            return ""
+        if owner is None:
+            return (
+                f"container {state.network_owner[:12]}, whose network it uses, no longer exists, and it cannot start "
+                f"without: docker rm -f {state.name}, make both anew, and release {state.name} by its name"
+            )
+        down = f"container {owner.name}, whose network it uses, does not run"
+        held = self._load(owner.id)
+        if held and (self._sharer in held.sharers or not held.claims):
+            left = tuple(claim for claim in held.claims if claim.key != (SHARER, self._sharer))
+            held = dataclasses.replace(held, claims=left, phase=RELEASING)
+            if want_of(held).must_start(owner):
+                return ""  # it is started before
+        if held and held.own_claims:
+            return f"{down}, and is isolated itself: release {owner.name}, too"
+        return f"{down}: docker start {owner.name}"
+
+    def give_back(self, owner: str, check: bool = False) -> None:
+        """Let the owner have its network back, as far as nobody else needs that off, or find out whether that works.
+
+        One that is gone has nothing to be given back. Raises StepFailed, too.
+        """
+        self._lead(owner, Take(sharer=self._sharer), check)
+
+    def _lead(self, owner: str, change: Change, check: bool = False) -> None:
+        try:
+            outcome = self._walk_on(owner, change, check)
+        except NotFound:
+            if isinstance(change, Hold):
+                raise
+            if not check:
+                self._forget_claim(owner)
+            return
+        if not outcome.ok:
+            error = outcome.error or {}
+            raise StepFailed(error["message"], kind=error["kind"], changed=outcome.changed)
+
+    def _forget_claim(self, owner: str) -> None:
+        """Need the network of a container that is gone no longer. What others want of it is for its successor."""
+        journal = self._tools.journal
+        with journal.lock(owner):
+            held = self._load(owner)
+            if held is None:
+                return
+            left = tuple(claim for claim in held.claims if claim.key != (SHARER, self._sharer))
+            if left:
+                journal.store(dataclasses.replace(held, claims=left))
+            else:
+                journal.remove(owner)
 
     def _must_leave(self, owner: str, want: Want) -> bool:
         """Whether it is on what must be left, or could come back there meanwhile."""
-        held = self._tools.journal.load(owner)
+        held = self._load(owner)
         if held is not None and (self._sharer not in held.sharers or held.phase != ISOLATED):
             return True
         try:
@@ -112,29 +161,26 @@ class NetworkOwner:
     def _entry(self, want: Want) -> Entry | None:
         """Its isolation, where the container needs it off its networks, or needed it."""
         owner = want.snapshot.network_owner
-        return self._tools.journal.load(owner) if owner and want.held.networks else None
+        return self._load(owner) if owner and want.held.networks else None
 
     def _step(self, action: str, owner: str, change: Change) -> Step:
         def run(_engine: Engine) -> None:
             try:
-                outcome = self._walk_on(owner, change, False)
-            except NotFound as error:
-                if isinstance(change, Hold):
-                    raise StepFailed(error.message) from error
-                self._tools.journal.remove(owner)
-                return
+                self._lead(owner, change)
+            except StepFailed:
+                raise
             except GuardError as error:
-                raise StepFailed(error.message) from error
-            if not outcome.ok:
-                raise StepFailed((outcome.error or {})["message"], changed=outcome.changed)
+                raise StepFailed(error.message, kind=error.kind) from error
 
         return Step(action, run, self._name(owner))
 
-    def _name(self, owner: str) -> str:
-        held = self._tools.journal.load(owner)
-        if held:
-            return held.snapshot.name
+    def _load(self, owner: str) -> Entry | None:
         try:
-            return self._tools.read(owner).name
-        except NotFound:
-            return owner[:12]
+            return self._tools.journal.load(owner)
+        except JournalError as error:
+            message = f"container {self._tools.name_of(owner)}, whose network it uses: {error.message}"
+            raise JournalError(message, kind=error.kind, remedy=error.remedy) from error
+
+    def _name(self, owner: str) -> str:
+        held = self._load(owner)
+        return held.snapshot.name if held else self._tools.name_of(owner)

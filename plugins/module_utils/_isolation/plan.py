@@ -31,8 +31,8 @@ RESUMING = ("set_restart_policy", "start", "unpause")
 class Want:
     """What is wanted of a container.
 
-    While anything holds it, it is neither started nor may the engine start it. Without that it is to be as in the
-    snapshot.
+    While anything holds it, the engine may not start it; nor does the guard, unless it holds its network alone, for the
+    sake of others. Without that it is to be as in the snapshot.
 
     Attributes:
         snapshot: the container before the guard touched it.
@@ -41,6 +41,8 @@ class Want:
         owes_start: the guard ended it, or kept the engine from starting it again.
         creates: networks that are gone and to be made anew, by name, as the engine once described them.
         end_first: when the process began that has to end before anything comes back; empty where none has to.
+        gone: ids of networks that are gone, and that keep it from starting while it has keys for them.
+        runs: a release left nobody who holds the container itself, so that it runs again.
     """
 
     snapshot: ContainerState
@@ -49,11 +51,18 @@ class Want:
     owes_start: bool = False
     end_first: str = ""
     creates: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
+    gone: tuple[str, ...] = ()
+    runs: bool = False
 
     @property
     def gives_back_anything(self) -> bool:
         """Whether something is to be undone."""
-        return not self.hold or self.hold != self.held
+        return self.gives_back_processes or self.hold != self.held
+
+    @property
+    def gives_back_processes(self) -> bool:
+        """Whether it is to run as before."""
+        return self.runs or not self.hold
 
     def gives_back(self, endpoint: Endpoint) -> bool:
         """Whether the container must come back on that network."""
@@ -61,7 +70,7 @@ class Want:
 
     def must_start(self, state: ContainerState) -> bool:
         """Whether it ran, and the guard ended it, or took the restart policy that would have brought it back."""
-        if self.hold or not self.snapshot.running or state.running:
+        if not self.gives_back_processes or not self.snapshot.running or state.running:
             return False
         ended = self.held.ends or self.owes_start or self.snapshot.restarting or bool(self.end_first)
         return ended or comes_back_by_itself(self.snapshot.restart_policy, state)
@@ -164,13 +173,15 @@ def _holding(state: ContainerState, hold: Goal) -> list[Step]:
 
 def _giving_back(state: ContainerState, want: Want) -> list[Step]:
     snapshot, hold, held = want.snapshot, want.hold, want.held
-    missing = [e for e in snapshot.endpoints if want.gives_back(e) and state.endpoint_like(e) is None]
+    stale = [endpoint for endpoint in state.endpoints if endpoint.network_id in want.gone]
+    missing = [e for e in snapshot.endpoints if want.gives_back(e) and state.endpoint_like(e) in (None, *stale)]
     steps = [_create(want.creates[endpoint.network]) for endpoint in missing if endpoint.network in want.creates]
+    steps += [_disconnect(state, endpoint) for endpoint in stale]
     steps += [_connect(state, endpoint) for endpoint in missing]
     thaw = held.pause and not hold.pause and state.paused and not snapshot.paused
-    if not hold:
-        if state.restart_policy != snapshot.restart_policy:
-            steps.append(_set_restart_policy(state, snapshot.restart_policy))
+    if not hold and state.restart_policy != snapshot.restart_policy:
+        steps.append(_set_restart_policy(state, snapshot.restart_policy))
+    if want.gives_back_processes:
         starts = want.must_start(state)
         if starts:
             steps.append(Step("start", lambda engine: engine.start(state.id)))
@@ -212,7 +223,8 @@ def _stop(state: ContainerState, grace: int) -> Step:
 
 
 def _disconnect(state: ContainerState, endpoint: Endpoint) -> Step:
-    reference = endpoint.reference
+    # The keys of one that is down go by name, and their networks may be gone (measured).
+    reference = endpoint.reference if state.running else endpoint.network
     return Step("disconnect", lambda engine: engine.disconnect(reference, state.id), endpoint.network, reference)
 
 

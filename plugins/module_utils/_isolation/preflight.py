@@ -19,8 +19,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.ti
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings, Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.advice import PREDEFINED
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.giving_back import Preflight
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import GroundTruth
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.host_ports import process_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import Want
@@ -30,6 +32,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     HostPort,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import comparable
+
+_LOCAL_ID = 64
+"""Digits of the id of a network that is not one of a swarm."""
 
 
 def check_giving_back(
@@ -64,22 +69,29 @@ def check_giving_back(
         snapshot = dataclasses.replace(snapshot, restart_policy=state.restart_policy)
     endpoints = []
     creates: dict[str, t.Mapping[str, t.Any]] = {}
-    reconnects = False
+    gone: list[str] = []
+    reconnects, starts = False, want.must_start(state)
     for endpoint in snapshot.endpoints:
         found = state.endpoint_like(endpoint)
         if want.hold.cuts(endpoint):
             pass  # it stays off
         elif found is None and not want.held.cuts(endpoint):
             conflicts.append(_conflict(f"network {endpoint.network}", "connected", "not connected"))
-        elif found is not None:
-            if comparable(found.settings) != comparable(endpoint.settings):
+        else:
+            if found is not None and comparable(found.settings) != comparable(endpoint.settings):
                 what = f"settings on network {endpoint.network}"
                 conflicts.append(_conflict(what, _shown(endpoint.settings), _shown(found.settings)))
                 endpoint = dataclasses.replace(endpoint, settings=found.settings)
-        else:
-            reconnects = True
-            network = _network(engine, endpoint)
-            if network is None and entry.networks.get(endpoint.network, {}).get("Scope") == "swarm":
+            reconnects = reconnects or found is None
+            # The engine starts it on those of its own, whose ids it may make anew, by their names.
+            takes_up = starts and endpoint.network not in PREDEFINED
+            network = _network(engine, found or endpoint) if takes_up or found is None else None
+            if found is not None and takes_up and _is_stale(found, network):
+                gone.append(found.network_id)
+                found = None
+            if found is not None and network is None:
+                pass  # it is there, or a node learns of it again when it starts
+            elif network is None and entry.networks.get(endpoint.network, {}).get("Scope") == "swarm":
                 # A node forgets an overlay network with its last container there, and learns of it again by its name.
                 endpoint = dataclasses.replace(endpoint, network_id="")
             elif network is None and recreate and endpoint.network in entry.networks:
@@ -87,8 +99,12 @@ def check_giving_back(
                 recreated.append({"what": f"network {endpoint.network}", "before": "there", "after": "made anew"})
                 endpoint = dataclasses.replace(endpoint, network_id="")
             elif network is None:
-                known = "; recreate_networks makes it anew" if endpoint.network in entry.networks else ""
-                problems.append(f"network {endpoint.network} no longer exists{known}")
+                remedy = (
+                    "recreate_networks makes it anew"
+                    if endpoint.network in entry.networks
+                    else f"docker network create {endpoint.network}, with the driver and the subnets that it had"
+                )
+                problems.append(f"network {endpoint.network} no longer exists; {remedy}")
             else:
                 problems += _unusable_addresses(endpoint, network, state.id)
                 if endpoint.network_id and network["Id"] != endpoint.network_id:
@@ -97,8 +113,13 @@ def check_giving_back(
                     endpoint = dataclasses.replace(endpoint, network_id=network["Id"])
         endpoints.append(endpoint)
     snapshot = dataclasses.replace(snapshot, endpoints=tuple(endpoints))
-    want = dataclasses.replace(want, snapshot=snapshot, creates=creates)
-    if (reconnects and state.running) or want.must_start(state):
+    # What it has to leave for others to take its place is to be given back, whatever comes in between.
+    left = Goal(networks=tuple(endpoint.network for endpoint in state.endpoints if endpoint.network_id in gone))
+    want = dataclasses.replace(
+        want, snapshot=snapshot, creates=creates, gone=tuple(gone), held=want.held.with_all_of(left)
+    )
+    opens = any(not want.hold.cuts(endpoint) for endpoint in endpoints)
+    if opens and (starts or (reconnects and state.running)):
         problems += _taken_ports(engine, truth, state, snapshot)
     return Preflight(want, tuple(problems), tuple(recreated), tuple(conflicts))
 
@@ -159,6 +180,16 @@ def _network(engine: Engine, endpoint: Endpoint) -> dict[str, t.Any] | None:
             if error.status != 400:  # two networks of that name: "is ambiguous"
                 raise
     return None
+
+
+def _is_stale(key: Endpoint, network: dict[str, t.Any] | None) -> bool:
+    """Whether a container that is down cannot start, as its key has the id of a network that is gone (measured).
+
+    Where it has none yet, the engine goes by the name. The id of a network of a swarm, which a node may have forgotten
+    for a while, is shorter.
+    """
+    current = network["Id"] if network else ""
+    return len(key.network_id) == _LOCAL_ID and key.network_id != current
 
 
 def _unusable_addresses(endpoint: Endpoint, network: dict[str, t.Any], container_id: str) -> list[str]:

@@ -23,7 +23,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Verification,
     not_restored,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import ISOLATED, RELEASED
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import BUSY, ISOLATED, RELEASED
 
 # What is needed to make a network anew.
 _DEFINITION = (
@@ -37,9 +37,16 @@ _REMEDIES = {
 }
 
 
-def not_reached(name: str, reached: str, verification: Verification, answers: list[str]) -> GuardError:
-    """What is missing, and what the engine answered to the steps."""
+def not_reached(name: str, reached: str, verification: Verification, answers: list[str], busy: str = "") -> GuardError:
+    """What is missing, and what the engine answered to the steps, or which other run was in the way of one."""
     troubles = [*verification.contradictions, *map(str, verification.unmet)]
+    if busy and not verification.contradictions:
+        return GuardError(
+            "container {} is not {}: {}: {}".format(name, reached, "; ".join(troubles), busy),
+            kind=BUSY,
+            remedy="Run again, or look for a process that hangs on a Docker engine",
+            details={"answers": answers},
+        )
     return GuardError(
         "container {} is not {}: {}".format(name, reached, "; ".join(troubles)),
         kind="contradiction" if verification.contradictions else f"not_{reached}",
@@ -65,14 +72,17 @@ def confirmed(entry: Entry, state: ContainerState, proof: Proof) -> Entry:
     """The entry once it was verified that the container is held."""
     hold, snapshot = entry.hold, entry.snapshot
     ended = snapshot.running and not state.running and not hold.ends
+    owes_start = (
+        entry.owes_start
+        or (entry.held.ends and not hold.ends)
+        or (ended and comes_back_by_itself(snapshot.restart_policy, state))
+    )
     return dataclasses.replace(
         entry,
         phase=VERIFIED,
         started_at=state.started_at,
         held=hold,
-        owes_start=entry.owes_start
-        or (entry.held.ends and not hold.ends)
-        or (ended and comes_back_by_itself(snapshot.restart_policy, state)),
+        owes_start=owes_start and not (entry.runs and state.running),
         ended_at=state.finished_at if ended else "",
         networks={**entry.networks, **_definitions(entry, proof)},
     )

@@ -12,7 +12,7 @@ import time
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.act import NetworkLocks
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
@@ -82,6 +82,13 @@ class Tools:
             raise NotFound(f"container {container_id[:12]} no longer exists", status=404)
         return ContainerState.from_inspect(found, pins_mac=self.mac_pin.works(self.engine))
 
+    def name_of(self, container_id: str) -> str:
+        """What people call it: the first digits of its id where the engine does not say."""
+        try:
+            return self.read(container_id).name
+        except EngineError:
+            return container_id[:12]
+
     def read_settled(self, container_id: str) -> ContainerState:
         """The state once the container is no longer between two runs. Raises EngineError."""
         deadline = time.monotonic() + self.settle_timeout
@@ -128,4 +135,4 @@ class Tools:
 
 def want_of(entry: Entry) -> Want:
     """What the claims of an entry want."""
-    return Want(entry.snapshot, entry.hold, entry.held, entry.owes_start, entry.end_first)
+    return Want(entry.snapshot, entry.hold, entry.held, entry.owes_start, entry.end_first, runs=entry.runs)

@@ -98,12 +98,12 @@ def _not_given_back(state: ContainerState, want: Want, proof: Proof) -> list[Fin
         unmet.append(Finding("still_paused", "it is still paused"))
     if want.must_start(state):
         unmet.append(Finding("not_running", "it does not run"))
-    if not hold:
-        if (held.ends or want.end_first or want.owes_start) and snapshot.paused and state.running and not state.paused:
-            unmet.append(Finding("not_paused", "it is not paused, as it was before"))
-        if state.restart_policy != snapshot.restart_policy:
-            message = f"its restart policy is {state.restart_policy}, not {snapshot.restart_policy}"
-            unmet.append(Finding("restart_policy", message))
+    ended = want.gives_back_processes and (held.ends or want.end_first or want.owes_start)
+    if ended and snapshot.paused and state.running and not state.paused:
+        unmet.append(Finding("not_paused", "it is not paused, as it was before"))
+    if not hold and state.restart_policy != snapshot.restart_policy:
+        message = f"its restart policy is {state.restart_policy}, not {snapshot.restart_policy}"
+        unmet.append(Finding("restart_policy", message))
     return unmet + missing_networks(state, want, proof)
 
 

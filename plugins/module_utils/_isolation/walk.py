@@ -48,7 +48,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.giving_back import Preflight
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal, Tombstone
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Tombstone
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.owner import NetworkOwner
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import (
@@ -97,7 +97,7 @@ class Walk:
         self._change = change
         self._check = check
         self._patient = patient
-        self._owner = NetworkOwner(tools, container_id, lambda other, its, check: Walk(tools, other, its, check).run())
+        self._owner = network_owner(tools, container_id)
         self._lock = contextlib.ExitStack()
         self._busy: JournalError | None = None
         self._outcome: Outcome | None = None  # once there is one, the walk is over
@@ -228,6 +228,11 @@ class Walk:
             attempt.warnings.append("it is not in the journal, so there is nothing to give back")
             self._remember()
             return attempt.outcome(WOULD_RELEASE if self._check else RELEASED)
+        return self._superseded(change)
+
+    def _superseded(self, change: Hold) -> Outcome | None:
+        """The outcome where a person released it after the alert was received."""
+        attempt = self._attempt
         tombstones = self._tools.journal.tombstones(self._id) if change.received_at else []
         policy_id = next((claim.subject for claim in change.claims), "")
         tombstone = next((one for one in tombstones if one.supersedes(change.received_at, policy_id)), None)
@@ -245,14 +250,14 @@ class Walk:
         if isinstance(change, Hold):
             changed = change.apply(self._before, found)
         else:
-            changed = change.apply(t.cast(Entry, self._before), found, lambda claim: _named(claim, self._tools.journal))
+            changed = change.apply(t.cast(Entry, self._before), found, lambda claim: _named(claim, self._tools))
         self._attempt.warnings += changed.warnings
         return changed.entry
 
     def _preflight_of(self, entry: Entry) -> Preflight:
         """What is wanted by the entry, and what stands in the way of it. Raises Refused."""
         change, state = self._change, self._attempt.before
-        preflight = Preflight(want_of(entry))
+        preflight, down = Preflight(want_of(entry)), ""
         if preflight.want.gives_back_anything:
             # Isolating does not need it, and is not to wait for it.
             from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.preflight import (
@@ -264,16 +269,18 @@ class Walk:
             preflight = check_giving_back(
                 self._tools.engine, self._tools.truth, state, preflight.want, owner, entry, recreate
             )
+            entry = dataclasses.replace(entry, held=preflight.want.held)
             preflight = preflight.with_problem(self._owner.refusal(preflight.want))
-            if preflight.want.must_start(state) and owner and not owner.running:
-                preflight = preflight.with_problem(self._owner.stays_down(owner))
+            if preflight.want.must_start(state):
+                down = self._owner.stays_down(state, owner)
+                preflight = preflight.with_problem(down)
         if preflight.problems:
             problems = "; ".join(preflight.problems)
             if isinstance(change, Hold) and entry.hold:
                 # What an interrupted release owes is no reason not to cut it off.
                 self._attempt.warnings.append(f"not given back yet: {problems}")
                 preflight = Preflight(dataclasses.replace(want_of(entry), held=entry.hold))
-            elif not (isinstance(change, Take) and change.force):
+            elif down or not (isinstance(change, Take) and change.force):  # no force starts it without that network
                 raise Refused(
                     f"container {state.name} cannot be released: {problems}",
                     remedy="Nothing was touched. Mend what is named, then release it again",
@@ -290,8 +297,14 @@ class Walk:
 
     def _without_gone_sharers(self, entry: Entry) -> Entry:
         """The entry without sharers that the journal forgot: they keep no network off."""
-        left = tuple(c for c in entry.claims if c.kind != SHARER or self._tools.journal.load(c.subject))
+        left = tuple(claim for claim in entry.claims if claim.kind != SHARER or self._is_known(claim.subject))
         return entry if left == entry.claims else dataclasses.replace(entry, claims=left)
+
+    def _is_known(self, sharer: str) -> bool:
+        try:
+            return self._tools.journal.load(sharer) is not None
+        except JournalError:
+            return True  # what cannot be read is never guessed at
 
     # --- plan, record -------------------------------------------------------------------------------------------------
 
@@ -321,20 +334,26 @@ class Walk:
 
     def _contain(self, trouble: JournalError) -> None:
         """Containment before book-keeping: where the journal cannot be used, a container can still be paused."""
-        pauses = isinstance(self._change, Hold) and any(claim.goal.pause for claim in self._change.claims)
-        if not pauses or self._check:
+        change = self._change
+        if self._check or not isinstance(change, Hold) or not any(claim.goal.pause for claim in change.claims):
             raise trouble
         attempt = self._attempt = Attempt(self._tools.read(self._id))
+        self._outcome = self._superseded(change)
+        if self._outcome:
+            return
         state, pause = attempt.before, Goal(pause=True)
         steps = [step for step in missing_steps(state, Want(state, pause, pause)) if step.action == "pause"]
         perform(steps, self._tools.engine, attempt, self._tools.locks)
-        attempt.after = self._tools.read(self._id)
+        try:
+            attempt.after = self._tools.read(self._id)
+        except EngineError as error:
+            said = f"whether container {state.name} is paused cannot be read back: {error.message}; it is not cut off"
+        else:
+            said = f"container {state.name} is {'paused ' if attempt.after.paused else ''}and not cut off"
         self._outcome = attempt.outcome(
-            FAILED,
+            FAILED if attempt.after else UNKNOWN,
             error=GuardError(
-                "container {} is {}and not cut off: {}".format(
-                    state.name, "paused " if attempt.after.paused else "", trouble.message
-                ),
+                f"{said}: {trouble.message}",
                 kind=trouble.kind,
                 # Nothing on record says who paused it, and a later release would leave it as it was found.
                 remedy=f"{trouble.remedy}. Then isolate it again; once that is released, docker unpause {state.name} "
@@ -388,7 +407,10 @@ class Walk:
             held = bool(self._want.hold) and not attempt.steps and self._held_before
             return attempt.outcome(HELD if held else reached)
         answers = [f"{step.action}: {step.message}" for step in attempt.steps if step.message]
-        trouble = report.not_reached(attempt.before.name, reached, verification, answers)
+        wanted = RELEASED if isinstance(self._change, Take) else reached
+        trouble = report.not_reached(attempt.before.name, wanted, verification, answers, attempt.busy)
+        if trouble.kind == BUSY:
+            return attempt.outcome(BUSY, error=trouble)
         return attempt.outcome(UNKNOWN if verification.contradictions else FAILED, error=trouble)
 
     def _verified(self, state: ContainerState) -> tuple[Verification, Proof]:
@@ -427,7 +449,7 @@ class Walk:
 
     def _hold_back(self, step: Step) -> str:
         """Why a step must not be done now: one that runs again, or may be started, must have all its networks."""
-        if self._want.hold or step.action not in RESUMING:
+        if step.action not in (("start",) if self._want.hold else RESUMING):
             return ""
         state = self._tools.read(self._id)
         _verification, proof = self._tools.verify(state, self._want, self._owner.still_off(self._want))
@@ -486,7 +508,7 @@ class Walk:
         change = t.cast(Take, self._change)
         if change.sharer:
             return outcome
-        who = ", ".join(_named(claim, self._tools.journal) for claim in entry.claims)
+        who = ", ".join(_named(claim, self._tools) for claim in entry.claims)
         still = f"container {entry.snapshot.name} is still held by {who}: {', '.join(entry.hold.actions())}"
         if not change.remembered:
             return report.with_warnings(outcome, still)
@@ -532,14 +554,16 @@ class Walk:
         try:
             state = tools.read(self._id)
             owes_start = before.owes_start or (self._entry.owes_start and not state.running)
-            entry = dataclasses.replace(before, phase=ISOLATING, owes_start=owes_start)
+            entry = dataclasses.replace(before, phase=ISOLATING, owes_start=owes_start, held=self._entry.held)
             tools.journal.store(entry)
-            steps = self._owner.with_steps(missing_steps(state, want_of(entry)), want_of(entry), entry)
+            # What else is owed comes back with whatever is done next.
+            want = dataclasses.replace(want_of(entry), held=entry.hold)
+            steps = self._owner.with_steps(missing_steps(state, want), want, entry)
             perform(steps, tools.engine, self._attempt, tools.locks)
             self._attempt.after = state = tools.read_settled(self._id)
-            verification, proof = tools.verify(state, want_of(entry))
+            verification, proof = tools.verify(state, want)
             if verification:
-                tools.journal.store(report.confirmed(entry, state, proof))
+                tools.journal.store(dataclasses.replace(report.confirmed(entry, state, proof), held=entry.held))
         except GuardError as error:
             return report.with_warnings(outcome, f"it may not be isolated again: {error.message}")
         found = "; ".join([*verification.contradictions, *map(str, verification.unmet)])
@@ -586,9 +610,22 @@ class Walk:
         self._outcome = attempt.outcome(BUSY, error=self._busy or busy)
 
 
-def _named(claim: Claim, journal: Journal) -> str:
+def network_owner(tools: Tools, sharer: str) -> NetworkOwner:
+    """The owner of the network that a container uses."""
+
+    def walk_on(owner: str, change: Change, check: bool) -> Outcome:
+        # What isolates waits for another run no longer than for one that works on the container itself.
+        return Walk(tools, owner, change, check, patient=isinstance(change, Take)).run()
+
+    return NetworkOwner(tools, sharer, walk_on)
+
+
+def _named(claim: Claim, tools: Tools) -> str:
     """Who claims, for people."""
     if claim.kind != SHARER:
         return f"policy {claim.subject}" if claim.subject else claim.cause.actor or "a person"
-    sharer = journal.load(claim.subject)
+    try:
+        sharer = tools.journal.load(claim.subject)
+    except JournalError:
+        return f"{tools.name_of(claim.subject)} (its journal entry cannot be read)"
     return sharer.snapshot.name if sharer else claim.subject[:12]

@@ -14,7 +14,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alert_from_object
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
@@ -49,6 +49,8 @@ def argument_spec() -> common.Spec:
     """Options of the module."""
     return {
         "alerts": {"type": "list", "elements": "dict", "required": True},
+        "given": {"type": "bool", "default": False},
+        "absent_hosts": {"type": "dict", "default": {}},
         "host": {"type": "str", "default": ""},
         "policy_set": {"type": "path", "default": common.DEFAULT_POLICY_SET},
         "mode": {"type": "str", "default": ENFORCE},
@@ -100,9 +102,9 @@ def respond(module: AnsibleModule) -> dict[str, t.Any]:
         result.update(msg=str(trouble), failed=True, error=trouble.to_dict())
     recorded = run.record(responses, result)
     result["outcomes"] = [_answer(response, check, recorded) for response in responses]
-    collected = run.gather(result)
-    result["evidence"] = [event.to_dict() for event in collected]
-    result["warnings"] = [*run.warnings, *_warnings(events), *_warnings_of_evidence(collected)]
+    result["evidence_wanted"] = run.evidence_wanted
+    result["warnings"] = [*run.warnings, *_warnings(events)]
+    result["answered_at"] = now()
     return result
 
 
@@ -121,7 +123,7 @@ class _Run:
         self._engine = common.lazy_engine_of(params, self._retry)
         self._state_dir = common.state_dir_of(params)
         stricter(ENFORCE, params["mode"])  # says so where it is none
-        self._delivered = any("received_at" in value for value in params["alerts"])
+        self._delivered = not params["given"] and any("received_at" in value for value in params["alerts"])
         self._actor = text.display(params["actor"], 128) or (RULEBOOK if self._delivered else "")
         # One object for all that is remembered, so that what does not work is told once.
         self._files = StateDir(self._state_dir)
@@ -155,6 +157,8 @@ class _Run:
             params["mode"],
             # What nobody has received before has no age.
             self._clock() if params["controller_time"] and self._delivered else None,
+            journal=journal,
+            absent={str(host): str(why) for host, why in params["absent_hosts"].items()},
         )
         self._told = judge.warnings
         self._gathering = self._gathering_of(policy_set, engine)
@@ -191,7 +195,6 @@ class _Run:
         """Put on record what was done, and remember what was answered; the ids of events that have a record."""
         if self._check:
             return set()
-        # Before the evidence, which may take long: what was done must be on record whatever happens meanwhile.
         ends = self._intents.ends if self._intents else []
         events = [response.event for response in responses if response.event]
         recorded = record([*ends, *events], self._log, result, self._periods)
@@ -207,12 +210,10 @@ class _Run:
             )
         return recorded
 
-    def gather(self, result: dict[str, t.Any]) -> list[ActionEvent]:
-        """Collect the evidence that policies want; a record of each."""
-        collected = self._gathering.collect() if self._gathering else []
-        if collected:
-            record(collected, self._log, result)
-        return collected
+    @property
+    def evidence_wanted(self) -> list[dict[str, t.Any]]:
+        """What the module evidence is to collect once it is told what was done, as that may take long."""
+        return [wanted.to_dict() for wanted in self._gathering.wanted] if self._gathering else []
 
     def _gathering_of(self, policy_set: PolicySet, engine: Engine) -> Gathering | None:
         if self._check or not any(policy.evidence for policy in policy_set.policies):
@@ -230,10 +231,18 @@ def read_alerts(values: t.Sequence[dict[str, t.Any]]) -> tuple[list[Alert], list
     for index, value in enumerate(values):
         try:
             # Only records of the guard itself, made by its event source, say when they were received.
-            alerts.append(Alert.from_dict(value) if "received_at" in value else alert_from_object(value))
+            alerts.append(Alert.from_dict(value) if "received_at" in value else _given(value))
         except AlertError as error:
             rejected.append({"index": index, **error.to_dict()})
     return alerts, rejected
+
+
+def _given(value: dict[str, t.Any]) -> Alert:
+    """The alert in what a person gives, which may be the message of a detector. Raises AlertError."""
+    # Alerts of the rulebook come without, and what is not imported costs no time.
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alert_from_object
+
+    return alert_from_object(value)
 
 
 def _answer(response: Response, check: bool, recorded: t.Collection[str]) -> dict[str, t.Any]:
@@ -268,14 +277,6 @@ def _warnings(events: t.Iterable[ActionEvent]) -> list[str]:
         "{}: {}".format(event.container["name"] if event.container else event.alert_id, warning)
         for event in events
         for warning in event.warnings
-    ]
-
-
-def _warnings_of_evidence(collected: t.Iterable[ActionEvent]) -> list[str]:
-    return [
-        "evidence of {}: {}".format((event.container or {})["name"], warning)
-        for event in collected
-        for warning in (*event.warnings, *([event.error["message"]] if event.error else []))
     ]
 
 

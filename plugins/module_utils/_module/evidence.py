@@ -31,12 +31,20 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence
     Limits,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering, Wanted
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
+
+_FULL_ID = 64
 
 
 def argument_spec() -> common.Spec:
     """Options of the module."""
     return {
         "container": {"type": "str"},
+        "wanted": {"type": "list", "elements": "dict", "options": _wanted_spec()},
+        "max_concurrent_actions": {"type": "int", "default": common.DEFAULT_CONCURRENCY},
         "state": {"type": "str", "choices": ["collected", "verified"], "default": "collected"},
         "collect": {"type": "list", "elements": "str", "choices": list(KINDS), "default": list(DEFAULT_KINDS)},
         "paths": {"type": "list", "elements": "str", "default": []},
@@ -51,11 +59,22 @@ def argument_spec() -> common.Spec:
     }
 
 
+def _wanted_spec() -> common.Spec:
+    lists: common.Spec = {name: {"type": "list", "elements": "str", "default": []} for name in ("collect", "paths")}
+    texts = ("case", "action_event", "reason", "trace_id", "alert_id", "policy_id")
+    return {
+        "container": {"type": "dict", "required": True},
+        **lists,
+        **{name: {"type": "str", "default": ""} for name in texts},
+    }
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec=argument_spec(),
-        required_if=[("state", "collected", ["container"]), ("state", "verified", ["case"])],
+        required_if=[("state", "collected", ["container", "wanted"], True), ("state", "verified", ["case"])],
+        mutually_exclusive=[("container", "wanted")],
         supports_check_mode=True,
     )
     common.run(module, collect_or_verify)
@@ -65,12 +84,14 @@ def collect_or_verify(module: AnsibleModule) -> dict[str, t.Any]:
     """What the module does. Raises GuardError before anything was written."""
     if module.params["state"] == "verified":
         return _verified(module.params)
+    if module.params["wanted"] is not None:
+        return _gathered(module.params, module.check_mode)
     return _collected(module.params, module.check_mode)
 
 
 def _collected(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
     trace_id = common.trace_id_of(params)
-    limits = Limits(**{name: common.in_range(params, name, *bounds) for name, bounds in RANGES.items()})
+    limits = _limits_of(params)
     state_dir = common.state_dir_of(params)
     engine = common.engine_of(params)
     container = Resolver(engine).by_reference(params["container"])
@@ -99,6 +120,56 @@ def _collected(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
         reasons = "; ".join(case.shortcomings)
         return _failed(result, "nothing_collected", f"nothing could be collected: {reasons}", "")
     return {**result, "warnings": case.shortcomings}
+
+
+def _gathered(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
+    """What policies want of containers that were acted on."""
+    limits = _limits_of(params)
+    state_dir = common.state_dir_of(params)
+    wanted = [_wanted(value) for value in params["wanted"]]
+    nothing = {**_result(bool(wanted), ()), "collected": []}
+    if check or not wanted:
+        return nothing
+    collector = Collector(common.lazy_engine_of(params), state_dir, params["host"] or os.uname().nodename, limits)
+    events = Gathering(collector, common.concurrency_of(params), params["host"], wanted).collect()
+    result = {**nothing, "collected": [event.to_dict() for event in events]}
+    result["changed"] = any(event.changed for event in events)
+    result["warnings"] = [
+        "evidence of {}: {}".format((event.container or {})["name"], warning)
+        for event in events
+        for warning in event.warnings
+    ]
+    failed = [event for event in events if event.error]
+    if failed:
+        told = [
+            "evidence of {}: {}".format((event.container or {})["name"], (event.error or {})["message"])
+            for event in failed
+        ]
+        result.update(failed=True, msg="; ".join(told), error=failed[0].error)
+    record(events, ActionLog(StateDir(state_dir)), result)
+    return result
+
+
+def _wanted(value: t.Mapping[str, t.Any]) -> Wanted:
+    """One of the option C(wanted). Raises GuardError (C(invalid_option)) where alert_response returns no such thing."""
+    container = _shown(value["container"])
+    whole = len(container.get("id", "")) == _FULL_ID and text.container_id(container["id"])
+    identifiers = {name: text.token(value[name]) for name in ("action_event", "trace_id", "alert_id")}
+    said = {**identifiers, "case": case_id(value["case"])}
+    if not whole or any(value[name] and not said[name] for name in said):
+        raise common.invalid_option("wanted is not what alert_response returns", "Hand on its evidence_wanted")
+    return Wanted(
+        container={name: container.get(name, "") for name in ("id", "name", "image")},
+        collect=tuple(value["collect"]),
+        paths=tuple(value["paths"]),
+        reason=text.display(value["reason"]),
+        policy_id=text.display(value["policy_id"]),
+        **said,
+    )
+
+
+def _limits_of(params: t.Mapping[str, t.Any]) -> Limits:
+    return Limits(**{name: common.in_range(params, name, *bounds) for name, bounds in RANGES.items()})
 
 
 def _verified(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

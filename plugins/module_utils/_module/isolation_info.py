@@ -29,7 +29,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._state_di
 
 def argument_spec() -> common.Spec:
     """Options of the module."""
-    return {**common.engine_spec(), **common.state_spec()}
+    return {"trace_id": {"type": "str", "default": ""}, **common.engine_spec(), **common.state_spec()}
 
 
 def main() -> None:
@@ -39,8 +39,9 @@ def main() -> None:
 
 def report(module: AnsibleModule) -> dict[str, t.Any]:
     """What the module does. Raises GuardError."""
+    trace_id = common.trace_id_of(module.params) if module.params["trace_id"] else ""
     files = StateDir(common.state_dir_of(module.params))
-    journal = Journal(files)
+    journal, log = Journal(files), ActionLog(files)
     entries, damaged = journal.entries()
     engine = common.lazy_engine_of(module.params)
     isolator = Isolator(engine, journal, HostTruth(module.params["docker_host"]))
@@ -67,7 +68,8 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
             for how in _cut_off(summary)
             if summary["Id"] not in recorded
         ],
-        "action_log": ActionLog(files).verify(),
+        "action_log": log.verify(),
+        "records": [inert(record) for record in log.of_trace(trace_id)] if trace_id else [],
         "warnings": files.warnings,
         **trouble,
     }

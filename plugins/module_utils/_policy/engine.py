@@ -25,6 +25,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
     hosts_of,
     image_forms,
     scope_of,
+    scopes_of,
     stricter,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
@@ -32,9 +33,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 CACHE_SIZE = 10_000
 """Most masks that each of the caches holds."""
 NEAREST_MISSES = 3
-
-
-T = t.TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +56,15 @@ class Judgement:
 
 
 class PolicyEngine:
-    """One compiled policy set."""
+    """One compiled policy set.
 
-    def __init__(self, policy_set: PolicySet) -> None:
+    Args:
+        policy_set: the set.
+        cache_size: most masks that each of the caches holds. An entry holds texts of an alert, up to 10 KB of them.
+    """
+
+    def __init__(self, policy_set: PolicySet, cache_size: int = CACHE_SIZE) -> None:
+        self._cache_size = cache_size
         self.limits = policy_set.limits
         self._mode = policy_set.mode
         self._protect = policy_set.protect
@@ -94,21 +98,23 @@ class PolicyEngine:
         self._target_masks: dict[t.Hashable, int] = {}
         self._name_masks: dict[t.Hashable, int] = {}
 
-    def wants(self, alert: Alert, scope: str | None = None) -> bool:
+    def wants(self, alert: Alert, scope: str | None = None, on_any_host: bool = False) -> bool:
         """Whether any policy could answer the alert, whatever container it is about.
 
         Args:
             alert: the alert.
             scope: ask the policies of this scope, as if the alert were for them; None for those that may answer it.
+            on_any_host: ask whatever host it is about, as where that is yet to be found out.
         """
-        return bool(self._alert_mask(alert, scope_of(alert) if scope is None else scope))
+        scopes = scopes_of(alert) if scope is None else (scope,)
+        return any(self._alert_mask(alert, each, on_any_host) for each in scopes)
 
     def may_reach(self, alert: Alert, name: str) -> bool:
         """Whether any policy could answer the alert about a container of that name, whatever else it is."""
         names = self._name_masks.get(name)
         if names is None:
             names = self._names.mask([name]) & ~self._excluded_names.mask([name])
-            _remember(self._name_masks, name, names)
+            self._remember(self._name_masks, name, names)
         return bool(self._alert_mask(alert, scope_of(alert)) & names)
 
     def mode_of(self, policy: Policy) -> str:
@@ -198,8 +204,9 @@ class PolicyEngine:
         for mask in met:
             yield self._everything & ~mask
 
-    def _alert_mask(self, alert: Alert, scope: str) -> int:
-        key = (alert.severity, alert.source, alert.rule, alert.tags, alert.inventory_host, alert.host, scope)
+    def _alert_mask(self, alert: Alert, scope: str, on_any_host: bool = False) -> int:
+        hosts = None if on_any_host else (alert.inventory_host, alert.host)
+        key = (alert.severity, alert.source, alert.rule, alert.tags, hosts, scope)
         mask = self._alert_masks.get(key)
         if mask is None:
             mask = self._by_severity[alert.severity] & self._by_scope.get(scope, 0)
@@ -210,9 +217,9 @@ class PolicyEngine:
                 mask &= self._sources.mask([alert.source])
             if mask:
                 mask &= self._tags.mask(alert.tags)
-            if mask:
+            if mask and not on_any_host:
                 mask &= self._hosts.mask(hosts_of(alert))
-            _remember(self._alert_masks, key, mask)
+            self._remember(self._alert_masks, key, mask)
         return mask
 
     def _target_mask(self, target: Target) -> int:
@@ -224,8 +231,15 @@ class PolicyEngine:
             mask &= self._labels.label_mask(target.labels)
             mask &= ~(self._excluded_names.mask([target.name]) | self._excluded_images.mask(images))
             mask &= ~self._excluded_labels.label_mask(target.labels)
-            _remember(self._target_masks, key, mask)
+            self._remember(self._target_masks, key, mask)
         return mask
+
+    def _remember(self, cache: dict[t.Hashable, int], key: t.Hashable, value: int) -> None:
+        # Attackers choose what alerts and containers are called, so the caches are bounded. Starting over is simpler
+        # than ageing entries and costs about the same.
+        if len(cache) >= self._cache_size:
+            cache.clear()
+        cache[key] = value
 
 
 class _Dimension:
@@ -272,11 +286,3 @@ class _Dimension:
 
 def _target_key(target: Target) -> t.Hashable:
     return (target.name, target.images, tuple(sorted(target.labels.items())))
-
-
-def _remember(cache: dict[t.Hashable, T], key: t.Hashable, value: T) -> None:
-    # Attackers choose what alerts and containers are called, so the caches are bounded. Starting over is simpler than
-    # ageing entries and costs about the same.
-    if len(cache) >= CACHE_SIZE:
-        cache.clear()
-    cache[key] = value

@@ -251,6 +251,12 @@ def scope_of(alert: Alert) -> str:
     return ""
 
 
+def scopes_of(alert: Alert) -> tuple[str, ...]:
+    """The scopes of all policies that might: what is at an address may turn out to be one container."""
+    scope = scope_of(alert)
+    return (ALERT_CONTAINER, scope) if alert.container.addresses and scope == MATCHING_CONTAINERS else (scope,)
+
+
 _NAMES_ONE = "an alert that names a container"
 _SUBJECTS = {
     Subject.CONTAINER: _NAMES_ONE,
@@ -282,9 +288,17 @@ def image_forms(images: t.Iterable[str]) -> list[str]:
                 short = short[len(prefix) :]
         for form in (image, short):
             forms[form] = None
-            if "@" not in form and ":" not in form.rpartition("/")[2] and not form.startswith("sha256:"):
+            if lacks_tag(form):
                 forms[f"{form}:latest"] = None
     return list(forms)
+
+
+def lacks_tag(image: str) -> bool:
+    """Whether an image reference says no tag, and no digest.
+
+    To the engine it then means C(latest). A detector that says it so may only have left the tag out.
+    """
+    return "@" not in image and ":" not in image.rpartition("/")[2] and not image.startswith("sha256:")
 
 
 def _any_of(field: str, patterns: t.Sequence[str], values: t.Sequence[str]) -> Condition:

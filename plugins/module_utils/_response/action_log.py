@@ -38,6 +38,7 @@ _LOCK = "actions"
 _LOCK_TIMEOUT = 10
 _TAIL = 1 << 20
 _MAX_INTERRUPTED = 100
+_MAX_OF_TRACE = 100
 # What a line has that was written before acting, or is the end of such an attempt. Quotes in a text are escaped.
 _MARKS = (b'"outcome":"intended"', b'"intended":"')
 
@@ -147,6 +148,22 @@ class ActionLog:
         }
         told = {**{key: {"id": key} for key in ids if key and key not in begun}, **concerned}
         return [record for key, record in told.items() if key not in ended]
+
+    def of_trace(self, trace_id: str) -> list[dict[str, t.Any]]:
+        """The records with that trace id, oldest first, at most 100 of the newest. Raises ActionLogError."""
+        # As it is written: the id holds nothing that JSON escapes.
+        mark = f'"trace_id":"{trace_id}"'.encode("ascii")
+        found: list[dict[str, t.Any]] = []
+        try:
+            with self._files.lock(_LOCK, _LOCK_TIMEOUT) if self._names() else contextlib.nullcontext():
+                for name in self._names():
+                    for line in (self._files.read(name) or b"").splitlines():
+                        record = _record(line) if mark in line else None
+                        if record and record.get("trace_id") == trace_id and record.get("outcome") != INTENDED:
+                            found.append(record)
+        except StateDirError as error:
+            raise ActionLogError(f"cannot read the action log: {error.message}") from error
+        return found[-_MAX_OF_TRACE:]
 
     def verify(self) -> dict[str, t.Any]:
         """Whether the chain is whole, over all files that are kept.

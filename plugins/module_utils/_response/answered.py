@@ -37,8 +37,7 @@ def key_of(alert: Alert) -> str:
         alert.rule,
         alert.host,
         alert.time,
-        alert.container.id,
-        alert.container.name,
+        *(alert.container.id, alert.container.name, alert.container.pid, alert.container.addresses),
         alert.message,
     )
     return f"{alert.id} {hashlib.sha256(json.dumps(said).encode('ascii')).hexdigest()[:32]}"

@@ -29,7 +29,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 
 if t.TYPE_CHECKING:  # most policies want no evidence, and what is not imported costs no time
-    from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.collection import Collection
     from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 
 _ENDING = ("stop", "kill")
@@ -48,7 +47,7 @@ class Attempt:
         outcome: what came of it; None where it ended before anything was touched.
         error: why it ended then.
         fallback: whether the fallback was taken.
-        begun: evidence that was taken before the processes were ended.
+        begun: id of the case with the evidence that was taken before the processes were ended, or empty.
     """
 
     decision: Decision
@@ -59,7 +58,7 @@ class Attempt:
     outcome: Outcome | None = None
     error: GuardError | None = None
     fallback: bool = False
-    begun: Collection | None = None
+    begun: str = ""
 
     @property
     def container_id(self) -> str:

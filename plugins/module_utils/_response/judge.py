@@ -11,12 +11,13 @@ import datetime
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import age, text
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, Subject
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef, Subject
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.sources import source_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import ResolutionError, Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
     AMBIGUOUS,
     AUDIT,
@@ -26,9 +27,11 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
     NO_CONTAINER,
     NO_POLICY,
     OTHER_HOST,
+    OWN_EFFECT,
     PROTECTED,
     STALE,
     TOO_MANY_MATCHES,
+    UNKNOWN_HOST,
     UNRESOLVED,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
@@ -40,10 +43,13 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
     Policy,
     stricter,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.locating import Locator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.neighbours import neighbour_warnings
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.own_effects import OwnEffects
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 
-_NOT_ONE = {"ambiguous": AMBIGUOUS, "stale": STALE}
+_NOBODY: t.Mapping[str, str] = {}
+_NOT_ONE = {"ambiguous": AMBIGUOUS, "stale": STALE, "no_container": NO_CONTAINER}
 
 
 def _utc_now() -> datetime.datetime:
@@ -95,6 +101,8 @@ class Judge:
         now: this moment by the clock of the controller that received the alerts; None where their age does not count,
             as that of alerts which a person gives.
         clock: this moment by the clock of this host.
+        journal: of this host, which knows what isolated containers were; None where there is none.
+        absent: inventory names of hosts that nobody answers for, and why that is so.
     """
 
     def __init__(
@@ -106,9 +114,14 @@ class Judge:
         mode: str = ENFORCE,
         now: datetime.datetime | None = None,
         clock: t.Callable[[], datetime.datetime] = _utc_now,
+        journal: Journal | None = None,
+        absent: t.Mapping[str, str] = _NOBODY,
     ) -> None:
         self._policies = policies
         self._resolver = resolver
+        self._absent = absent
+        self._locator = Locator(resolver, journal)
+        self._own_effects = OwnEffects(journal) if journal else None
         self._protection = Protection(resolver, policies, docker_host)
         self._host = host
         self._mode = stricter(ENFORCE, mode)
@@ -123,6 +136,9 @@ class Judge:
         Raises EngineError.
         """
         addressed = self._addressed(alert)
+        if addressed is False and alert.inventory_host in self._absent:
+            why = self._absent[alert.inventory_host]
+            return [_verdict(alert, UNKNOWN_HOST, why, recorded=False)]
         if addressed is False:
             return [_verdict(alert, OTHER_HOST, f"it is about host {alert.inventory_host}")]
         if self._host:
@@ -162,9 +178,15 @@ class Judge:
     def _decide_wanted(self, alert: Alert, host_known: bool) -> list[Verdict]:
         note = _how_to_name_it(alert)
         try:
-            if alert.subject is Subject.NOTHING:
+            if alert.subject is not Subject.NOTHING:
+                return [self._judged(alert, self._locator.named(alert, host_known), note)]
+            container = self._at_an_address(alert, host_known)
+            if container is None:
                 return self._decide_matching(alert, host_known)
-            return [self._judged(alert, self._resolve(alert, host_known), note)]
+            alert = dataclasses.replace(
+                alert, container=ContainerRef(container.id, addresses=alert.container.addresses)
+            )
+            return [self._judged(alert, container, (f"it is at one end of the flow, {_flow(alert)}",))]
         except ResolutionError as error:
             missing = GONE if alert.container.id else UNRESOLVED
             outcome = _NOT_ONE.get(error.kind, missing)
@@ -176,23 +198,11 @@ class Judge:
             # One container that cannot be inspected must not keep others from being isolated.
             return [_verdict(alert, FAILED, str(error), error=error)]
 
-    def _resolve(self, alert: Alert, host_known: bool) -> Container:
-        """The one container that the alert means. Raises ResolutionError, EngineError.
-
-        An id is unique in a fleet. All else that means a container is handed on from one to the next, so that it counts
-        on a host that is known and for what was there when the alert was made.
-        """
-        if alert.container.id:
-            return self._resolver.by_id(alert.container.id)
-        if not alert.container.name:
-            raise ResolutionError("it means a container, and says neither a usable id nor a name")
-        if not host_known:
-            # Names repeat over a fleet; only an id says which host is meant.
-            raise ResolutionError(
-                "it names its container, but its host is not known to be this one",
-                remedy="Map the host name that the detector sends to the inventory",
-            )
-        return self._resolver.by_name(alert.container.name, age.seen_at(alert))
+    def _at_an_address(self, alert: Alert, host_known: bool) -> Container | None:
+        """The container whose address the alert says, where a policy for alerts that name one wants it."""
+        if not self._policies.wants(alert, ALERT_CONTAINER):
+            return None
+        return self._locator.addressed(alert, host_known)
 
     def _decide_matching(self, alert: Alert, host_known: bool) -> list[Verdict]:
         if not host_known:
@@ -248,6 +258,9 @@ class Judge:
 
     def _held_back(self, verdict: Verdict, policy: Policy, container: Container) -> Verdict:
         """The verdict of a policy that would isolate the container, or why it must not. Raises EngineError."""
+        reason = self._own_effects.explain(verdict.alert, container.id) if self._own_effects else ""
+        if reason:
+            return verdict.turned_down(OWN_EFFECT, reason)
         reason = self._protection.reason(container, policy.actions)
         reason = reason or self._excluded_owner(container, policy, policy.actions)
         if reason:
@@ -286,6 +299,10 @@ def _how_to_name_it(alert: Alert) -> tuple[str, ...]:
     """What makes the detector say which container it means, where it does not."""
     how = source_of(alert.source).how_to_say_the_id if alert.subject is Subject.UNIDENTIFIED else ""
     return (text.display(f"its container has no id: {how.format(rule=alert.rule)}"),) if how else ()
+
+
+def _flow(alert: Alert) -> str:
+    return " - ".join(alert.container.addresses)
 
 
 def _shown(container: Container) -> dict[str, t.Any]:

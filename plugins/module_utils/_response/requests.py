@@ -41,7 +41,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.walk import Walk
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import REFUSED, RELEASED, WOULD_RELEASE
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
+    HELD,
+    REFUSED,
+    RELEASED,
+    WOULD_RELEASE,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
@@ -315,11 +320,12 @@ class Requests:
         The isolation of one that is gone is forgotten where that is forced, or where another container has its name and
         is asked for by it, unless somebody whose claim is not meant wants it held.
         """
+        events = {id(target): self._event(target, cause) for target in targets}
 
         def work(target: Target) -> Result:
             if target.container is None:
                 return Result(target, self._release_gone(target, force, which))
-            event = self._event(target, cause)
+            event = events[id(target)]
             change = Take(
                 which,
                 restart,
@@ -336,10 +342,17 @@ class Requests:
             if target.container is None:
                 return 0  # a repair that has just isolated the successor of one that is gone is undone by the next wave
             # The network of its owner comes back with a container that uses it; the owner by itself would be refused.
-            return 1 if target.entry and target.entry.snapshot.network_owner else 2
+            return 1 if _owner_of(target) else 2
 
         waves = [[target for target in targets if wave(target) == number] for number in range(3)]
         done = {id(result.target): result for these in waves for result in self._each(these, work)}
+        # What kept one of a pod may have been another one of it, which was released after it.
+        pods = [] if self._check else _of_pods(targets)
+        for these in waves[1:]:
+            again = [target for target in these if target in pods and _was_kept(done[id(target)])]
+            done.update(
+                {id(result.target): _continued(done[id(result.target)], result) for result in self._each(again, work)}
+            )
         return [done[id(target)] for target in targets]
 
     def _in_two_passes(
@@ -412,7 +425,7 @@ class Requests:
             return result
         warning = f"it took the name of container {entry.snapshot.id[:12]}, which was isolated and is gone"
         try:
-            self._forget(entry)
+            self._isolator.forget(entry, self._check)
         except GuardError as error:
             return result._replace(outcome=dataclasses.replace(outcome, error=error.to_dict()))
         return result._replace(outcome=dataclasses.replace(outcome, warnings=(warning, *outcome.warnings)))
@@ -449,7 +462,7 @@ class Requests:
         )
 
     def _forgotten(self, entry: Entry, warning: str) -> Outcome:
-        self._forget(entry)
+        self._isolator.forget(entry, self._check)
         snapshot, moment = entry.snapshot, now()
         return Outcome(
             outcome=WOULD_RELEASE if self._check else RELEASED,
@@ -462,10 +475,6 @@ class Requests:
             started_at=moment,
             verified_at=moment,
         )
-
-    def _forget(self, entry: Entry) -> None:
-        if not self._check:
-            self._isolator.forget(entry)
 
     def _with_peers(self, result: Result, actions: t.Sequence[t.Mapping[str, t.Any]]) -> Result:
         outcome, container = result.outcome, result.target.container
@@ -510,6 +519,44 @@ def claimed(targets: t.Iterable[Target], which: t.Callable[[Claim], bool]) -> li
             else target.error is not None and target.error.kind != "not_found"
         )
     ]
+
+
+def _of_pods(targets: t.Sequence[Target]) -> list[Target]:
+    """Those that use the network of another one of them, or whose network another one of them uses."""
+    there = [(target, target.container.id, _owner_of(target)) for target in targets if target.container]
+    ids, owners = {own for _target, own, _owner in there}, {owner for _target, _own, owner in there}
+    return [target for target, own, owner in there if own in owners or owner in ids]
+
+
+def _owner_of(target: Target) -> str:
+    """Id of the container whose network it uses, as far as it is isolated, or empty."""
+    return target.entry.snapshot.network_owner if target.entry else ""
+
+
+def _was_kept(result: Result) -> bool:
+    """Whether something else than a failure kept it from being released."""
+    outcome = result.outcome
+    return outcome is not None and outcome.error is not None and outcome.outcome in (REFUSED, HELD)
+
+
+def _continued(first: Result, second: Result) -> Result:
+    """What came of a release that was tried once more, after others of its pod were released."""
+    begun, ended = t.cast(Outcome, first.outcome), second.outcome
+    if ended is None or not (ended.ok or ended.changed):
+        return first
+    if not begun.changed:
+        return second
+    outcome = dataclasses.replace(
+        begun,
+        outcome=ended.outcome,
+        after=ended.after,
+        steps=(*begun.steps, *ended.steps),
+        error=ended.error,
+        claims=ended.claims,
+        expires_at=ended.expires_at,
+        verified_at=ended.verified_at,
+    )
+    return first._replace(outcome=outcome)
 
 
 def _is_meant(entry: Entry, which: t.Callable[[Claim], bool]) -> bool:

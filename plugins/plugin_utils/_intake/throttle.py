@@ -11,7 +11,7 @@ import time
 
 
 class Throttle:
-    """Logs a warning of each kind at most once a minute, so that a flood of requests is no flood of the log."""
+    """Logs what is of one kind at most once a minute, so that a flood of requests is no flood of the log."""
 
     def __init__(self, logger: logging.Logger, interval: float = 60.0) -> None:
         self._logger = logger
@@ -20,7 +20,14 @@ class Throttle:
 
     def warning(self, kind: str, message: str, *args: object) -> None:
         """Log C(message) unless one of that kind was logged within the interval. Kinds must be few: they are kept."""
+        self._log(logging.WARNING, kind, message, *args)
+
+    def error(self, kind: str, message: str, *args: object, exc_info: bool = False) -> None:
+        """Log an error likewise, with the traceback of the exception that is handled, if that is wanted."""
+        self._log(logging.ERROR, kind, message, *args, exc_info=exc_info)
+
+    def _log(self, level: int, kind: str, message: str, *args: object, exc_info: bool = False) -> None:
         now = time.monotonic()
         if now >= self._next.get(kind, 0.0):
             self._next[kind] = now + self._interval
-            self._logger.warning(message, *args)
+            self._logger.log(level, message, *args, exc_info=exc_info)

@@ -13,12 +13,15 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import ContainerRef
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import lacks_tag
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.errors import ReplayError
 
 MAX_FILE_SIZE = 256 * 1024 * 1024
 """Largest containers file, in bytes."""
 ALL_FIELDS = frozenset(("container_names", "image_patterns", "labels"))
 """What policies can ask of a container, by the keys of their target filter."""
+TAG = "image_tag"
+"""What is not known where an alert tells the repository of an image only."""
 _ID_LENGTH = 12
 
 
@@ -27,7 +30,7 @@ class Known(t.NamedTuple):
 
     Attributes:
         container: what is known is right, what is not is empty.
-        unknown: what is not known, of ALL_FIELDS.
+        unknown: what is not known, of ALL_FIELDS and TAG.
     """
 
     container: Container
@@ -94,8 +97,10 @@ class Containers:
         if len(candidates) == 1:
             return Known(candidates[0])
         # Falco writes <NA> for what it could not find out.
-        image = "" if reference.image.startswith("<NA>") else reference.image
+        image = "" if reference.image.startswith("<NA>") else reference.image.removesuffix(":<NA>")
         unknown = _UNKNOWN[bool(reference.name), bool(image)]
+        if image and lacks_tag(image):
+            unknown = _WITHOUT_TAG[unknown]
         return Known(Container(given_id, reference.name, (image,) if image else ()), unknown)
 
 
@@ -105,6 +110,7 @@ _UNKNOWN = {
     (False, True): frozenset(("container_names", "labels")),
     (False, False): ALL_FIELDS,
 }
+_WITHOUT_TAG = {unknown: unknown | {TAG} for unknown in _UNKNOWN.values()}
 
 
 def _entries(data: bytes) -> list[t.Any]:

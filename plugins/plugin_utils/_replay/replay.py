@@ -18,12 +18,13 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.al
     Subject,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alerts_from_bytes
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import read_message
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import AUDIT, Policy, stricter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.reader import Reader, Record
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.containers import Containers, Known
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.deciding import PartialJudge
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.log import MAX_LINE, AlertLog
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.log import AlertLog
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.simulation import (
     OUTCOMES,
     Bounds,
@@ -31,6 +32,8 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.s
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.tally import Tally
 
+_FEW = 3
+"""Most reasons in a warning."""
 PROGRESS_INTERVAL = 2.0
 """Seconds between two lines of progress."""
 Report = dict[str, t.Any]
@@ -38,6 +41,7 @@ _TOTALS = (
     "lines",
     "skipped",
     "refused",
+    "passed_over",
     "alerts",
     "answered",
     "unwanted",
@@ -56,7 +60,7 @@ _NOT_ONE = {
 
 
 class Replay:
-    """One replay: takes the lines of a log, and reports.
+    """One replay: takes the records of a log, and reports.
 
     Args:
         policy_set: what is asked.
@@ -83,38 +87,39 @@ class Replay:
             for index, policy in enumerate(policy_set.policies)
         }
         self._totals = dict.fromkeys(_TOTALS, 0)
+        self._messages = 0
+        self._skipped: Tally[str, int] = Tally(self._bounds.rules)
         self._refused: Tally[str, int] = Tally(self._bounds.rules)
         self._unwanted: Tally[tuple[str, str], tuple[Alert, Known | None]] = Tally(self._bounds.rules)
         self._protection_unchecked = 0
         self._first = self._last = self._before = ""
 
-    def take_line(self, line: bytes | None) -> None:
-        """Replay the alerts of one line; None stands for a line that is too long to be read."""
-        totals = self._totals
-        totals["lines"] += 1
-        if line is None:
-            self._refuse(f"the line is longer than {MAX_LINE // 1024 // 1024} MB")
+    def take_record(self, record: Record) -> None:
+        """Replay the alerts of one record."""
+        if record.body is None:
+            self._totals["skipped"] += 1
+            self._skipped.add(record.skipped, lambda: record.line)
             return
-        # Log files of detectors mix their own messages, which are plain text, with alerts.
-        line = line.strip(b" \t\xef\xbb\xbf")
-        if line[:1] not in (b"{", b"["):
-            totals["skipped"] += 1
-            return
+        self._messages += 1
         try:
-            alerts = alerts_from_bytes(line)
+            reading = read_message(record.body)
         except AlertError as error:
-            if error.kind == "not_json" and line.startswith(b"["):  # "[date] text"
-                totals["skipped"] += 1
-            else:
-                # What stands in brackets is where in the line: the same mistake has one reason.
-                self._refuse(error.message.partition(" (")[0])
+            self._refuse(error.message, record.line)
             return
-        for alert in alerts:
+        for rejected in reading.rejected:
+            self._refuse(rejected.reason, record.line)
+        self._totals["passed_over"] += sum(reading.passed_over.values())
+        for alert in reading.alerts:
             self.take(alert)
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str, line: int) -> None:
         self._totals["refused"] += 1
-        self._refused.add(reason, lambda: self._totals["lines"])
+        # What stands in brackets is where in the line: the same mistake has one reason.
+        self._refused.add(reason.partition(" (")[0], lambda: line)
+
+    def note_lines(self, lines: int) -> None:
+        """The log has this many lines so far."""
+        self._totals["lines"] = lines
 
     def take(self, alert: Alert) -> None:
         """Replay one alert."""
@@ -157,10 +162,11 @@ class Replay:
                 account.sample.append(_shown(subject[0], known))
         if not certain:
             return "undecidable"
-        if "labels" in known.unknown and self._set.protect.labels:
-            self._protection_unchecked += 1
-        if self._judge.protected(known):
+        protected = self._judge.protected(known)
+        if protected:
             return "protected"
+        if protected is None:
+            self._protection_unchecked += 1
         if account.mode == AUDIT:
             return "audit"
         return self._fleet.isolate(account.policy, subject, state, _seconds(self._before))
@@ -196,21 +202,43 @@ class Replay:
                 }
                 for (rule, severity), entry in self._unwanted.top(self._bounds.shown_rules)
             ],
-            "refused": [
-                {"reason": text.display(reason), "lines": entry.count, "line": entry.sample}
-                for reason, entry in self._refused.top(self._bounds.shown_rules)
-            ],
+            "skipped": self._reasons(self._skipped),
+            "refused": self._reasons(self._refused),
             "notes": self._notes(),
         }
 
+    def _reasons(self, tally: Tally[str, int]) -> list[dict[str, t.Any]]:
+        return [
+            {"reason": text.display(reason), "lines": entry.count, "line": entry.sample}
+            for reason, entry in tally.top(self._bounds.shown_rules)
+        ]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the report may say little, where little was read; fit for people, and inert."""
+        totals = self._totals
+        if not totals["lines"]:
+            return ["the log is empty, so this says nothing about the policies"]
+        if not totals["alerts"]:
+            what = f"no alert was found in {totals['lines']} lines"
+        elif totals["skipped"] > self._messages:
+            what = f"{totals['skipped']} lines were skipped, more than the {self._messages} messages that were read"
+        else:
+            return []
+        reasons = (*self._skipped.top(_FEW), *self._refused.top(_FEW))
+        why = "; ".join(f"{reason} ({entry.count}, first line {entry.sample})" for reason, entry in reasons)
+        if not why and totals["passed_over"]:
+            why = f"all {totals['passed_over']} messages need no answer"
+        return [text.display(f"{what}: {why or 'all of them are blank'}")]
+
     def _notes(self) -> list[str]:
-        bounds, reached, notes = self._bounds, self._fleet.reached, []
+        bounds, reached, notes = self._bounds, self._fleet.reached, self.warnings
         undecidable = sum(account.outcomes["undecidable"] for account in self._accounts.values())
         if undecidable:
-            what = "a policy asks for what is not known of the container, such as its labels"
+            what = "a policy asks for what is not known of the container, such as its labels or the tag of its image"
             notes.append(f"{undecidable} alerts are undecidable: {what}")
         if self._protection_unchecked:
-            what = "the container could have a label that protects it, and its labels are not known"
+            what = "what is not known of the container, such as its labels, could protect it"
             notes.append(f"{self._protection_unchecked} alerts were not checked for all protection: {what}")
         if "containers" in reached:
             notes.append(f"more than {bounds.containers} containers: alerts of the others are counted as not_simulated")
@@ -252,20 +280,25 @@ def replay_file(log: AlertLog, replay: Replay, progress: t.Callable[[str], None]
 
     Args:
         log: the file, open.
-        replay: takes its lines.
+        replay: takes its records.
         progress: is given a line of text every PROGRESS_INTERVAL seconds.
 
     Raises:
         ReplayError: where the file cannot be read to its end.
     """
     started = shown = time.monotonic()
-    for count, line in enumerate(log.lines(), start=1):
-        replay.take_line(line)
+    reader = Reader()
+    for chunk in log.chunks():
+        for record in reader.feed(chunk):
+            replay.take_record(record)
         now = time.monotonic()
         if now - shown >= PROGRESS_INTERVAL:
             shown = now
             share = "" if log.share is None else f", {log.share:.0%} of the file"
-            progress(f"replay: {count:,} lines, {count / (now - started):,.0f} a second{share}")
+            progress(f"replay: {reader.lines:,} lines, {reader.lines / (now - started):,.0f} a second{share}")
+    for record in reader.close():
+        replay.take_record(record)
+    replay.note_lines(reader.lines)
     return replay.report()
 
 

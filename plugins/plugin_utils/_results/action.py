@@ -93,7 +93,8 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
         found = self._plain(answer)
         self.check(found)
         self._never_green(found, arguments)
-        return {**found, **self._facts()}
+        # Once more, as what was added above may hold what alerts say.
+        return {**inert(found), **self._facts()}
 
     def _never_green(self, found: Json, arguments: Json) -> None:
         """Let it fail where an outcome is a failure, whatever the host says."""

@@ -87,6 +87,9 @@ def isolation_info(found: Json) -> None:
                 raise AnswerError("a breach without a kind")
     if not all(isinstance(message, str) for message in found.get("damaged") or ()):
         raise AnswerError("damaged holds what is no text")
+    for record in dicts(found.get("records"), "records"):
+        outcome(record.get("outcome"))
+        container(record.get("container") or {})
 
 
 def alert_response(found: Json) -> None:
@@ -104,6 +107,8 @@ def alert_response(found: Json) -> None:
             for key in ("alert_id", "policy_id", "trace_id"):
                 if not isinstance(record.get(key, ""), str):
                     raise AnswerError(f"{key} is no text")
+    for key in ("rejected", "outcomes", "evidence_wanted"):
+        dicts(found.get(key), key)
     summary = found.get("summary")
     if summary is not None:
         counts(summary.get("decisions"), DECISIONS)
@@ -118,6 +123,12 @@ def evidence(found: Json) -> None:
     if found.get("container"):
         container(found["container"])
     identifier(found.get("trace_id"), "trace_id")
+
+
+def evidence_collected(found: Json) -> None:
+    """What the module evidence returns of what policies wanted. Raises AnswerError."""
+    for event in dicts(found.get("collected"), "collected"):
+        outcome(event.get("outcome"))
 
 
 def digests(found: Json) -> None:

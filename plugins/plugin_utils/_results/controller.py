@@ -10,6 +10,7 @@ import json
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 
 NOT_IN_INVENTORY = "its host {} is not in the inventory"
 NOT_IN_THIS_RUN = "its host {} takes no part in this run"
@@ -26,23 +27,63 @@ def actor_of(variables: t.Mapping[str, t.Any], environment: t.Mapping[str, str])
     return text.display(environment.get("SUDO_USER") or environment.get("USER"))
 
 
-def alerts_about_nobody(alerts: t.Any, variables: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """The alerts that no host of this run answers: by id, or by number where an alert has none, why that is so."""
+def hosts_of_nobody(alerts: t.Any, variables: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """The hosts that alerts are about and that nobody in this run answers for, and why that is so."""
     inventory = variables.get("groups", {}).get("all", ())
     here = {*variables.get("ansible_play_hosts_all", ()), variables.get("inventory_hostname")}
     found = {}
-    for number, alert in enumerate(alerts or (), 1):
-        host = alert.get("inventory_host") if isinstance(alert, t.Mapping) else None
-        if isinstance(host, str) and host and host not in here:
+    for alert in alerts if isinstance(alerts, (list, tuple)) else ():
+        host = text.host_name(alert.get("inventory_host")) if isinstance(alert, t.Mapping) else ""
+        if host and host not in here:
             why = NOT_IN_THIS_RUN if host in inventory else NOT_IN_INVENTORY
-            found[str(alert.get("id") or f"number {number}")] = why.format(text.display(host))
+            found[host] = why.format(text.display(host))
     return found
 
 
-def given_alerts(variables: t.Mapping[str, t.Any]) -> t.Any:
+def absent_hosts(
+    wanted: t.Iterable[str], run_hosts: t.Container[str], variables: t.Mapping[str, t.Any]
+) -> list[tuple[str, str]]:
+    """Those of the hosts that do not answer here, and why that is so.
+
+    Args:
+        wanted: inventory hosts, or groups and patterns, which are not looked at: they mean those that take part.
+        run_hosts: all hosts of the run.
+        variables: of a host of the run.
+    """
+    groups = variables.get("groups", {})
+    return [
+        (host, (NOT_IN_THIS_RUN if host in groups.get("all", ()) else NOT_IN_INVENTORY).format(text.display(host)))
+        for host in wanted
+        if text.host_name(host) and host not in run_hosts and host not in groups
+    ]
+
+
+def given_alerts(variables: t.Mapping[str, t.Any]) -> list[t.Any] | None:
     """What a person gave as C(guard_alerts), or None. It is read as it was given: as text of alerts is no template.
 
-    Raises ValueError where it is text that is no JSON.
+    Raises GuardError (C(invalid_option)) where it is no list of alerts.
     """
     given = variables.get("guard_alerts")
-    return json.loads(given) if isinstance(given, str) else given
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return None  # blank is what a survey of AWX gives where nothing was filled in
+    try:
+        given = json.loads(given) if isinstance(given, str) else given
+    except (ValueError, RecursionError) as error:
+        raise _invalid(f"is text that is no JSON: {error}") from error
+    if isinstance(given, t.Mapping):
+        given = [given]
+    if not isinstance(given, (list, tuple)):
+        raise _invalid("is no list of alerts")
+    return list(given)
+
+
+def event_alerts(variables: t.Mapping[str, t.Any]) -> list[t.Any] | None:
+    """The alerts of the event of the rulebook, or None. They are read as they are: their texts are no templates."""
+    event = variables.get("ansible_eda")
+    event = event.get("event") if isinstance(event, t.Mapping) else None
+    alerts = event.get("alerts") if isinstance(event, t.Mapping) else None
+    return list(alerts) if isinstance(alerts, (list, tuple)) else None
+
+
+def _invalid(what: str) -> GuardError:
+    return GuardError(f"guard_alerts {what}", kind="invalid_option", remedy="Nothing was touched")

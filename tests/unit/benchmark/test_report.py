@@ -20,3 +20,8 @@ def test_of_pairs_the_median_of_their_ratios_counts_and_not_the_ratio_of_medians
     assert (row.ratio, row.ok) == (1.1, False)
     assert row.cells()[3] == "1.10 x the time (0.90 to 1.20)"
     assert Row("alert to paused", ours=1.0, reference=2.0, at_most=1.0).ok is True
+
+
+def test_sizes_are_shown_as_such() -> None:
+    row = Row("growth", ours=12e6, reference=20e6, at_most=1.0, unit="B")
+    assert row.cells()[1:4] == ("12.0 MB", "20.0 MB", "0.60 x as much")

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-short_description: Take alerts of runtime detectors over HTTP
+short_description: Take alerts of runtime detectors over HTTP and from files
 description:
-  - Listens for alerts about containers, in the format of Falco or in the generic one, and gathers them into events.
-    A burst of alerts is one event, and so one playbook run on the hosts concerned.
-  - "C(POST /alerts) and C(POST /alerts/PATH_TOKEN) take one alert, or an array of them, as JSON; a body may be
-    compressed with C(Content-Encoding). The answer is 202 with the ids of the alerts, or an error as JSON that says
-    what to do. C(GET /healthz) answers counters to everybody."
-  - "An event is C({alerts: [...], meta: {hosts: [...]}}). RV(ignore:alerts) holds normalised alerts, whose
-    C(inventory_host) is set where the host is known. RV(ignore:meta.hosts) holds the inventory hosts concerned, to
-    which the engine limits a playbook run."
+  - Takes alerts about containers from runtime detectors, keeps them on disk, and hands them to the rule engine as
+    events until every host that they concern has answered, or until it has told by name that they were not answered.
+  - "C(POST /alerts[/DETECTOR][/TOKEN]) takes one alert, an array of them, or one on each line, as JSON; a body may be
+    compressed with C(Content-Encoding). C(PUT) does the same. The answer is 202 with what became of each element, or an
+    error as JSON that says what to do. C(GET /healthz) says whether alerts are answered, and C(GET /metrics) counts, in
+    the text format of Prometheus; both answer everybody."
+  - "An event is C({alerts: [...], meta: {hosts: [...]}, delivery: {...}}). RV(ignore:alerts) holds normalised alerts,
+    whose C(inventory_host) is set where the host is known. RV(ignore:meta.hosts) holds the inventory hosts concerned,
+    to which the engine limits a playbook run. RV(ignore:delivery) is what M(ironpost.container_guard.alert_response)
+    needs to say that a host has answered. An event C({unanswered: [...], meta: {}}) holds alerts that no host
+    answered."
   - No text in an event is a template to Ansible, whatever a detector sent, so a playbook may use every field. The
-    message as received is in C(raw), as base64.
+    message as received is in C(raw), as base64, where there is room for it.
 options:
   host:
     description:
@@ -38,17 +41,47 @@ options:
       - "Senders must show this in a header, C(Authorization: Bearer TOKEN)."
       - At least 16 characters, visible ASCII only. A text that reads as a number is refused, since templating would
         turn it into one.
-      - At least one of O(token), O(path_token) and O(cafile) must be set. With O(token) and O(path_token), either of
-        them is enough.
+      - At least one of O(token), O(path_token), O(hmac_secret), O(cafile), O(senders) and O(files) must be set. With
+        tokens and path tokens, any of them is enough.
     type: str
+  tokens:
+    description: Further ones, each as good as O(token), so that senders can change to a new one after the other.
+    type: list
+    elements: str
+    default: []
   path_token:
     description:
       - Senders must post to C(/alerts/PATH_TOKEN). For detectors that can send no header, such as Falco.
       - At least 16 characters, letters, digits, C(-), C(.), C(_) and C(~) only. Use it with O(certfile), as it is part
         of the address.
     type: str
+  path_tokens:
+    description: Further ones, each as good as O(path_token).
+    type: list
+    elements: str
+    default: []
+  hmac_secret:
+    description:
+      - Senders must sign the body with this key, in addition to what else they must show. The header O(hmac_header)
+        holds the HMAC-SHA256 of the body, in hexadecimal, perhaps after C(sha256=).
+      - At least 16 characters, visible ASCII only.
+      - Where nothing else is set, the body of a stranger is read before it is refused.
+    type: str
+  hmac_secrets:
+    description: Further ones, each as good as O(hmac_secret).
+    type: list
+    elements: str
+    default: []
+  hmac_header:
+    description: Name of the header that holds the signature of the body.
+    type: str
+    default: X-Hub-Signature-256
   certfile:
-    description: PEM file with the certificate chain of this listener. Enables TLS.
+    description:
+      - PEM file with the certificate chain of this listener. Enables TLS.
+      - O(certfile), O(keyfile) and O(cafile) are read again when they change. Connections that are open then are closed
+        with their next answer. Files that cannot be used are told, and the old ones hold.
+      - A certificate that has expired, or does within 30 days, is told in the log and by C(/healthz).
     type: path
   keyfile:
     description: PEM file with the private key, without a password. Not needed where O(certfile) holds the key.
@@ -56,17 +89,164 @@ options:
   cafile:
     description:
       - PEM file with certificate authorities. Enables mutual TLS, senders need a certificate of one of them, for
-        C(/healthz) too.
-      - It is required in addition to O(token) and O(path_token) where these are set, and is enough where they are not.
+        C(/healthz) and C(/metrics) too.
+      - It is required in addition to tokens where these are set, and is enough where they are not and there are no
+        O(senders).
     type: path
+  certificate_required:
+    description: Whether senders without a client certificate are refused where O(cafile) is set. With V(false) they
+      must show a token.
+    type: bool
+    default: true
+  senders:
+    description:
+      - Senders that may speak for certain hosts only. Alerts about other hosts are rejected, and those whose host is
+        not known are looked up on these hosts only, or are about the one host where there is one.
+      - What O(token) and the like let in may speak for every host. Leave them out where all senders are listed.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name for the log and the metrics.
+        type: str
+        required: true
+      hosts:
+        description: Inventory hosts that it may speak for.
+        type: list
+        elements: str
+        required: true
+      tokens:
+        description: Tokens in a header, of which it must show one.
+        type: list
+        elements: str
+      path_tokens:
+        description: Secret last parts of the path, of which it must use one where it shows no token.
+        type: list
+        elements: str
+      certificate:
+        description:
+          - Name in its client certificate, the common name or an alternative name (DNS, URI, email), in any case.
+          - It is required in addition where tokens are set.
+        type: str
+      hmac_secrets:
+        description: Keys, with one of which it must sign the body.
+        type: list
+        elements: str
   body_limit:
     description: Largest body of a request in bytes, after decompression, 1024 to 10485760.
     type: int
     default: 1048576
   read_timeout:
-    description: Longest time for the body of a request to arrive in seconds, 1 to 60.
+    description: Longest time for the head of a request to arrive, and for its body, in seconds, 1 to 60.
     type: float
     default: 10
+  max_connections:
+    description:
+      - Most open connections, 1 to 100000. There are fewer where the process may not open so many files, which the log
+        tells.
+      - Where as many are open, a new one takes the place of the oldest on which nobody has proved himself.
+    type: int
+    default: 1024
+  max_connections_per_address:
+    description: Most open connections of one address, or of one network of 64 bits with IPv6, 1 to 100000.
+    type: int
+    default: 256
+  max_requests:
+    description: Most requests whose bodies are read and stored at the same time, 1 to 10000. Others wait up to
+      O(read_timeout), and get 503 then. It bounds the memory to as many times O(body_limit).
+    type: int
+    default: 128
+  max_requests_per_address:
+    description: Most of them of one address, 1 to 10000.
+    type: int
+    default: 32
+  files:
+    description:
+      - Files of JSON lines that are followed, across rotation and truncation. Where they were read to is kept in the
+        spool.
+      - An element is a path, or a dictionary.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Path of the file. It need not exist yet.
+        type: path
+        required: true
+      detector:
+        description: Name of the detector that writes it. Where it is left out, the shape of a line tells.
+        type: str
+      host:
+        description: Inventory host that its alerts are about where they name none that is known.
+        type: str
+  severities:
+    description:
+      - "Severities that go before the map of a detector, as V({tetragon: {file-monitoring: high}})."
+      - Keys are names of detectors, and their rules, tags or own words for a severity, see their documentation.
+    type: dict
+    default: {}
+  hosts:
+    description: Inventory names that detectors use as they are.
+    type: list
+    elements: str
+    default: []
+  host_map:
+    description: Host name as a detector says it, to inventory name. Falco in a container says the id of its own
+      container unless C(FALCO_HOSTNAME) is set.
+    type: dict
+    default: {}
+  lookup_hosts:
+    description:
+      - Inventory hosts or groups that are asked about an alert whose host is in neither O(hosts) nor O(host_map).
+      - An empty list rejects such alerts. They are logged and counted, and the answer says so.
+    type: list
+    elements: str
+    default: [all]
+  inventory:
+    description:
+      - Inventory of the playbook runs, as C(ansible-playbook -i) takes it. Hosts in the options that are not in it are
+        told at the start and by C(/healthz), and O(lookup_hosts) is known to mean these hosts.
+      - C(ansible-inventory) reads it, at the start and every five minutes.
+    type: str
+    default: ""
+  policy_set:
+    description:
+      - File of the policy set that the hosts have, as M(ironpost.container_guard.policy_set) deploys it. Alerts that no
+        policy in it wants are dropped at once.
+      - It is watched. A set that cannot be used is told, and the one before holds.
+    type: path
+    default: ""
+  policy_set_confirmed_for:
+    description: How long a host's word that it has that policy set holds, in seconds, 0 to 31536000. Alerts that the
+      set before wanted are dropped only for hosts that confirmed the new one.
+    type: float
+    default: 3600
+  spool:
+    description: Directory of the spool. The default is C(container-guard/spool) in C(XDG_STATE_HOME), which is
+      C(~/.local/state) where it is not set.
+    type: path
+    default: ""
+  spool_max_bytes:
+    description: Largest size of the alerts that wait, in bytes, 1048576 to 1099511627776. Requests beyond it get 503.
+    type: int
+    default: 268435456
+  spool_max_alerts:
+    description: Most alerts that wait, 1 to 10000000. Requests beyond it get 503.
+    type: int
+    default: 100000
+  history_days:
+    description: How long alerts that ended are remembered, in days, 0 to 3650.
+    type: float
+    default: 7
+  history_max_bytes:
+    description: Largest size of these, in bytes, 0 to 1099511627776. The oldest go first.
+    type: int
+    default: 209715200
+  raw_hours:
+    description: How long their messages as received are kept, in hours, 0 to 87600.
+    type: float
+    default: 24
   batch_window:
     description:
       - Longest time that an alert waits for company in seconds, 0 to 10.
@@ -74,48 +254,60 @@ options:
     type: float
     default: 0.2
   batch_interval:
-    description:
-      - Least time between two events in seconds, 0 to 3600, so that a storm is one playbook run a second rather than
-        one an alert. The first event after a quiet time leaves without it.
+    description: Least time between two events for one host in seconds, 0 to 3600.
     type: float
     default: 1
   batch_max:
-    description:
-      - Most alerts in one event, 1 to 10000. What is more leaves in the next event.
-      - O(batch_max) alerts each O(batch_interval) is what the source can pass on for long.
+    description: Most alerts in one event, 1 to 500. What is more leaves in the next event.
     type: int
     default: 500
   queue_max:
-    description:
-      - Most alerts held in memory, 1 to 1000000. An alert takes up to about 90 KB there, and seldom more than a few.
+    description: Most alerts in one request, 1 to 1000000. A request may hold 1,000 in any case.
     type: int
     default: 10000
-  hosts:
-    description: Inventory names that detectors use as they are.
-    type: list
-    elements: str
-    default: []
-  host_map:
+  max_deliveries:
+    description: Most events whose playbook runs are under way, 2 to 21. The rule engine does 25 things at a time.
+    type: int
+    default: 21
+  answer_timeout:
+    description: How long hosts may take to answer before the alert is given to the engine again, in seconds, 1 to
+      86400. It must be at least the longest that a playbook run may take.
+    type: float
+    default: 120
+  answer_deadline:
+    description: How long it is tried before the alert is told as unanswered, in seconds, 1 to 86400. It should be below
+      C(limits.max_alert_age) of the policies.
+    type: float
+    default: 600
+  forks:
     description:
-      - Host name as a detector says it, to inventory name. Falco in a container says the id of its own container unless
-        C(FALCO_HOSTNAME) is set.
-    type: dict
-    default: {}
-  lookup_hosts:
-    description:
-      - Inventory hosts or groups that are asked about an alert whose host is in neither O(hosts) nor O(host_map). They
-        are added to the hosts of the event that holds it.
-      - An empty list drops such alerts. They are logged, counted in C(/healthz), and missing in the answer.
-    type: list
-    elements: str
-    default: [all]
+      - How many hosts of a playbook run are worked on at the same time, 1 to 1000, so that hosts that hang do not keep
+        others waiting. Runs are started with it as C(ANSIBLE_FORKS), unless that is set for ansible-rulebook.
+      - What a job template of a controller says is a matter of that.
+    type: int
+    default: 50
+  fold_isolated:
+    description: How long after an isolation the same alert counts as answered by it, in seconds, 0 to 3600.
+    type: float
+    default: 10
+  receipts:
+    description: Whether hosts say what they have answered. With V(false) alerts have ended once the engine has them.
+    type: bool
+    default: true
+  receipt_url:
+    description: Address to which the playbook runs send that. The default is a listener of the source on the loopback
+      interface.
+    type: str
+    default: ""
+  receipt_port:
+    description: TCP port of that listener, 0 to 65535. With 0 the system chooses one, and the same again after a
+      restart.
+    type: int
+    default: 0
 notes:
-  - "A request is taken as a whole or not at all. One bad element of an array refuses all of it with 400, and the
-    message names the element. Where not all alerts of a request fit into O(queue_max), none is taken, and the answer is
-    503 with C(Retry-After)."
-  - "202 means held in memory. While the rule engine is busy, alerts wait there, up to O(queue_max). A shutdown answers
-    503 to new requests and gives the engine one second to take what waits; what it did not take is lost, and the log
-    says how many alerts that were. An engine that is killed loses what waits."
+  - "All options can stand in one, C(guard), which is a dictionary of them. The rulebook of the collection passes the
+    variable of that name."
+  - "202 means on disk. Alerts are given to the engine until every host concerned has answered, also after a crash."
   - A failure to hand an event to the engine ends the source, and with it the rulebook, rather than to go on taking
     alerts that nobody answers.
 """
@@ -131,11 +323,22 @@ EXAMPLES = r"""
     host_map:
       054aab939018: web-3
 
-# A relay on the same machine posts generic alerts. Alerts of hosts that nobody knows are dropped.
+# Each host has a certificate with its name, and speaks for itself alone.
 - ironpost.container_guard.alerts:
-    token: "{{ guard_token }}"
-    hosts: "{{ guard_hosts }}"
-    lookup_hosts: []
+    host: 0.0.0.0
+    certfile: /etc/container-guard/tls.crt
+    keyfile: /etc/container-guard/tls.key
+    cafile: /etc/container-guard/senders-ca.crt
+    senders:
+      - {name: web-1, certificate: web-1.example.com, hosts: [web-1]}
+      - {name: web-2, certificate: web-2.example.com, hosts: [web-2]}
+
+# A relay on the same machine posts generic alerts. Alerts of hosts that nobody knows are rejected.
+- ironpost.container_guard.alerts:
+    guard:
+      token: "{{ guard_token }}"
+      hosts: [web-1, web-2]
+      lookup_hosts: []
 """
 
 import pathlib
@@ -148,10 +351,16 @@ _COLLECTIONS = str(pathlib.Path(__file__).absolute().parents[7])
 if _COLLECTIONS not in sys.path:
     sys.path.append(_COLLECTIONS)
 
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import parse_options
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.server import EventQueue, serve
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import (
+    parse_options,
+    unread_variables,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.source import EventQueue, serve
 
 
 async def main(queue: EventQueue, args: dict[str, t.Any]) -> None:
-    """Take alerts until cancelled. Raises ValueError for bad options, OSError where the port cannot be listened on."""
-    await serve(queue, parse_options(args))
+    """Take alerts until SIGTERM or SIGINT, or until cancelled.
+
+    Raises ValueError for bad options, OSError where the port cannot be listened on, SpoolError for the spool.
+    """
+    await serve(queue, parse_options(args), unread_variables(args))

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import typing as t
 
@@ -13,7 +12,12 @@ import yaml
 from ansible_rulebook.util import substitute_variables
 
 import ansible_collections.ironpost.container_guard as collection
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options, parse_options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import (
+    FLAT,
+    Options,
+    parse_options,
+    unread_variables,
+)
 
 TOKEN = "correct-horse-battery"
 
@@ -25,18 +29,58 @@ def ruleset() -> t.Any:
     return ruleset
 
 
-def options_with(ruleset: t.Any, variables: dict[str, t.Any]) -> Options:
-    """The options that the source gets from these rulebook variables."""
+def args_of(ruleset: t.Any, variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What the source gets from these rulebook variables."""
     (source,) = ruleset["sources"]
     args = source["ironpost.container_guard.alerts"]
-    return parse_options({name: substitute_variables(value, variables) for name, value in args.items()})
+    return {name: substitute_variables(value, variables) for name, value in args.items()}
 
 
-def test_every_option_has_its_variable(ruleset: t.Any) -> None:
+def options_with(ruleset: t.Any, variables: dict[str, t.Any]) -> Options:
+    """The options that the source gets from these rulebook variables."""
+    return parse_options(args_of(ruleset, variables))
+
+
+def test_all_options_are_in_one_variable_and_the_older_ones_in_their_own(ruleset: t.Any) -> None:
     (source,) = ruleset["sources"]
-    assert source["ironpost.container_guard.alerts"] == {
-        field.name: f"{{{{ guard_{field.name} | default(none) }}}}" for field in dataclasses.fields(Options)
+    args = dict(source["ironpost.container_guard.alerts"])
+    assert args.pop("guard") == "{{ guard | default(none) }}"
+    assert args.pop("variables")
+    assert args == {name: f"{{{{ guard_{name} | default(none) }}}}" for name in FLAT}
+
+
+def test_the_variable_of_all_options_passes_whole(ruleset: t.Any) -> None:
+    guard = {"token": TOKEN, "port": 5001, "senders": [{"name": "a", "tokens": ["x" * 20], "hosts": ["web-1"]}]}
+    options = options_with(ruleset, {"guard": guard})
+    assert (options.port, options.senders[0].hosts) == (5001, ("web-1",))
+    with pytest.raises(ValueError, match=r"unknown option of guard 'hots'. Did you mean hosts\?"):
+        options_with(ruleset, {"guard": {"token": TOKEN, "hots": ["web-1"]}})
+    with pytest.raises(ValueError, match="token is given twice"):
+        options_with(ruleset, {"guard": guard, "guard_token": TOKEN})
+
+
+def test_misspelt_variables_are_told(ruleset: t.Any) -> None:
+    variables = {
+        "guard_token": TOKEN,
+        "guard_hots": ["web-1"],
+        "guard_spool": "/x",
+        "guard": {},
+        "gaurd": 1,
+        "other": 2,
     }
+    assert unread_variables(args_of(ruleset, variables)) == [
+        "The variable guard_hots is not read by the source. Did you mean guard_hosts?",
+        "The variable guard_spool is not read. Set spool in guard",
+        "The variable gaurd is not read by the source. Did you mean guard?",
+    ]
+    assert (
+        unread_variables(
+            args_of(
+                ruleset, {"guard_token": TOKEN, "guard_unanswered_playbook": "page.yml", "guard_connect_timeout": 5}
+            )
+        )
+        == []
+    )
 
 
 def test_variables_that_are_not_set_leave_the_defaults(ruleset: t.Any) -> None:
@@ -69,5 +113,4 @@ def test_a_token_that_templating_takes_for_a_number(ruleset: t.Any) -> None:
 
 def test_one_host_that_hangs_does_not_delay_the_others(ruleset: t.Any) -> None:
     assert ruleset["execution_strategy"] == "parallel"
-    (rule,) = ruleset["rules"]
-    assert rule["action"] == {"run_playbook": {"name": "ironpost.container_guard.respond"}}
+    assert ruleset["rules"][0]["action"] == {"run_playbook": {"name": "ironpost.container_guard.respond"}}

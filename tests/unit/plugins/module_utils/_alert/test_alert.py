@@ -41,7 +41,13 @@ def test_everything_that_is_given_is_kept() -> None:
         "received_at": "2026-04-05T12:43:03Z",
         "host": "web-1",
         "inventory_host": "web1.example.com",
-        "container": {"id": ID, "name": "/shop", "image": "nginx:1.27"},
+        "container": {
+            "id": ID,
+            "name": "/shop",
+            "image": "nginx:1.27",
+            "pid": 812,
+            "addresses": ["::ffff:172.18.0.4", "FE80:0:0:0:0:0:0:1"],
+        },
         "tags": ["container", "", 7, None, "x" * 500],
         "message": "a shell",
         "raw": "e30=",
@@ -52,7 +58,14 @@ def test_everything_that_is_given_is_kept() -> None:
         **given_alert,
         "time": "2026-04-05T12:43:02.928967Z",
         "received_at": "2026-04-05T12:43:03.000000Z",
-        "container": {"id": ID, "name": "shop", "image": "nginx:1.27", "subject": "container"},
+        "container": {
+            "id": ID,
+            "name": "shop",
+            "image": "nginx:1.27",
+            "subject": "container",
+            "pid": 812,
+            "addresses": ["172.18.0.4", "fe80::1"],
+        },
         "tags": ["container", "7", "x" * 125 + "..."],
     }
     assert str(alert.container) == f"shop ({ID})"
@@ -68,6 +81,8 @@ def test_everything_that_is_given_is_kept() -> None:
             "host": st.text(),
             "container": st.none()
             | st.fixed_dictionaries({"id": st.just(ID)}, optional={"name": st.text()})
+            | st.fixed_dictionaries({"pid": st.integers(0, 4_194_304)})
+            | st.fixed_dictionaries({"addresses": st.lists(st.ip_addresses().map(str), max_size=2)})
             | st.fixed_dictionaries({"subject": st.sampled_from([each.value for each in Subject])}),
         },
     )
@@ -99,6 +114,13 @@ def test_a_record_survives_any_number_of_processes(value: dict[str, t.Any]) -> N
         ({"container": {"name": "a b"}}, "container.name is not a container name"),
         ({"container": {"subject": "pod"}}, "container.subject is not one of container, unidentified, not_docker"),
         ({"container": {"subject": ["host"]}}, "container.subject is not one of"),
+        *(({"container": {"name": "web", "pid": pid}}, "container.pid is not the number") for pid in (True, False, -1)),
+        *(({"container": {"name": "web", "pid": pid}}, "container.pid is not") for pid in (2**22 + 1, 2**70, "1", [1])),
+        ({"container": {"addresses": "172.18.0.4"}}, "container.addresses is not a list of at most 2"),
+        ({"container": {"addresses": ["172.18.0.4"] * 3}}, "container.addresses is not a list of at most 2"),
+        ({"container": {"addresses": ["172.18.0.4", "{{ x }}"]}}, "container.addresses holds something else"),
+        ({"container": {"addresses": ["fe80::1%{{x}}"]}}, "container.addresses holds something else"),
+        ({"container": {"addresses": [5]}}, "container.addresses holds something else"),
     ],
 )
 def test_invalid(change: dict[str, t.Any], message: str) -> None:
@@ -129,6 +151,15 @@ def test_not_an_alert(value: object) -> None:
         ({"id": "host"}, Subject.NOT_DOCKER),
         ({"id": "host", "name": "web"}, Subject.NOT_DOCKER),
         ({"subject": "not_docker", "name": "101"}, Subject.NOT_DOCKER),
+        ({"pid": 812}, Subject.UNIDENTIFIED),
+        ({"pid": 812, "subject": "nothing"}, Subject.UNIDENTIFIED),
+        ({"pid": 812, "id": ID}, Subject.CONTAINER),
+        ({"pid": 0}, Subject.UNIDENTIFIED),
+        ({"pid": 812, "id": "host"}, Subject.NOT_DOCKER),
+        ({"addresses": ["172.18.0.4"]}, Subject.NOTHING),
+        ({"addresses": [], "pid": None}, Subject.UNIDENTIFIED),
+        ({"addresses": ["172.18.0.4"], "name": "web"}, Subject.UNIDENTIFIED),
+        ({"addresses": ["172.18.0.4"], "subject": "unidentified"}, Subject.UNIDENTIFIED),
         ({"subject": "nothing"}, Subject.NOTHING),
         ({"subject": "nothing", "id": ID}, Subject.CONTAINER),
     ],
@@ -164,6 +195,21 @@ def test_the_host_is_never_a_container() -> None:
 def test_the_id_of_another_engine_is_no_id() -> None:
     assert ContainerRef.from_dict({"id": ID, "name": "web", "subject": "not_docker"}).id == ""
     assert ContainerRef(id=ID, subject=Subject.NOT_DOCKER).id == ""
+
+
+def test_a_process_is_not_enough_to_look_for_a_name_or_an_id() -> None:
+    reference = ContainerRef(pid=812)
+    assert not reference
+    assert str(reference) == "the container of process 812"
+
+
+def test_a_process_of_the_host_is_in_no_container() -> None:
+    assert ContainerRef(pid=812, subject=Subject.NOT_DOCKER).pid == 0
+
+
+def test_the_same_address_twice_is_one() -> None:
+    reference = ContainerRef.from_dict({"addresses": ["::1", "0:0:0:0:0:0:0:1"]})
+    assert reference.addresses == ("::1",)
 
 
 def test_an_id_that_is_not_known_leaves_the_name() -> None:

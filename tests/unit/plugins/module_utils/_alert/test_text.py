@@ -103,3 +103,37 @@ def test_base64_and_sha256() -> None:
     assert [text.base64_text(value) for value in ("{{", "a\n", "====", None)] == [""] * 4
     assert text.sha256_hex("0" * 64) == "0" * 64
     assert [text.sha256_hex(value) for value in ("0" * 63, "A" * 64, None)] == [""] * 3
+
+
+@pytest.mark.parametrize("value", [1, "1", 812, "812", 4_194_304])
+def test_a_process_id(value: object) -> None:
+    assert text.process_id(value) == int(str(value))
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 0, "0", -1, "-1", "", " 1", "1 ", "\u0661", 1.0, 4_194_305, 2**70, "9" * 5000, [1], {}]
+)
+def test_no_process_id(value: object) -> None:
+    assert text.process_id(value) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("172.18.0.4", "172.18.0.4"),
+        ("fe80:0000:0000:0000:0042:acff:fe12:0004", "fe80::42:acff:fe12:4"),
+        ("::ffff:172.18.0.4", "172.18.0.4"),
+        ("2001:DB8::1", "2001:db8::1"),
+    ],
+)
+def test_an_address(value: str, address: str) -> None:
+    assert text.address(value) == address
+    assert text.address(address) == address
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "", "172.18.0", "172.18.0.4/16", "172.18.0.04", " ::1", "fe80::1%eth0", "fe80::1%{{x}}", 5, b"1234", []],
+)
+def test_no_address(value: object) -> None:
+    assert text.address(value) == ""

@@ -56,3 +56,14 @@ def test_now() -> None:
     moment = timestamp.parse_timestamp(timestamp.now())
     assert moment is not None
     assert abs(moment - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(seconds=10)
+
+
+def test_seconds_since_1970() -> None:
+    moment = timestamp.of_epoch(1_775_392_982)
+    assert moment is not None
+    assert timestamp.format_timestamp(moment) == "2026-04-05T12:43:02.000000Z"
+
+
+@pytest.mark.parametrize("value", [None, True, "1775392982", 2**70, -(2**70), float("nan"), float("inf"), [], {}])
+def test_no_seconds_since_1970(value: object) -> None:
+    assert timestamp.of_epoch(value) is None

@@ -7,9 +7,12 @@
 from __future__ import annotations
 
 import datetime
+import typing as t
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker import resolver as resolver_module
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
     EngineError,
     EngineForbidden,
@@ -18,6 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.inventory import Inventory
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.lazy import connected_when_asked
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.process import Process
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import (
     CLOCK_TOLERANCE,
     ResolutionError,
@@ -330,3 +334,134 @@ def test_a_lazy_engine_is_connected_by_the_first_question() -> None:
     assert resolver.by_id(ID).name == "web"
     assert resolver.by_name("web").name == "web"
     assert len(connected) == 2
+
+
+class TestByAddress:
+    """An address is handed on from one container to the next."""
+
+    SEEN = datetime.datetime(2026, 4, 5, 12, 0, tzinfo=datetime.UTC)
+    BEFORE, AFTER = SEEN - datetime.timedelta(hours=1), SEEN + datetime.timedelta(hours=1)
+
+    def world(self, *, now: datetime.datetime) -> FakeEngine:
+        self.now = now
+        engine = FakeEngine(clock=lambda: self.now)
+        engine.add_network("net", "10.9.0.0/24")
+        return engine
+
+    def add(self, engine: FakeEngine, name: str, address: str) -> str:
+        return engine.add_container(name, networks={"net": EndpointSettings(ipv4_address=address)})
+
+    def test_the_one_that_has_it(self) -> None:
+        engine = self.world(now=self.BEFORE)
+        web = self.add(engine, "web", "10.9.0.4")
+        self.add(engine, "other", "10.9.0.5")
+        for addresses in (["10.9.0.4", "203.0.113.9"], ["203.0.113.9", "10.9.0.4"]):
+            assert Resolver(engine).by_address(addresses, self.SEEN).id == web
+
+    def test_nobody_has_it(self) -> None:
+        engine = self.world(now=self.BEFORE)
+        with pytest.raises(ResolutionError) as error:
+            Resolver(engine).by_address(["203.0.113.9"], self.SEEN)
+        assert kind_of(error) == "not_found"
+
+    def test_both_ends_are_containers(self) -> None:
+        engine = self.world(now=self.BEFORE)
+        self.add(engine, "a", "10.9.0.4")
+        self.add(engine, "b", "10.9.0.5")
+        with pytest.raises(ResolutionError) as error:
+            Resolver(engine).by_address(["10.9.0.4", "10.9.0.5"], self.SEEN)
+        assert kind_of(error) == "ambiguous"
+
+    def test_two_share_a_network(self) -> None:
+        engine = self.world(now=self.BEFORE)
+        owner = self.add(engine, "owner", "10.9.0.4")
+        engine.add_container("sidecar", network_mode=f"container:{owner}")
+        with pytest.raises(ResolutionError) as error:
+            Resolver(engine).by_address(["10.9.0.4"], self.SEEN)
+        assert kind_of(error) == "ambiguous"
+        assert "sidecar" in error.value.message
+
+    def test_created_started_or_connected_after_the_alert_is_stale(self) -> None:
+        engine = self.world(now=self.AFTER)
+        self.add(engine, "young", "10.9.0.4")
+        with pytest.raises(ResolutionError) as error:
+            Resolver(engine).by_address(["10.9.0.4"], self.SEEN)
+        assert kind_of(error) == "stale"
+
+        engine = self.world(now=self.BEFORE)
+        restarted = self.add(engine, "restarted", "10.9.0.4")
+        assert Resolver(engine).by_address(["10.9.0.4"], self.SEEN).id == restarted
+        engine.kill(restarted)
+        self.now = self.AFTER
+        engine.start(restarted)
+        with pytest.raises(ResolutionError) as error:
+            Resolver(engine).by_address(["10.9.0.4"], self.SEEN)
+        assert kind_of(error) == "stale"
+
+        engine = self.world(now=self.BEFORE)
+        moved = engine.add_container("moved")
+        self.now = self.AFTER
+        engine.connect("net", moved, EndpointSettings(ipv4_address="10.9.0.4"))
+        with pytest.raises(ResolutionError) as error:
+            Resolver(engine).by_address(["10.9.0.4"], self.SEEN)
+        assert kind_of(error) == "stale"
+
+    def test_what_an_isolated_container_held_means_that_one(self) -> None:
+        engine = self.world(now=self.BEFORE)
+        isolated = self.add(engine, "isolated", "10.9.0.4")
+        engine.disconnect("net", isolated)
+        held = {"10.9.0.4": {isolated}}
+        assert Resolver(engine).by_address(["10.9.0.4"], self.SEEN, held).id == isolated
+        self.now = self.AFTER
+        self.add(engine, "successor", "10.9.0.4")
+        assert Resolver(engine).by_address(["10.9.0.4"], self.SEEN, held).id == isolated
+
+    def test_an_address_of_version_6_is_compared_as_one(self) -> None:
+        engine = FakeEngine(clock=lambda: self.BEFORE)
+        engine.add_network("net", ["10.9.0.0/24", "fd00:9::/64"])
+        web = engine.add_container("web", networks={"net": EndpointSettings(ipv6_address="fd00:9::4")})
+        assert Resolver(engine).by_address(["fd00:9::4"], self.SEEN).id == web
+
+
+class TestByPid:
+    """A process number is handed on, too."""
+
+    @pytest.fixture
+    def process(self, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., None]:
+        def set_to(groups: tuple[tuple[str, ...], ...] | None, started: datetime.datetime = CREATED) -> None:
+            found = None if groups is None else Process(started, groups)
+            monkeypatch.setattr(resolver_module, "process_of", {4711: found}.get)
+
+        return set_to
+
+    def test_its_container(self, engine: FakeEngine, process: t.Callable[..., None]) -> None:
+        process(((ID, "e" * 64),))
+        assert Resolver(engine).by_pid(4711, CREATED).id == ID
+
+    @pytest.mark.parametrize(
+        ("groups", "kind"), [(None, "not_found"), ((), "no_container"), ((("e" * 64,),), "no_container")]
+    )
+    def test_of_none(
+        self,
+        engine: FakeEngine,
+        process: t.Callable[..., None],
+        groups: tuple[tuple[str, ...], ...] | None,
+        kind: str,
+    ) -> None:
+        process(groups)
+        with pytest.raises(ResolutionError) as error:
+            Resolver(engine).by_pid(4711)
+        assert error.value.kind == kind
+
+    def test_one_that_began_after_the_alert_is_stale(self, engine: FakeEngine, process: t.Callable[..., None]) -> None:
+        process(((ID,),), CREATED + 2 * CLOCK_TOLERANCE)
+        with pytest.raises(ResolutionError) as error:
+            Resolver(engine).by_pid(4711, CREATED)
+        assert kind_of(error) == "stale"
+
+    def test_hierarchies_that_contradict_each_other(self, engine: FakeEngine, process: t.Callable[..., None]) -> None:
+        other = engine.add_container("other")
+        process(((ID,), (other,)))
+        with pytest.raises(ResolutionError) as error:
+            Resolver(engine).by_pid(4711)
+        assert kind_of(error) == "ambiguous"

@@ -451,3 +451,35 @@ def test_the_plan_writes_nothing(engine: FakeEngine, collector: Make, state_dir:
         ("export", "pending", "without what is mounted at /data"),
     ]
     assert not state_dir.exists()
+
+
+class TestResume:
+    def test_goes_on_with_what_was_begun(self, container: str, collector: Make) -> None:
+        begun = collector().begin(container, KINDS)
+        begun.take(("inspect", *VOLATILE))
+        # As another process, after the container was paused.
+        case = collector().resume(begun.case_id).finish()
+        assert {item.status for item in case.manifest.items} == {"collected"}
+        assert case.manifest.case_id == begun.case_id
+        assert verify(case.directory, case.manifest.sha256).problems == []
+
+    def test_of_a_container_that_is_gone_keeps_what_was_taken(
+        self, engine: FakeEngine, container: str, collector: Make
+    ) -> None:
+        begun = collector().begin(container, ("inspect", "top", "logs"))
+        begun.take(("inspect", *VOLATILE))
+        engine.remove_container(container)
+        case = collector().resume(begun.case_id).finish()
+        assert [item.status for item in case.manifest.items] == ["collected", "collected", "unavailable"]
+
+    def test_what_was_finished_is_left_alone(self, container: str, collector: Make) -> None:
+        case = collector().collect(container, ["inspect"])
+        with pytest.raises(EvidenceError, match="finished") as caught:
+            collector().resume(case.manifest.case_id)
+        assert caught.value.kind == "case_ended"
+        assert verify(case.directory, case.manifest.sha256).problems == []
+
+    def test_what_is_no_case(self, collector: Make) -> None:
+        with pytest.raises(EvidenceError, match="cannot be read") as caught:
+            collector().resume("20261124T223010Z-6bc1b4be90d6-a1b2c3")
+        assert caught.value.kind == "case_missing"

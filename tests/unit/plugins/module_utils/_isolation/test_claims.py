@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import format_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, EngineTimeout
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause, Claim
@@ -396,6 +396,49 @@ class TestTombstone:
         isolator.isolate(web, BOTH)
         isolator.release(web, check=True)
         assert journal.tombstones(web) == []
+
+
+class TestWithoutALock:
+    """Where the journal can be locked nowhere, a container can still be paused."""
+
+    @pytest.fixture
+    def received_at(self, isolator: Isolator, journal: Journal, clock: Clock, web: str) -> str:
+        received_at = clock.text()
+        clock.passes(10)
+        isolator.release(web, cause=ALICE)
+
+        def lock(container_id: str, timeout: float | None = None) -> t.NoReturn:
+            raise JournalError("no space", remedy="Make room")
+
+        journal.lock = lock  # type: ignore[method-assign, assignment]
+        return received_at
+
+    def hold(self, isolator: Isolator, container_id: str, received_at: str) -> Outcome:
+        return isolator.walk(container_id, Hold((isolator.claim(BOTH, SHELLS),), received_at=received_at)).run()
+
+    def test_an_alert_of_before_a_release_is_superseded_all_the_same(
+        self, engine: FakeEngine, isolator: Isolator, clock: Clock, web: str, received_at: str
+    ) -> None:
+        assert self.hold(isolator, web, received_at).outcome == "superseded"
+        assert state(engine, web)[0] == "running"
+        assert self.hold(isolator, web, clock.text(1)).outcome == "failed"
+        assert state(engine, web)[0] == "paused"
+
+    def test_a_pause_that_cannot_be_read_back_is_told(
+        self, engine: FakeEngine, isolator: Isolator, clock: Clock, web: str, received_at: str
+    ) -> None:
+        engine.fail_next("inspect_container", None)
+        for _ in range(10):
+            engine.fail_next("inspect_container", EngineTimeout("no answer"))
+        outcome = self.hold(isolator, web, clock.text(1))
+        assert (outcome.outcome, outcome.changed) == ("unknown", True)
+        assert [(step.action, step.status) for step in outcome.steps] == [("pause", "done")]
+        assert outcome.error is not None
+        assert "whether container web is paused cannot be read back: no answer" in outcome.error["message"]
+        assert "no space" in outcome.error["message"]
+        assert outcome.error["remedy"].startswith("Make room. Then isolate it again")
+        engine._failures.clear()
+        assert state(engine, web)[0] == "paused"
 
 
 class TestRestartPolicy:

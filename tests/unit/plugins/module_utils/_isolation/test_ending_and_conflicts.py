@@ -196,3 +196,107 @@ class TestOrchestrators:
         assert any("compose up starts it again" in warning for warning in outcome.warnings)
         assert isolator.release(container).outcome == "released"
         assert isolator.isolate(container, BOTH).warnings == ()
+
+
+class TestNetworkMadeAnew:
+    """A container that is down keeps a key by the id of a network that is gone, which keeps it from starting."""
+
+    def made_anew(self, engine: FakeEngine, subnet: str = "10.1.0.0/24") -> str:
+        engine.remove_network("front")
+        return engine.add_network("front", subnet)
+
+    def test_one_that_was_killed_comes_back_on_the_new_one(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
+        before = engine.inspect_container(web)["NetworkSettings"]["Networks"]["front"]
+        isolator.isolate(web, [KILL])
+        new = self.made_anew(engine)
+        check = isolator.release(web, check=True)
+        assert (check.outcome, steps(check)[:2]) == ("would_release", ["disconnect front", "connect front"])
+        outcome = isolator.release(web)
+        assert outcome.outcome == "released", outcome.error
+        key = engine.inspect_container(web)["NetworkSettings"]["Networks"]["front"]
+        assert (key["NetworkID"], key["IPAMConfig"], sorted(key["Aliases"])) == (
+            new,
+            before["IPAMConfig"],
+            sorted(before["Aliases"]),
+        )
+        assert web in engine.inspect_network(new)["Containers"]
+        assert [one["what"] for one in outcome.not_restored] == ["id of network front", "processes"]
+        assert journal.entries() == ([], [])
+
+    @pytest.mark.parametrize("method", ["connect", "start"])
+    def test_what_fails_on_the_way_does_not_lose_the_network(
+        self, engine: FakeEngine, isolator: Isolator, web: str, method: str
+    ) -> None:
+        isolator.isolate(web, [KILL])
+        new = self.made_anew(engine)
+        for _ in range(20):
+            engine.fail_next(method, EngineError("no", status=409))
+        outcome = isolator.release(web)
+        assert outcome.outcome == "failed"
+        assert "it is isolated again, as it was before" in outcome.warnings
+        engine._failures.clear()
+        assert isolator.hold(web).ok
+        assert status(engine, web) == "exited"
+        outcome = isolator.release(web)
+        assert (outcome.outcome, outcome.conflicts) == ("released", ())
+        assert web in engine.inspect_network(new)["Containers"]
+
+    def test_one_that_is_gone_is_named_beforehand(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, [KILL])
+        engine.remove_network("front")
+        outcome = isolator.release(web)
+        assert outcome.outcome == "refused"
+        assert "network front no longer exists; docker network create front" in str(outcome.error)
+
+    def test_an_address_that_lies_in_no_subnet_of_the_new_one_is_named_beforehand(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, [KILL])
+        self.made_anew(engine, "10.9.0.0/24")
+        outcome = isolator.release(web)
+        assert outcome.outcome == "refused"
+        assert "address 10.1.0.50 is in no subnet of network front" in str(outcome.error)
+
+    def test_an_overlay_network_that_the_node_forgot_is_left_to_the_swarm(
+        self, engine: FakeEngine, isolator: Isolator
+    ) -> None:
+        engine.add_network("over", "10.7.0.0/24", network_id="x8cqz6zqy3v0n2b7k1m4p9d5s")
+        task = engine.add_container("task", networks={"over": EndpointSettings()})
+        isolator.isolate(task, [KILL])
+        engine.remove_network("over")
+        outcome = isolator.release(task, check=True)
+        assert (outcome.outcome, steps(outcome)) == ("would_release", ["start"])
+
+    def test_it_leaves_what_no_longer_exists(self, engine: FakeEngine, isolator: Isolator, web: str) -> None:
+        isolator.isolate(web, [KILL])
+        new = self.made_anew(engine)
+        outcome = isolator.isolate(web, [CUT])
+        assert outcome.outcome == "isolated", outcome.error
+        assert engine.inspect_container(web)["NetworkSettings"]["Networks"] == {}
+        assert isolator.release(web).outcome == "released"
+        assert web in engine.inspect_network(new)["Containers"]
+
+    def test_one_that_somebody_connected_by_its_name_while_it_was_down_is_the_network_of_before(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, [CUT, KILL])
+        new = self.made_anew(engine)
+        engine.connect("front", web, EndpointSettings(ipv4_address="10.1.0.50", aliases=("shop",)))
+        outcome = isolator.release(web)
+        assert outcome.outcome == "released", outcome.error
+        assert status(engine, web) == "running"
+        assert web in engine.inspect_network(new)["Containers"]
+        assert "id of network front" in [one["what"] for one in outcome.not_restored]
+
+    def test_the_default_network_may_have_another_id_after_a_restart_of_the_engine(
+        self, engine: FakeEngine, isolator: Isolator
+    ) -> None:
+        plain = engine.add_container("plain")
+        isolator.isolate(plain, [KILL])
+        container = engine._containers[plain]
+        assert list(container.keys) == ["bridge"]
+        container.keys["bridge"].network_id = "0" * 64
+        outcome = isolator.release(plain, check=True)
+        assert (outcome.outcome, steps(outcome)) == ("would_release", ["start"])

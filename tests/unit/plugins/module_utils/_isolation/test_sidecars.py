@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
@@ -119,8 +121,45 @@ class TestIsolate:
         isolator.isolate(owner, [CUT])
         with journal.lock(owner):
             outcome = isolator.isolate(sidecar, BOTH)
-        assert (outcome.outcome, outcome.ok) == ("failed", False)
+        assert (outcome.outcome, outcome.ok) == ("busy", False)
         assert "isolate_network owner is not done" in (outcome.error or {})["message"]
+
+    @pytest.mark.parametrize("release", [False, True], ids=["isolate", "release"])
+    def test_waits_for_another_run_on_the_owner_once_and_says_so(
+        self, engine: FakeEngine, journal: Journal, owner: str, sidecar: str, release: bool
+    ) -> None:
+        waits: list[float | None] = []
+
+        class Watched(Journal):
+            def lock(self, container_id: str, timeout: float | None = None) -> contextlib.AbstractContextManager[None]:
+                if container_id == owner:
+                    waits.append(timeout)
+                return super().lock(container_id, timeout)
+
+        isolator = Isolator(
+            engine, Watched(journal._files, lock_timeout=0.1), truth=FakeTruth(engine), busy_timeout=0.05
+        )
+        if release:
+            isolator.isolate(sidecar, [PAUSE, CUT])
+            waits.clear()
+        with journal.lock(owner):
+            outcome = isolator.release(sidecar) if release else isolator.isolate(sidecar, [PAUSE, CUT])
+        # A release waits as long as any other.
+        assert waits == ([None] if release else [0, 0.05])
+        assert outcome.outcome == "busy"
+        assert outcome.error is not None
+        assert (outcome.error["kind"], outcome.error["remedy"]) == (
+            "busy",
+            "Run again, or look for a process that hangs on a Docker engine",
+        )
+        assert f"another process works on {owner[:12]}" in outcome.error["message"]
+        assert [(step.action, step.status) for step in outcome.steps] == (
+            [("release_network", "failed"), ("unpause", "skipped")]
+            if release
+            else [("pause", "done"), ("isolate_network", "failed")]
+        )
+        assert paused(engine, sidecar)
+        assert (isolator.release(sidecar) if release else isolator.isolate(sidecar, [PAUSE, CUT])).ok
 
 
 class TestRelease:
@@ -132,7 +171,7 @@ class TestRelease:
         before = len(engine.changes)
         refused = isolator.release(sidecar)
         assert (refused.outcome, len(engine.changes)) == ("refused", before)
-        assert "container owner, whose network it uses, does not run: release it first" in str(refused.error)
+        assert "does not run, and is isolated itself: release owner, too" in str(refused.error)
         assert isolator.release(owner).outcome == "released"
         assert isolator.release(sidecar).outcome == "released"
 
@@ -215,3 +254,195 @@ class TestRelease:
         assert outcome.outcome == "refused"
         assert "10.1.0.50 on network front is taken by container squatter" in (outcome.error or {})["message"]
         assert len(engine.changes) == before
+
+
+class TestPodThatIsDown:
+    """As after a reboot: the guard took the restart policies, and nothing of the pod runs."""
+
+    @pytest.fixture
+    def other(self, engine: FakeEngine, owner: str, sidecar: str) -> str:
+        other = engine.add_container("other", network_mode=f"container:{owner}")
+        for container in (owner, sidecar, other):
+            engine.set_restart_policy(container, "unless-stopped", 0)
+        return other
+
+    def end(self, engine: FakeEngine, *containers: str) -> None:
+        for container in containers:
+            engine.kill(container)
+
+    def test_the_first_sidecar_starts_the_owner_without_its_network_and_the_last_one_brings_that_back(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str, other: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        isolator.isolate(other, BOTH)
+        self.end(engine, sidecar, other, owner)
+        assert isolator.release(sidecar, check=True).outcome == "would_release"
+        outcome = isolator.release(sidecar)
+        assert outcome.outcome == "released", outcome.error
+        assert [step.action for step in outcome.steps] == ["release_network", "set_restart_policy", "start"]
+        assert "its network stays off, as container owner is isolated, too" in outcome.warnings
+        assert [engine.state_of(one) for one in (owner, sidecar, other)] == ["running", "running", "exited"]
+        assert not on_network(engine, owner)
+        entry = journal.load(owner)
+        assert entry is not None
+        assert (entry.phase, entry.owes_start, isolator.verify(entry)[1].unmet) == ("isolated", False, ())
+        assert isolator.release(other).outcome == "released"
+        assert [engine.state_of(one) for one in (owner, sidecar, other)] == ["running"] * 3
+        assert on_network(engine, owner)
+        assert journal.entries() == ([], [])
+
+    def test_an_owner_that_was_ended_starts_with_its_own_release_while_a_sidecar_keeps_its_network_off(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str, other: str
+    ) -> None:
+        for container in (owner, sidecar, other):
+            isolator.isolate(container, [CUT, KILL])
+        refused = isolator.release(sidecar)
+        assert refused.outcome == "refused"
+        assert "does not run, and is isolated itself: release owner, too" in str(refused.error)
+        outcome = isolator.release(owner)
+        assert (outcome.outcome, (outcome.error or {})["kind"]) == ("held", "still_held")
+        assert engine.state_of(owner) == "running"
+        assert not on_network(engine, owner)
+        assert isolator.hold(owner).outcome == "held"
+        assert isolator.release(sidecar).outcome == "released"
+        assert isolator.release(other).outcome == "released"
+        assert on_network(engine, owner)
+
+    def test_isolating_starts_nothing(
+        self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str, other: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        self.end(engine, sidecar, other, owner)
+        assert isolator.hold(owner).ok
+        assert isolator.isolate(other, BOTH).outcome == "isolated"
+        assert isolator.hold(sidecar).ok
+        assert [engine.state_of(one) for one in (owner, sidecar, other)] == ["exited"] * 3
+
+    def test_an_owner_that_does_not_start_keeps_the_sidecar_isolated(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str, other: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        isolator.isolate(other, BOTH)
+        self.end(engine, sidecar, other, owner)
+        for _ in range(20):
+            engine.fail_next("start", EngineError("no such image", status=500))
+        outcome = isolator.release(sidecar)
+        assert outcome.outcome == "failed"
+        assert "container owner is not released: it does not run" in str([step.message for step in outcome.steps])
+        assert {entry.snapshot.name for entry in journal.entries()[0]} == {"owner", "sidecar", "other"}
+
+    def test_an_owner_that_nothing_would_have_started_is_named_with_what_starts_it(
+        self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str, other: str
+    ) -> None:
+        engine.set_restart_policy(owner, "no", 0)
+        isolator.isolate(sidecar, BOTH)
+        self.end(engine, sidecar, other, owner)
+        refused = isolator.release(sidecar)
+        assert refused.outcome == "refused"
+        assert "container owner, whose network it uses, does not run: docker start owner" in str(refused.error)
+        engine.start(owner)
+        assert isolator.release(sidecar).outcome == "released"
+
+    def test_an_owner_that_is_gone_is_named_with_the_way_out(
+        self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str, other: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        self.end(engine, sidecar, other, owner)
+        engine.remove_container(owner)
+        refused = isolator.release(sidecar)
+        assert refused.outcome == "refused"
+        assert "no longer exists, and it cannot start without: docker rm -f sidecar" in str(refused.error)
+
+    def test_an_owner_comes_back_on_what_no_sidecar_keeps_it_off_before_it_starts(
+        self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str, other: str
+    ) -> None:
+        back = engine.add_network("back", "10.2.0.0/24")
+        engine.connect("back", owner, EndpointSettings())
+        isolator.isolate(sidecar, [CUT])
+        isolator.isolate(other, [Action("network_disconnect", ("front",))])
+        self.end(engine, sidecar, other, owner)
+        engine.fail_next("connect", EngineError("not now", status=409))
+        engine.before("start", lambda: seen.append(engine.inspect_container(owner)["NetworkSettings"]["Networks"]))
+        seen: list[dict[str, object]] = []
+        assert isolator.release(sidecar).outcome == "released"
+        assert [list(networks) for networks in seen] == [["back"]]
+        assert owner in engine.inspect_network(back)["Containers"]
+
+
+class TestOwnerThatIsGone:
+    def test_keeps_its_own_isolation_when_a_sidecar_is_released(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(owner, BOTH)
+        isolator.isolate(sidecar, BOTH)
+        engine.remove_container(owner)
+        with journal.lock(owner):
+            isolator.release(sidecar, force=True)
+            entry = journal.load(owner)
+            assert entry is not None
+            assert entry.sharers == (sidecar,), "nobody else's entry is written without its lock"
+        assert isolator.release(sidecar, force=True).outcome == "released"
+        entry = journal.load(owner)
+        assert entry is not None
+        assert [claim.kind for claim in entry.claims] == ["person"]
+        assert journal.load(sidecar) is None
+
+    def test_keeps_what_others_need_and_is_forgotten_with_the_last_one(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        other = engine.add_container("other", network_mode=f"container:{owner}")
+        isolator.isolate(sidecar, BOTH)
+        isolator.isolate(other, BOTH)
+        engine.remove_container(owner)
+        isolator.release(sidecar, force=True)
+        entry = journal.load(owner)
+        assert entry is not None
+        assert entry.sharers == (other,)
+        isolator.release(other, force=True)
+        assert journal.entries() == ([], [])
+
+    @pytest.mark.parametrize("own", [False, True], ids=["", "isolated itself"])
+    def test_does_not_keep_the_isolation_of_a_sidecar_that_is_gone_from_being_forgotten(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str, own: bool
+    ) -> None:
+        if own:
+            isolator.isolate(owner, BOTH)
+        isolator.isolate(sidecar, BOTH)
+        engine.remove_container(owner)
+        engine.remove_container(sidecar)
+        entry = journal.load(sidecar)
+        assert entry is not None
+        isolator.forget(entry, check=True)
+        assert journal.load(sidecar) == entry
+        isolator.forget(entry)
+        assert [(entry.snapshot.name, len(entry.claims)) for entry in journal.entries()[0]] == [("owner", 1)] * own
+
+
+class TestDamagedEntries:
+    @pytest.mark.parametrize("content", ["{}", '{"format": 99}'], ids=["damaged", "newer"])
+    def test_that_of_a_sidecar_holds_the_network_of_its_owner_and_nothing_else(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str, content: str
+    ) -> None:
+        isolator.isolate(owner, BOTH)
+        isolator.isolate(sidecar, BOTH)
+        journal._files.write(f"isolations/{sidecar}.json", content)
+        held = isolator.isolate(owner, BOTH)
+        assert held.outcome == "held"
+        outcome = isolator.release(owner)
+        assert (outcome.outcome, (outcome.error or {})["kind"]) == ("held", "still_held")
+        assert "held by sidecar (its journal entry cannot be read): network_disconnect" in str(outcome.error)
+        assert not paused(engine, owner)
+        assert not on_network(engine, owner)
+        refused = isolator.release(owner, force=True)
+        assert refused.outcome == "refused"
+        assert "sidecar (its journal entry cannot be read) uses its network and is isolated" in str(refused.error)
+        engine.remove_container(sidecar)
+        assert f"{sidecar[:12]} (its journal entry cannot be read) uses" in str(isolator.release(owner).error)
+
+    def test_that_of_the_owner_is_told_with_its_name(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        journal._files.write(f"isolations/{owner}.json", "{}")
+        with pytest.raises(JournalError, match=f"container owner, whose network it uses: .*{owner}.json is damaged"):
+            isolator.release(sidecar)

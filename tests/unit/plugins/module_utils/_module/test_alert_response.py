@@ -9,15 +9,20 @@ from __future__ import annotations
 import importlib
 import json
 import pathlib
+import subprocess
+import sys
 import types
 import typing as t
 
 import pytest
 import yaml
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineUnreachable
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.manifest import case_id
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import alert_response, common
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.evidence import argument_spec
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import Limits, PolicySet
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
@@ -299,3 +304,51 @@ def test_the_result_is_documented(module: Module) -> None:
     options = yaml.safe_load(documented.DOCUMENTATION)["options"]
     fragments = {*common.engine_spec(), *common.retry_spec(), *common.state_spec()}
     assert options.keys() == alert_response.argument_spec().keys() - fragments
+
+
+class TestEvidence:
+    WANTS: t.ClassVar[dict[str, t.Any]] = {**SHELLS, "evidence": ["top", "export"]}
+
+    def test_is_wanted_and_not_collected(self, module: Module) -> None:
+        module.deploy(self.WANTS)
+        target = module.engine.add_container("web")
+        result = module.run(delivered(trace_id="t-1", container={"id": target}))
+        (wanted,) = result["evidence_wanted"]
+        assert wanted.keys() == argument_spec()["wanted"]["options"].keys()
+        assert (wanted["container"]["id"], wanted["collect"], wanted["case"]) == (target, ["top", "export"], "")
+        assert (wanted["trace_id"], wanted["policy_id"]) == ("t-1", "shells")
+        assert wanted["action_event"] == result["responses"][0]["event"]["id"]
+        assert {"top", "export"}.isdisjoint(name for name, _arguments in module.engine.calls)
+
+    def test_what_goes_with_the_processes_is_in_a_case_that_was_begun(self, module: Module) -> None:
+        module.deploy({**self.WANTS, "actions": [{"type": "kill"}]})
+        target = module.engine.add_container("web")
+        (wanted,) = module.run(delivered(container={"id": target}))["evidence_wanted"]
+        assert case_id(wanted["case"])
+        calls = [name for name, _arguments in module.engine.calls]
+        assert calls.index("top") < calls.index("kill")
+        assert "export" not in calls
+
+    def test_none_is_wanted_in_check_mode_or_by_policies_without(self, module: Module) -> None:
+        target = module.engine.add_container("web")
+        assert module.run(delivered(container={"id": target}))["evidence_wanted"] == []
+        module.deploy(self.WANTS)
+        other = module.engine.add_container("other")
+        assert module.run(delivered(container={"id": other}), check=True)["evidence_wanted"] == []
+
+
+def test_when_it_was_done_is_told(module: Module) -> None:
+    assert parse_timestamp(module.run()["answered_at"]) is not None
+
+
+def test_the_parsers_of_detectors_cost_no_time_where_none_is_needed() -> None:
+    loads = (
+        "import sys\n"
+        f"from {alert_response.__name__} import read_alerts\n"
+        f"read_alerts([{delivered()!r}])\n"
+        "before = [name for name in sys.modules if '._alert.detectors' in name]\n"
+        f"read_alerts([{alert()!r}])\n"
+        "print(before, any('._alert.detectors' in name for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", loads], check=True, capture_output=True, text=True)
+    assert done.stdout == "[] True\n"

@@ -430,7 +430,12 @@ class TestTrouble:
     def test_e6_isolation_info_tells_what_the_journal_says(
         self, module: Module, silent: str, tmp_path: pathlib.Path
     ) -> None:
-        params = {"state_dir": str(tmp_path / "state"), "docker_host": "unix:///nowhere", "action_timeout": 5}
+        params = {
+            "state_dir": str(tmp_path / "state"),
+            "docker_host": "unix:///nowhere",
+            "action_timeout": 5,
+            "trace_id": "",
+        }
         info: t.Any = types.SimpleNamespace(params=params)
         result = isolation_info.report(info)
         assert (result["failed"], result["error"]["kind"], result["agree"]) == (True, "engine_unreachable", False)

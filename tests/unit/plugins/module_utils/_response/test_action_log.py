@@ -319,3 +319,13 @@ class TestIntended:
         (event,) = ActionLog(files).intend([ALERT])
         assert event.intended, "its end names it all the same"
         assert any("not on record" in warning for warning in files.warnings)
+
+
+def test_the_records_of_one_trace_are_found_over_all_files(tmp_path: pathlib.Path) -> None:
+    log = log_of(tmp_path, max_bytes=1)
+    (begun,) = log.intend([ActionEvent("isolated", trace_id="t-1")])
+    log.append([begun])
+    log.append([ActionEvent("isolated", trace_id="t-10"), ActionEvent("audit", rule='"trace_id":"t-1"')])
+    log.append([ActionEvent("held", trace_id="t-1")])
+    assert [record["outcome"] for record in log.of_trace("t-1")] == ["isolated", "held"]
+    assert log.of_trace("t-2") == []

@@ -160,6 +160,7 @@ SAID: dict[str, t.Any] = {"id": "a-1", "source": "falco", "rule": "r", "severity
     "change",
     [
         *({"source": "wazuh"}, {"rule": "s"}, {"host": "web-2"}, {"message": "m"}, {"time": "2026-04-05T12:00:00Z"}),
+        *({"container": {"pid": 7}}, {"container": {"addresses": ["10.9.0.4"], "subject": "nothing"}}),
         *({"container": {"id": "0" * 12}}, {"container": {"name": "web"}}, {"received_at": "2026-04-05T13:00:00Z"}),
     ],
     ids=str,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import os
+import pathlib
 import typing as t
 
 import pytest
@@ -22,13 +24,18 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.lazy import connected_when_asked
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.alert_response import read_alerts
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy, TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import Limits, PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge, Verdict
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
 ID = "3f2a91c07be4"
 NOW = datetime.datetime(2026, 4, 5, 12, 0, tzinfo=datetime.UTC)
@@ -185,6 +192,108 @@ class TestTheRightContainer:
         last_week = format_timestamp(datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=7))
         assert outcomes(judge(engine).decide(falco({"container.name": "young"}, time=last_week))) == ["stale"]
         assert outcomes(judge(engine).decide(falco({"container.name": "young"}))) == ["isolate"]
+
+
+class TestFlows:
+    """An alert about a flow means the one container at its ends, where a policy for alerts that name one wants it."""
+
+    FLOW: t.ClassVar[dict[str, t.Any]] = {
+        "container": {"addresses": ["203.0.113.9", "172.17.0.2"], "subject": "nothing"}
+    }
+
+    def test_it_names_the_container(self, engine: FakeEngine) -> None:
+        later = format_timestamp(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1))
+        (verdict,) = judge(engine, SHELLS).decide(generic(**self.FLOW, received_at=later))
+        assert (verdict.decision.outcome, verdict.decision.policy_id) == ("isolate", "shells")
+        assert verdict.decision.reasons[-1] == "it is at one end of the flow, 203.0.113.9 - 172.17.0.2"
+
+    def test_where_no_container_is_at_its_ends_policies_for_any_container_answer(self, engine: FakeEngine) -> None:
+        elsewhere = {"container": {"addresses": ["203.0.113.9", "203.0.113.10"], "subject": "nothing"}}
+        (verdict,) = judge(engine).decide(generic(**elsewhere))
+        assert verdict.decision.policy_id == "sweep"
+
+    def test_where_only_policies_for_any_container_want_it(self, engine: FakeEngine) -> None:
+        (verdict,) = judge(engine, SWEEP).decide(generic(**self.FLOW))
+        assert verdict.decision.policy_id == "sweep"
+
+    @pytest.mark.parametrize("values", [{"host": "docker-2"}, {"host": ""}])
+    def test_on_a_host_that_is_not_known_an_address_says_nothing(
+        self, engine: FakeEngine, values: dict[str, str]
+    ) -> None:
+        assert outcomes(judge(engine).decide(generic(**self.FLOW, **values))) == ["unresolved"]
+
+    def test_a_container_that_got_the_address_later_is_stale(self, engine: FakeEngine) -> None:
+        (verdict,) = judge(engine).decide(generic(**self.FLOW, time="2026-01-01T00:00:00Z"))
+        assert verdict.decision.outcome == "stale"
+        assert verdict.decision.container is None
+
+    def test_what_is_isolated_held_its_address_by_then(self, tmp_path: pathlib.Path) -> None:
+        moment = NOW - datetime.timedelta(hours=2)
+        engine = FakeEngine(clock=lambda: moment)
+        container = engine.add_container("shop-web")
+        journal = Journal(str(tmp_path))
+        isolator = Isolator(engine, journal, truth=FakeTruth(engine), now=lambda: NOW)
+        assert isolator.isolate(container, [Action("network_disconnect")], Cause("test")).ok
+        moment = NOW
+        engine.add_container("shop-successor")
+
+        def meant(seconds: int) -> list[str]:
+            at = format_timestamp(NOW + datetime.timedelta(seconds=seconds))
+            deciding = judge(engine, SHELLS, journal=journal)
+            return [
+                (verdict.decision.container or {}).get("name", verdict.decision.outcome)
+                for verdict in deciding.decide(generic(**self.FLOW, received_at=at, time=at))
+            ]
+
+        assert meant(-60) == ["shop-web"]
+        assert meant(60) == ["shop-successor"]
+        assert meant(-9_000) == ["stale"], "it ran not yet by then"
+
+
+class TestPids:
+    """A process of the host is no container of it."""
+
+    def test_of_the_host(self, engine: FakeEngine) -> None:
+        (verdict,) = judge(engine).decide(generic(source="tetragon", container={"pid": os.getpid()}))
+        assert verdict.decision.outcome == "no_container"
+
+    def test_on_a_host_that_is_not_known_it_says_nothing(self, engine: FakeEngine) -> None:
+        (verdict,) = judge(engine).decide(generic(host="docker-2", container={"pid": os.getpid()}))
+        assert verdict.decision.outcome == "unresolved"
+        assert "by a process" in verdict.decision.reasons[0]
+
+
+class TestHostsOfNobody:
+    """The controller says which hosts of alerts take no part in the run."""
+
+    def test_an_alert_about_one_is_not_answered_and_one_about_another_host_is(self, engine: FakeEngine) -> None:
+        deciding = judge(engine, absent={"ghost": "its host ghost is not in the inventory"})
+        for host, outcome in (("ghost", "unknown_host"), ("docker-2", "other_host")):
+            (verdict,) = deciding.decide(generic(inventory_host=host))
+            assert (verdict.decision.outcome, verdict.leaves_record) == (outcome, False)
+
+
+class TestOwnEffects:
+    """What the guard did to a container that is cut off is no reason to do more to it."""
+
+    PAUSED: t.ClassVar[dict[str, t.Any]] = {"source": "wazuh", "rule": "r", "tags": ["87905"], "container": {"id": ID}}
+    KILL: t.ClassVar[dict[str, t.Any]] = {"id": "kill", "actions": [{"type": "kill"}]}
+
+    def test_only_while_it_holds_and_for_listed_rules(self, engine: FakeEngine, tmp_path: pathlib.Path) -> None:
+        journal = Journal(str(tmp_path))
+        isolator = Isolator(engine, journal, truth=FakeTruth(engine))
+        container, decide = ID + "0" * 52, judge(engine, self.KILL, journal=journal).decide
+        early = generic(**self.PAUSED)
+        assert outcomes(decide(early)) == ["isolate"], "somebody else paused it"
+        assert isolator.isolate(container, [Action("pause")], Cause("test")).ok
+        (verdict,) = decide(generic(**self.PAUSED))
+        assert verdict.decision.outcome == "own_effect"
+        assert verdict.leaves_record
+        assert outcomes(decide(early)) == ["isolate"], "it was seen before"
+        assert outcomes(decide(generic(**{**self.PAUSED, "tags": ["87908"]}))) == ["isolate"]
+        assert outcomes(decide(generic(**{**self.PAUSED, "source": "falco"}))) == ["isolate"]
+        assert isolator.release(container).ok
+        assert outcomes(decide(generic(**self.PAUSED))) == ["isolate"], "never after a release"
 
 
 class TestUnreadable:

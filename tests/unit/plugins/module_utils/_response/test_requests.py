@@ -741,3 +741,89 @@ class TestWhatIsGone:
         assert reading.call_count == 0
         host.release(*wanted)
         assert reading.call_count == 1
+
+
+class TestPods:
+    """Containers that use the network of one of them, released by one request."""
+
+    def pod(self, host: Host) -> list[str]:
+        owner = host.add("owner")
+        pod = [owner, *(host.add(name, network_mode=f"container:{owner}") for name in ("one", "other"))]
+        for container in pod:
+            host.engine.set_restart_policy(container, "always", 0)
+        return pod
+
+    @pytest.mark.parametrize(
+        "isolated",
+        [("owner", "one", "other"), ("one", "other"), ("owner", "one"), ("owner",)],
+        ids=["all", "both sidecars", "owner and one", "owner"],
+    )
+    @pytest.mark.parametrize("actions", [(CUT, KILL), BOTH, (KILL,)], ids=["cut and kill", "pause and cut", "kill"])
+    @pytest.mark.parametrize("force", [False, True], ids=["", "force"])
+    def test_one_that_is_down_is_released_by_one_request(
+        self, host: Host, actions: tuple[Action, ...], isolated: tuple[str, ...], force: bool
+    ) -> None:
+        pod = self.pod(host)
+        assert all(result.ok for result in host.isolate(*isolated, actions=actions))
+        for container in pod:  # as by a reboot, after which the engine starts what the guard does not hold
+            if host.journal.load(container) and host.engine.state_of(container) != "exited":
+                host.engine.kill(container)
+        results = host.release(*isolated, force=force)
+        assert [(result.outcome and result.outcome.outcome, result.error) for result in results] == [
+            ("released", None)
+        ] * len(isolated), results
+        assert all(result.ok and result.outcome and result.outcome.changed for result in results if result.intended)
+        names = dict(zip(("owner", "one", "other"), pod, strict=True))
+        assert [host.engine.state_of(names[name]) for name in isolated] == ["running"] * len(isolated)
+        assert host.engine.inspect_container(pod[0])["NetworkSettings"]["Networks"]
+        assert host.journal.entries() == ([], [])
+
+    def test_what_came_of_both_attempts_is_told(self, host: Host) -> None:
+        self.pod(host)
+        host.isolate("owner", "one", actions=(CUT, KILL))
+        owner, one = host.release("owner", "one")
+        assert owner.outcome is not None
+        assert one.outcome is not None
+        assert [step.action for step in owner.outcome.steps] == ["start"]
+        assert (owner.outcome.changed, owner.outcome.claims, owner.outcome.error) == (True, (), None)
+        assert owner.outcome.after["networks"] == ["front"]
+        assert [step.action for step in one.outcome.steps] == ["release_network", "set_restart_policy", "start"]
+
+    def test_what_is_still_in_the_way_is_told_once(self, host: Host) -> None:
+        self.pod(host)
+        host.isolate("owner", "one", "other", actions=(CUT, KILL))
+        owner, one = host.release("owner", "one")
+        assert one.ok
+        assert owner.outcome is not None
+        assert (owner.outcome.outcome, (owner.outcome.error or {})["kind"]) == ("held", "still_held")
+
+    def test_one_that_was_made_anew_is_released_by_name_and_stays_so(self, host: Host) -> None:
+        pod = self.pod(host)
+        host.isolate("one")
+        for container in reversed(pod):
+            host.engine.remove_container(container)
+        new = self.pod(host)
+        assert [(result.ok, result.outcome and result.outcome.outcome) for result in host.release("one")] == [
+            (True, "released")
+        ] * 2
+        assert host.journal.entries() == ([], [])
+        assert host.repair() == []
+        assert {host.engine.state_of(container) for container in new} == {"running"}
+
+    def test_one_that_is_gone_is_forgotten_by_force(self, host: Host) -> None:
+        pod = self.pod(host)
+        host.isolate("one", "other")
+        for container in reversed(pod):
+            host.engine.remove_container(container)
+        assert all(result.ok for result in host.release(force=True))
+        assert host.journal.entries() == ([], [])
+
+    def test_check_mode_foresees_that_an_isolation_cannot_be_forgotten(self, host: Host) -> None:
+        pod = self.pod(host)
+        host.isolate("one")
+        host.engine.remove_container(pod[1])
+        host.engine.remove_network(host.engine.inspect_network("front")["Id"])
+        results = [
+            host.requests(check).release(host.selection.recorded(), force=True)[0].error for check in (True, False)
+        ]
+        assert [error and "network front no longer exists" in error.message for error in results] == [True, True]

@@ -2,31 +2,123 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A real intake on a free port of the loopback interface."""
+"""A real intake on a free port of the loopback interface, with a spool and deliveries in memory."""
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import dataclasses
-import datetime
-import ipaddress
+import pathlib
 import re
+import subprocess
 import typing as t
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import aiohttp
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.batcher import Event
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import accept
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import parse_options
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.server import serve
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.source import Intake
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, SpoolError, Stored
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
 
 TOKEN = "correct-horse-battery"
+
+
+class MemorySpool:
+    """Stands in for the spool: what was stored, and what shall fail."""
+
+    def __init__(self) -> None:
+        self.offers: list[Offer] = []
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.positions: dict[str, t.Any] = {}
+        self.failure: SpoolError | None = None
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.trouble: list[str] = []
+
+    async def store(
+        self,
+        offers: Sequence[Offer],
+        counts: Mapping[str, int] | None = None,
+        position: tuple[str, t.Any] | None = None,
+    ) -> list[Stored]:
+        await self.go_on.wait()
+        if self.failure:
+            raise self.failure
+        by_rule = {offer.alert.rule: offer.alert.trace_id for offer in reversed(self.offers)}
+        self.offers += offers
+        self.counts.update(counts or {})
+        if position:
+            self.positions.update([position])
+        return [Stored(offer.alert.trace_id, by_rule.get(offer.alert.rule, "")) for offer in offers]
+
+    def position(self, name: str) -> t.Any:
+        return self.positions.get(name)
+
+    @property
+    def accounts(self) -> dict[str, int]:
+        waiting = len(self.offers)
+        return {"received": waiting + self.counts.total(), **self.counts, "waiting": waiting}
+
+    def troubles(self) -> list[str]:
+        return self.trouble
+
+    def figures(self) -> dict[str, float]:
+        return {"waiting_bytes": 12.5}
+
+
+class MemoryDeliveries:
+    """Stands in for the deliveries."""
+
+    def __init__(self) -> None:
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.receipts: list[tuple[str, bytes]] = []
+        self.drained: float | None = None
+        self.trouble: list[str] = []
+
+    async def run(self) -> t.NoReturn:
+        await self.failed
+        raise AssertionError
+
+    async def receipt(self, authorization: str, body: bytes) -> None:
+        self.receipts.append((authorization, body))
+
+    async def drain(self, timeout: float) -> None:
+        self.drained = timeout
+
+    def health(self) -> list[str]:
+        return self.trouble
+
+    def figures(self) -> dict[str, float]:
+        return {"oldest_alert_seconds": 3}
+
+
+class Unwanted:
+    """Stands in for the early drop."""
+
+    def __init__(self) -> None:
+        self.digest = "set-1"
+        self.rules: set[str] = set()
+        self.asked: list[tuple[str, ...]] = []
+
+    def wants(self, alert: Alert, hosts: Sequence[str]) -> bool:
+        self.asked.append(tuple(hosts))
+        return alert.rule not in self.rules
+
+    def confirmed(self, host: str, digest: str) -> None:
+        pass
+
+    async def watch(self) -> t.NoReturn:
+        while True:
+            await asyncio.sleep(3600)
+
+    def troubles(self) -> list[str]:
+        return []
 
 
 @dataclasses.dataclass
@@ -34,12 +126,22 @@ class RunningIntake:
     """An intake that serves, and a client for it."""
 
     port: int
-    queue: asyncio.Queue[Event]
-    task: asyncio.Task[t.NoReturn]
+    intake: Intake
+    spool: MemorySpool
+    deliveries: MemoryDeliveries
+    wanted: Unwanted
+    task: asyncio.Task[None]
+    stop: asyncio.Event
     client: aiohttp.ClientSession
+    receipt_port: int
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """What was stored."""
+        return [offer.alert for offer in self.spool.offers]
 
     async def post(
-        self, body: bytes | str, path: str = "/alerts", token: str | None = TOKEN, **options: t.Any
+        self, body: t.Any, path: str = "/alerts", token: str | None = TOKEN, **options: t.Any
     ) -> tuple[int, t.Any]:
         """Status and decoded answer to one alert request."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -47,26 +149,38 @@ class RunningIntake:
         async with self.client.post(path, data=body, **options) as answer:
             return answer.status, await answer.json()
 
-    async def get(self, path: str) -> t.Any:
-        """The decoded answer."""
-        async with self.client.get(path) as answer:
+    async def health(self, **options: t.Any) -> tuple[int, t.Any]:
+        """Status and decoded answer of /healthz."""
+        async with self.client.get("/healthz", **options) as answer:
+            return answer.status, await answer.json()
+
+    async def metrics(self, **options: t.Any) -> dict[str, float]:
+        """Samples of /metrics by their name with labels, without the prefix."""
+        async with self.client.get("/metrics", **options) as answer:
             assert answer.status == 200
-            return await answer.json()
+            lines = (await answer.text()).splitlines()
+        samples = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name.removeprefix("container_guard_"): float(value) for name, value in samples.items()}
+
+    async def metric(self, name: str, value: float = 1, **options: t.Any) -> None:
+        """Waits until a metric has at least that value."""
+        async with asyncio.timeout(20):
+            while (await self.metrics(**options)).get(name, 0) < value:
+                await asyncio.sleep(0.02)
+
+    async def connect(self, source: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection from an address of the loopback network."""
+        return await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0))
 
     async def raw(self, request: bytes) -> str:
         """What is answered to these very bytes until the server closes or falls silent; "" for nothing."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await self.connect()
         writer.write(request)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(15):
                 return (await reader.read(4096)).decode()
         finally:
             writer.close()
-
-    async def event(self) -> Event:
-        """The next event."""
-        async with asyncio.timeout(10):
-            return await self.queue.get()
 
 
 Start = Callable[..., contextlib.AbstractAsyncContextManager[RunningIntake]]
@@ -77,19 +191,23 @@ def start(caplog: pytest.LogCaptureFixture) -> Start:
     """A function that starts an intake with the given options, and ends it with its context."""
 
     @contextlib.asynccontextmanager
-    async def running(
-        *, queue: asyncio.Queue[Event] | None = None, scheme: str = "http", **options: t.Any
-    ) -> AsyncIterator[RunningIntake]:
+    async def running(*, notes: Sequence[str] = (), **options: t.Any) -> AsyncIterator[RunningIntake]:
         caplog.set_level("INFO")
-        queue = asyncio.Queue() if queue is None else queue
-        task = asyncio.create_task(serve(queue, parse_options({"token": TOKEN, "port": 0, **options})))
+        caplog.clear()
+        parsed = parse_options({"token": TOKEN, "port": 0, **options})
+        spool, deliveries, wanted = MemorySpool(), MemoryDeliveries(), Unwanted()
+        intake = Intake(parsed, spool, deliveries, wanted, Tls(parsed) if parsed.certfile else None, notes)
+        (receipts,) = accept.listen("127.0.0.1", 0)
+        receipt_port = receipts.getsockname()[1]
+        stop = asyncio.Event()
+        task = asyncio.create_task(intake.run(stop, accept.listen(parsed.host, parsed.port), receipts))
         try:
-            while not (listening := re.search(r"Taking alerts at \w+://[0-9.]+:(\d+)/", caplog.text)):
+            while not (listening := re.search(r"Taking alerts at (\w+)://[0-9.]+:(\d+)/", caplog.text)):
                 assert not task.done(), task.exception()
                 await asyncio.sleep(0.01)
-            port = int(listening[1])
+            scheme, port = listening[1], int(listening[2])
             async with aiohttp.ClientSession(f"{scheme}://127.0.0.1:{port}") as client:
-                yield RunningIntake(port, queue, task, client)
+                yield RunningIntake(port, intake, spool, deliveries, wanted, task, stop, client, receipt_port)
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -97,72 +215,49 @@ def start(caplog: pytest.LogCaptureFixture) -> Start:
     return running
 
 
-@dataclasses.dataclass(frozen=True)
-class Certificates:
-    """Paths of PEM files."""
+class Authority:
+    """A certificate authority, as people make them with openssl."""
 
-    ca: str
-    server: str
-    server_key: str
-    locked_key: str
-    client: str
-    client_key: str
+    def __init__(self, directory: pathlib.Path, *, strict: bool, name: str = "ca") -> None:
+        self.directory = directory
+        self.strict = strict
+        self.name = name
+        self.path = str(directory / f"{name}.pem")
+        self.key = str(directory / f"{name}.key")
+        usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"] if strict else []
+        self.openssl(
+            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650"),
+            *("-subj", f"/CN={name}", "-keyout", self.key, "-out", self.path, *usage),
+        )
+
+    @staticmethod
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+    def issue(self, name: str, *, days: int = 365, extensions: str = "") -> tuple[str, str]:
+        """Paths of a certificate for 127.0.0.1 and of its key."""
+        certificate, key = (str(self.directory / f"{name}.{kind}") for kind in ("pem", "key"))
+        request, config = (str(self.directory / f"{name}.{kind}") for kind in ("csr", "cnf"))
+        identifiers = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n" if self.strict else ""
+        pathlib.Path(config).write_text(f"subjectAltName=IP:127.0.0.1\n{identifiers}{extensions}\n")
+        self.openssl(
+            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}"),
+            *("-keyout", key, "-out", request),
+        )
+        self.openssl(
+            *("x509", "-req", "-in", request, "-CA", self.path, "-CAkey", self.key, "-CAcreateserial"),
+            *("-days", str(days), "-extfile", config, "-out", certificate),
+        )
+        return certificate, key
 
 
 @pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """An authority, a server certificate for 127.0.0.1 and a client certificate, valid for an hour."""
-    directory = tmp_path_factory.mktemp("certificates")
-    now = datetime.datetime.now(datetime.UTC)
-    ca_key = ec.generate_private_key(ec.SECP256R1())
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """One whose certificates also Python 3.13 takes."""
+    return Authority(tmp_path_factory.mktemp("authority"), strict=True)
 
-    def certificate(name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-        is_ca = key is ca_key
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")]))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-            )
-        )
-        if is_ca:
-            usage = x509.KeyUsage(
-                digital_signature=True,
-                content_commitment=False,
-                key_encipherment=False,
-                data_encipherment=False,
-                key_agreement=False,
-                key_cert_sign=True,
-                crl_sign=True,
-                encipher_only=False,
-                decipher_only=False,
-            )
-            builder = builder.add_extension(usage, critical=True)
-        return builder.sign(ca_key, hashes.SHA256())
 
-    def write(name: str, content: bytes) -> str:
-        path = directory / name
-        path.write_bytes(content)
-        return str(path)
-
-    def key_bytes(key: ec.EllipticCurvePrivateKey, encryption: serialization.KeySerializationEncryption) -> bytes:
-        return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-
-    pem = serialization.Encoding.PEM
-    server_key, client_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    return Certificates(
-        ca=write("ca.pem", certificate("ca", ca_key).public_bytes(pem)),
-        server=write("server.pem", certificate("server", server_key).public_bytes(pem)),
-        server_key=write("server.key", key_bytes(server_key, serialization.NoEncryption())),
-        locked_key=write("locked.key", key_bytes(server_key, serialization.BestAvailableEncryption(b"secret"))),
-        client=write("client.pem", certificate("client", client_key).public_bytes(pem)),
-        client_key=write("client.key", key_bytes(client_key, serialization.NoEncryption())),
-    )
+@pytest.fixture(scope="session")
+def lax_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The one that everybody makes: openssl req -x509, and openssl x509 -req."""
+    return Authority(tmp_path_factory.mktemp("lax"), strict=False)

@@ -6,18 +6,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import collections
+import contextlib
+import dataclasses
 import json
+import pathlib
 import typing as t
 from collections.abc import Iterator
 
 import jinja2
-from hypothesis import example, given
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alerts_from_bytes
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.batcher import event_of
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import (
+    Facets,
+    alerts_from_bytes,
+    read_message,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.events import AlertEvent
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.hosts import Placed
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import ReceiptError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer
+from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import authorization, engine, receipt
 
 JINJA = jinja2.Environment(autoescape=False)  # noqa: S701 - no HTML here
 
@@ -89,6 +104,17 @@ def strings_of(value: object) -> Iterator[str]:
         yield value
 
 
+def assert_inert(event: object) -> None:
+    """No text of the event, key or value, is a template to Ansible, and all of it is shown as it is."""
+    assert json.loads(json.dumps(event)) == event
+    for string in strings_of(event):
+        assert not any(delimiter in string for delimiter in ("{{", "{%", "{#"))
+        assert not string.endswith("{")
+        assert not string.startswith("#jinja2:")
+        assert string.isprintable()
+        assert JINJA.from_string(string).render() == string
+
+
 def check(body: bytes) -> None:
     try:
         alerts = alerts_from_bytes(body)
@@ -97,14 +123,8 @@ def check(body: bytes) -> None:
             assert string.isprintable()
             assert JINJA.from_string(string).render() == string
         return
-    event = event_of(alerts, ["all"])
-    assert json.loads(json.dumps(event)) == event
-    for string in strings_of(event):
-        assert not any(delimiter in string for delimiter in ("{{", "{%", "{#"))
-        assert not string.endswith("{")
-        assert not string.startswith("#jinja2:")
-        assert string.isprintable()
-        assert JINJA.from_string(string).render() == string
+    event = AlertEvent([Placed(alert, ("all",)) for alert in alerts])
+    assert_inert(event)
     assert all(alert["container"]["id"] not in ("host", "<NA>") for alert in event["alerts"])
 
 
@@ -137,3 +157,53 @@ def test_what_was_received_can_be_read_back(message: dict[str, t.Any]) -> None:
     except AlertError:
         return
     assert base64.b64decode(alert.raw) == body
+
+
+async def delivered(directory: pathlib.Path, alerts: t.Iterable[Alert], behaviour: str, says: str) -> list[t.Any]:
+    """The events that the rule engine gets of these alerts until they are answered, or told as unanswered."""
+    async with engine(directory, {"web-1": behaviour}, answer_timeout=0.1, answer_deadline=0.1) as running:
+        placed = [dataclasses.replace(alert, inventory_host="web-1") for alert in alerts]
+        await running.spool.store([Offer(alert, ("web-1",)) for alert in placed])
+        if placed:
+            await running.until(lambda: bool(running.events))
+            event = running.events[0]
+            said = receipt(event, "web-1", state="failed", message=says)
+            with contextlib.suppress(ReceiptError):  # of one that has ended
+                await running.deliveries.receipt(authorization(event), said)
+        await running.settled()
+        return [*running.events, *running.unanswered]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(falco | generic, min_size=1, max_size=8), st.sampled_from(["no_policy", "hang", "failed"]), texts)
+@example([{"source": "s", "rule": "{{ x }}", "severity": "low", "tags": ["#jinja2: a", "{%"]}], "failed", "{{ x }}\n{")
+def test_what_leaves_the_spool(
+    tmp_path_factory: pytest.TempPathFactory, given_messages: list[object], behaviour: str, says: str
+) -> None:
+    alerts: list[Alert] = []
+    for message in given_messages:
+        with contextlib.suppress(AlertError):
+            alerts += read_message(json.dumps(message).encode()).alerts
+    events = asyncio.run(delivered(tmp_path_factory.mktemp("spool"), alerts, behaviour, says))
+    assert bool(events) == bool(alerts)
+    for event in events:
+        assert_inert(event)
+
+
+@given(messages, messages)
+@example({"priority": "Info", "rule": "r"}, {"priority": "info", "rule": "r", "output": "x"})
+@example(
+    {"priority": "Info", "rule": "r"}, {"priority": "info", "rule": "r", "output_fields": {"container.id": "host"}}
+)
+@example({"priority": "Info", "rule": "r"}, {"priority": "info", "rule": "r", "output_fields": {"container.id": 1}})
+def test_what_is_not_read_whole_is_what_was_known_to_be_unwanted(first: object, second: object) -> None:
+    try:
+        unwanted = frozenset(Facets.of(alert) for alert in read_message(json.dumps(first).encode()).alerts)
+        whole = read_message(json.dumps(second).encode())
+    except AlertError:
+        return
+    short = read_message(json.dumps(second).encode(), unwanted=unwanted)
+    assert (short.received, short.rejected, short.passed_over) == (whole.received, whole.rejected, whole.passed_over)
+    left = collections.Counter(map(Facets.of, whole.alerts)) - collections.Counter(map(Facets.of, short.alerts))
+    assert left == collections.Counter(short.unwanted)
+    assert set(short.unwanted) <= unwanted

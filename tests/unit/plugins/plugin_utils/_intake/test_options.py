@@ -8,7 +8,12 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options, parse_options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import (
+    FileOptions,
+    Options,
+    SenderOptions,
+    parse_options,
+)
 
 TOKEN = "correct-horse-battery"
 
@@ -57,13 +62,24 @@ def test_inventory_host() -> None:
     assert [options.inventory_host(name) for name in names] == ["web-1", "web2.example.com", "web-3", "", ""]
 
 
-@pytest.mark.parametrize("given", [{"token": TOKEN}, {"path_token": TOKEN}, {"cafile": "ca", "certfile": "crt"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"token": TOKEN},
+        {"tokens": [TOKEN]},
+        {"path_token": TOKEN},
+        {"hmac_secret": TOKEN},
+        {"cafile": "ca", "certfile": "crt"},
+        {"senders": [{"name": "s", "tokens": [TOKEN], "hosts": ["web-1"]}]},
+        {"files": ["/var/log/falco.json"]},
+    ],
+)
 def test_one_way_to_check_senders_is_enough(given: dict[str, t.Any]) -> None:
     parse_options(given)
 
 
 def test_no_way_to_check_senders() -> None:
-    with pytest.raises(ValueError, match=r"Set token .* path_token .* or cafile"):
+    with pytest.raises(ValueError, match=r"Set token .* path_token .* cafile .* or senders"):
         parse_options({"token": None, "port": 5000})
 
 
@@ -87,13 +103,13 @@ def test_no_way_to_check_senders() -> None:
         ("batch_interval", "soon", "from 0 to 3600"),
         ("batch_interval", "inf", "from 0 to 3600"),
         ("batch_interval", 10**400, "from 0 to 3600"),
-        ("batch_max", 0, "from 1 to 10000"),
-        ("batch_max", 10001, "from 1 to 10000"),
+        ("batch_max", 0, "from 1 to 500"),
+        ("batch_max", 501, "from 1 to 500"),
         ("queue_max", 0, "from 1 to 1000000"),
         ("queue_max", 1000001, "from 1 to 1000000"),
         ("host", "", "host is ''. Set it to a text"),
         ("host", 1, "host is 1. Set it to a text"),
-        ("hosts", "web-1", "hosts is 'web-1'. Set it to a list of host names"),
+        ("hosts", "web-1", "hosts is no list. Set it to a list of host names"),
         ("hosts", ["web-1", "web:2"], "hosts holds 'web:2'. Host names start with"),
         ("lookup_hosts", ["all", None], "lookup_hosts holds None"),
         ("host_map", ["web-1"], "Set it to a dictionary"),
@@ -102,7 +118,7 @@ def test_no_way_to_check_senders() -> None:
         ("keyfile", "key.pem", "keyfile is set without certfile"),
         ("cafile", "ca.pem", "cafile is set without certfile"),
         ("tokn", TOKEN, "unknown option 'tokn'. Did you mean token?"),
-        ("{{ x }}", 1, "unknown option '{ { x }}'. Known options: batch_interval, "),
+        ("{{ x }}", 1, "unknown option '{ { x }}'. Known are: answer_deadline, "),
     ],
 )
 def test_bad_option(option: str, value: object, message: str) -> None:
@@ -126,3 +142,119 @@ def test_bad_secret_is_not_shown(option: str, value: object, message: str) -> No
     with pytest.raises(ValueError, match=message) as caught:
         parse(**{option: value})
     assert str(value) not in str(caught.value)
+
+
+def sender(**given: object) -> dict[str, object]:
+    return {"name": "falco", "tokens": ["another-good-token"], "hosts": ["web-1"], **given}
+
+
+def test_whole_in_one_option() -> None:
+    whole = parse_options({"guard": {"token": TOKEN, "port": "5001", "hosts": None}, "batch_max": 7, "port": None})
+    assert whole == Options(token=TOKEN, port=5001, batch_max=7)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"guard": {"tokn": TOKEN}}, "unknown option of guard 'tokn'. Did you mean token?"),
+        ({"guard": {"port": -1}}, "guard.port is -1. Set it to"),
+        ({"guard": [TOKEN]}, "Set it to a dictionary of "),
+        ({"guard": {"token": TOKEN}, "token": TOKEN}, "token is given twice, as guard.token and on its own"),
+        (
+            {"guard": {"token": TOKEN, "senders": [{"nme": "x"}]}},
+            "unknown key of guard.senders 'nme'. Did you mean name?",
+        ),
+    ],
+)
+def test_bad_ones_in_one_option(args: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is checked below
+        parse_options(args)
+    assert message in str(caught.value)
+
+
+def test_what_the_engine_adds_is_no_option() -> None:
+    assert parse_options({"token": TOKEN, "eda_feedback_queue": object()}) == Options(token=TOKEN)
+
+
+def test_senders() -> None:
+    options = parse(
+        senders=[sender(hmac_secrets=["a-key-of-the-sender"], certificate="Web-1")], certfile="c", cafile="ca"
+    )
+    assert options.senders == (
+        SenderOptions(
+            name="falco",
+            hosts=("web-1",),
+            tokens=("another-good-token",),
+            certificate="Web-1",
+            hmac_secrets=("a-key-of-the-sender",),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("senders", "message"),
+    [
+        ([{"name": "x"}], "a sender in senders has no hosts"),
+        ([sender(name=None)], "a sender in senders has no name"),
+        ([sender(hosts=[])], "senders.hosts is empty"),
+        ([sender(hosts="web-1")], "senders.hosts is no list"),
+        ([sender(tokens=None)], "sender falco has no tokens, path_tokens or certificate"),
+        ([sender(certificate="web-1")], "sender falco has a certificate, and cafile is not set"),
+        ([sender(), sender(name="Falco", tokens=["a-third-good-token"])], "the name falco is given twice"),
+        ([sender(), sender(name="other")], "the token is given twice"),
+        ([sender(tokens=[TOKEN])], "the token is given twice"),
+        ([sender(name="{{ x }}")], "senders.name is '{ { x }}'"),
+    ],
+)
+def test_bad_senders(senders: list[object], message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is checked below
+        parse(senders=senders)
+    assert message in str(caught.value)
+    assert "good-token" not in str(caught.value)
+
+
+def test_a_signature_that_nobody_would_be_asked_for() -> None:
+    with pytest.raises(ValueError, match="Set it in each of the senders"):
+        parse_options({"senders": [sender()], "hmac_secret": "a-key-of-somebody"})
+
+
+def test_files() -> None:
+    options = parse(files=["/a", {"path": "/b", "detector": "falco", "host": "web-1"}])
+    assert options.files == (FileOptions(path="/a"), FileOptions(path="/b", detector="falco", host="web-1"))
+    with pytest.raises(ValueError, match=r"unknown detector in files.detector 'flaco'. Did you mean falco\?"):
+        parse(files=[{"path": "/b", "detector": "flaco"}])
+    with pytest.raises(ValueError, match="a file in files has no path"):
+        parse(files=[{"detector": "falco"}])
+
+
+def test_severities() -> None:
+    assert parse(severities={"Wazuh": {87908: "High"}}).severities == {"wazuh": {"87908": "high"}}
+    with pytest.raises(ValueError, match="severities: severities holds something else than info, low"):
+        parse(severities={"wazuh": {"x": "urgent"}})
+
+
+@pytest.mark.parametrize(("value", "expected"), [(True, True), ("no", False), ("On", True), ("false", False)])
+def test_yes_and_no(value: object, expected: bool) -> None:
+    assert parse(receipts=value).receipts is expected
+
+
+@pytest.mark.parametrize("value", [1, "maybe", []])
+def test_neither_yes_nor_no(value: object) -> None:
+    with pytest.raises(ValueError, match=r"receipts is .*\. Set it to true or false"):
+        parse(receipts=value)
+
+
+def test_there_is_time_for_a_second_try() -> None:
+    with pytest.raises(ValueError, match="answer_timeout is larger than answer_deadline"):
+        parse(answer_timeout=601)
+
+
+def test_the_directory_of_the_spool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/x")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert str(parse().spool_directory) == "/home/x/.local/state/container-guard/spool"
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    assert str(parse().spool_directory) == "/home/x/.local/state/container-guard/spool"
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert str(parse().spool_directory) == "/state/container-guard/spool"
+    assert str(parse(spool="~/spool").spool_directory) == "/home/x/spool"

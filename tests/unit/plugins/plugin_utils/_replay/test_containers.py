@@ -57,9 +57,12 @@ def test_it_is_found_by_id_or_else_by_name(reference: ContainerRef) -> None:
 @pytest.mark.parametrize(
     ("reference", "unknown"),
     [
-        (ContainerRef(id="a" * 12, name="db", image="pg"), {"labels"}),
+        (ContainerRef(id="a" * 12, name="db", image="pg:17"), {"labels"}),
+        (ContainerRef(id="a" * 12, name="db", image="hub:5000/pg"), {"labels", "image_tag"}),
+        (ContainerRef(id="a" * 12, name="db", image="pg:<NA>"), {"labels", "image_tag"}),
+        (ContainerRef(id="a" * 12, name="db", image="pg@sha256:1"), {"labels"}),
         (ContainerRef(name="db", image="<NA>:<NA>"), {"image_patterns", "labels"}),
-        (ContainerRef(id="a" * 12, image="pg"), {"container_names", "labels"}),
+        (ContainerRef(id="a" * 12, image="pg:17"), {"container_names", "labels"}),
         (ContainerRef(id=FULL[:12] + "1"), {"container_names", "image_patterns", "labels"}),
     ],
 )

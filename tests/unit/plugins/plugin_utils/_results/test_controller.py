@@ -10,8 +10,9 @@ import typing as t
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import (
+    absent_hosts,
     actor_of,
-    alerts_about_nobody,
+    hosts_of_nobody,
 )
 
 
@@ -31,7 +32,7 @@ def test_who_asks(variables: dict[str, t.Any], environment: dict[str, str], acto
     assert actor_of(variables, environment) == actor
 
 
-def test_alerts_that_no_host_of_the_run_answers() -> None:
+def test_hosts_of_alerts_for_which_nobody_answers() -> None:
     variables = {
         "groups": {"all": ["web-1", "web-2", "web-3"]},
         "ansible_play_hosts_all": ["web-1", "web-2"],
@@ -46,9 +47,18 @@ def test_alerts_that_no_host_of_the_run_answers() -> None:
         "no alert",
         {"inventory_host": "web-3"},
         {"inventory_host": ["web-9"]},
+        {"id": "9", "inventory_host": "{{ web-9 }}"},
     ]
-    assert alerts_about_nobody(alerts, variables) == {
-        "2": "its host web-9 is not in the inventory",
-        "number 7": "its host web-3 takes no part in this run",
+    assert hosts_of_nobody(alerts, variables) == {
+        "web-9": "its host web-9 is not in the inventory",
+        "web-3": "its host web-3 takes no part in this run",
     }
-    assert alerts_about_nobody(None, {}) == {}
+    assert hosts_of_nobody(None, {}) == {}
+
+
+def test_hosts_that_do_not_answer_in_this_run() -> None:
+    variables = {"groups": {"all": ["web-1", "web-2"], "web": ["web-1"], "ungrouped": []}}
+    assert absent_hosts(["web-1", "web-2", "weeb-1", "web", "all", "web*", "web:!x"], ["web-1"], variables) == [
+        ("web-2", "its host web-2 takes no part in this run"),
+        ("weeb-1", "its host weeb-1 is not in the inventory"),
+    ]

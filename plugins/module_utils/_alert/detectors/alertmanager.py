@@ -1,0 +1,133 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Alertmanager: messages of its webhook receiver, each with a group of alerts; also what Rancher makes of them.
+
+An alert knows labels only. It names a container where they are those of cAdvisor or of falcosidekick.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text, timestamp
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import MAX_TAGS, Subject
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detector import (
+    Detector,
+    PassedOver,
+    first_text,
+    part,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detectors import falco
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
+
+NAME = "alertmanager"
+
+SEVERITIES = {
+    **dict.fromkeys(("critical", "page", "emergency", "alert", "fatal"), "critical"),
+    **dict.fromkeys(("error", "high", "major"), "high"),
+    **dict.fromkeys(("warning", "warn", "medium", "moderate"), "medium"),
+    **dict.fromkeys(("notice", "low", "minor"), "low"),
+    **dict.fromkeys(("info", "information", "informational", "debug", "none", "ok"), "info"),
+}
+"""Label C(severity), which is free text, or C(priority) of falcosidekick -> severity of the guard."""
+_OTHERWISE = "medium"
+
+_GROUP_KEYS = ("groupKey", "groupLabels", "commonLabels", "receiver")
+_TRUNCATED = "truncatedAlerts"
+_HOST_LABELS = ("host", "hostname", "node", "nodename")
+_DOCKER_CGROUP = re.compile(r"/(?:[^/]+/)*?(?:docker/|docker-)([0-9a-f]{64})(?:\.scope)?", re.ASCII)
+"""Label C(id) of cAdvisor: /docker/ID by cgroupfs, /system.slice/docker-ID.scope by systemd."""
+
+
+def recognises(message: dict[str, t.Any]) -> bool:
+    """Whether the object has the shape of a group of alerts."""
+    return isinstance(message.get("alerts"), list) and any(key in message for key in _GROUP_KEYS)
+
+
+def split(message: dict[str, t.Any]) -> list[object]:
+    """The alerts of a group; those that were left out of it make one more element, which convert refuses."""
+    # Each has a status of its own, also where the group still fires. Rancher says it of the group alone.
+    alerts = [
+        {"status": message.get("status"), **alert} if isinstance(alert, dict) else alert for alert in message["alerts"]
+    ]
+    missing = message.get(_TRUNCATED)
+    return [*alerts, {_TRUNCATED: missing}] if type(missing) is int and missing > 0 else alerts
+
+
+def convert(alert: dict[str, t.Any], source: str = NAME) -> dict[str, t.Any] | PassedOver:
+    """One alert of a group in the generic shape, or why it needs no answer. Raises AlertError.
+
+    Args:
+        alert: as split made it.
+        source: who sends such groups.
+    """
+    if _TRUNCATED in alert:
+        raise AlertError(
+            f"{text.display(alert[_TRUNCATED], 32)} more alerts of the group were left out",
+            kind="truncated",
+            remedy="Set max_alerts: 0 in webhook_configs of the receiver",
+        )
+    if alert.get("status") == "resolved":
+        return PassedOver.RESOLVED
+    labels, annotations = part(alert, "labels"), part(alert, "annotations")
+    message = first_text(*(annotations.get(key) for key in ("description", "message", "summary")))
+    if labels.get("source") == falco.NAME and "priority" in labels and "rule" in labels:
+        found = falco.convert(_of_falco(labels, message))
+    else:
+        found = {
+            "source": source,
+            "rule": labels.get("alertname"),
+            "severity": labels.get("severity"),
+            "host": _host(labels),
+            "container": _container(labels),
+            "tags": [f"{key}={value}" for key, value in labels.items() if isinstance(value, str)][:MAX_TAGS],
+            "message": message,
+        }
+    return {**found, "id": _identity(alert), "time": alert.get("startsAt")}
+
+
+def _identity(alert: dict[str, t.Any]) -> str | None:
+    """What the alert keeps as long as it fires, however often it is sent."""
+    fingerprint, since = text.token(alert.get("fingerprint")), timestamp.parse_timestamp(alert.get("startsAt"))
+    return f"{fingerprint}-{timestamp.format_timestamp(since)}" if fingerprint and since else None
+
+
+def _host(labels: dict[str, t.Any]) -> str:
+    named = first_text(*(labels.get(key) for key in _HOST_LABELS))
+    # The instance is the address of the exporter.
+    return named or first_text(labels.get("instance")).rpartition(":")[0] or first_text(labels.get("instance"))
+
+
+def _container(labels: dict[str, t.Any]) -> dict[str, t.Any] | None:
+    cgroup = first_text(labels.get("id"))
+    of_docker = _DOCKER_CGROUP.fullmatch(cgroup)
+    image, name = first_text(labels.get("image")), text.container_name(labels.get("name"))
+    if of_docker:
+        return {"id": of_docker.group(1), "name": name, "image": image}
+    in_kubernetes = "pod" in labels and "namespace" in labels
+    if in_kubernetes or cgroup.startswith("/"):
+        return {"subject": Subject.NOT_DOCKER.value}
+    container_id = text.container_id(labels.get("container_id"))
+    # Others call their own things "name"; with cAdvisor goes an image, or labels of the container.
+    if not (image or any(label.startswith("container_label_") for label in labels)):
+        name = text.container_name(labels.get("container_name"))
+    return {"id": container_id, "name": name, "image": image} if container_id or name else None
+
+
+def _of_falco(labels: dict[str, t.Any], message: str) -> dict[str, t.Any]:
+    """The message of Falco of which falcosidekick made labels, with _ for the dots in the names of its fields."""
+    return {
+        "rule": labels["rule"],
+        "priority": labels["priority"],
+        "source": labels.get("eventsource"),
+        "hostname": labels.get("hostname"),
+        "tags": first_text(labels.get("tags")).split(","),
+        "output": message,
+        "output_fields": labels,
+    }
+
+
+DETECTOR = Detector(NAME, recognises, convert, SEVERITIES, _OTHERWISE, split=split)

@@ -1,0 +1,129 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Repeats: the same alert again is answered with the first one, as long as the answer would be the same."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import typing as t
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
+    AUDIT,
+    ISOLATED,
+    NO_POLICY,
+    PROTECTED,
+)
+
+DECIDED = frozenset((NO_POLICY, PROTECTED, AUDIT))
+"""Outcomes after which the same alert would be decided the same way, as nothing was done."""
+
+
+def key_of(alert: Alert) -> bytes:
+    """What an alert has in common with its repeats, and with no other: 16 bytes.
+
+    Never its text, which differs from one repeat to the next.
+    """
+    container = alert.container
+    if container.id:
+        about: t.Any = container.id
+    elif container.name:
+        about = (container.name,)
+    else:
+        about = (container.subject.value, getattr(container, "pid", 0), *sorted(getattr(container, "addresses", ())))
+    said = (alert.inventory_host, alert.host, about, alert.source, alert.rule, int(alert.severity), alert.tags)
+    return hashlib.blake2b(repr(said).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@dataclasses.dataclass
+class First:
+    """The alert that its repeats are folded into.
+
+    Attributes:
+        seq: number of it in the spool.
+        trace_id: of it.
+        until: seconds since the epoch until which it takes repeats; None while it is open.
+        folded: repeats so far.
+    """
+
+    seq: int
+    trace_id: str
+    until: float | None = None
+    folded: int = 0
+
+
+class Dedup:
+    """The alerts that take repeats: all that are open, and for a short while some that have ended.
+
+    Args:
+        isolated_for: seconds for which one that ended C(isolated) takes repeats.
+        decided_for: the same for those in DECIDED.
+    """
+
+    def __init__(self, isolated_for: float, decided_for: float) -> None:
+        self._seconds = {ISOLATED: isolated_for, **dict.fromkeys(DECIDED, decided_for)}
+        self._firsts: dict[bytes, First] = {}
+        self._keys: dict[int, bytes] = {}  # of those that are open
+        self._leaving: collections.deque[tuple[float, bytes, First]] = collections.deque()
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which no alert that ended takes repeats."""
+        return max(self._seconds.values())
+
+    def first(self, key: bytes, now: float) -> First | None:
+        """The alert that one with that key is folded into, if any."""
+        found = self._firsts.get(key)
+        if found is None or found.until is None or now < found.until <= now + self.longest:
+            return found
+        return None  # its time is over, or the clock was set back
+
+    def add(self, key: bytes, seq: int, trace_id: str) -> None:
+        """An alert that is open from now on."""
+        self._firsts[key] = First(seq, trace_id)
+        self._keys[seq] = key
+
+    def withdraw(self, seq: int) -> None:
+        """Forget an alert that was added, and was not stored after all."""
+        key = self._keys.pop(seq, None)
+        if key is not None and self._firsts[key].seq == seq:
+            del self._firsts[key]
+
+    def end(self, seq: int, outcome: str, now: float) -> int:
+        """An alert has ended so. Returns how many were folded into it."""
+        key = self._keys.pop(seq, None)
+        first = self._firsts.get(key) if key is not None else None
+        if key is None or first is None or first.seq != seq:
+            return 0
+        self._retire(key, first, now + self._seconds.get(outcome, 0), now)
+        self._forget_old(now)
+        return first.folded
+
+    def recall(self, key: bytes, seq: int, trace_id: str, outcome: str, ended: float, now: float) -> None:
+        """An alert that ended before a restart."""
+        self._retire(key, First(seq, trace_id), ended + self._seconds.get(outcome, 0), now)
+
+    def forget_ended(self) -> None:
+        """Take no repeats for alerts that have ended: policies have changed, and the answer may be another one."""
+        while self._leaving:
+            self._remove(*self._leaving.popleft()[1:])
+
+    def _retire(self, key: bytes, first: First, until: float, now: float) -> None:
+        first.until = until
+        if until <= now:
+            self._remove(key, first)
+        else:
+            self._firsts[key] = first
+            self._leaving.append((until, key, first))
+
+    def _forget_old(self, now: float) -> None:
+        while self._leaving and not now < self._leaving[0][0] <= now + self.longest:
+            self._remove(*self._leaving.popleft()[1:])
+
+    def _remove(self, key: bytes, first: First) -> None:
+        if self._firsts.get(key) is first:
+            del self._firsts[key]

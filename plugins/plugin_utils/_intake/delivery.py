@@ -1,0 +1,401 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Deliveries: takes what waits in the spool to the rule engine, again and again, until it is answered or told."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import datetime
+import time
+import typing as t
+from collections.abc import Awaitable, Callable, Sequence
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import timestamp
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
+    AT_ONCE,
+    NOT_TOLD,
+    OUTCOMES,
+    UNKNOWN_HOST,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.ending import Endings, Event, known_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import (
+    Answer,
+    Receipt,
+    ReceiptError,
+    capability,
+    read_receipt,
+    verdict,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import (
+    NEVER,
+    Delivery,
+    Open,
+    Outcome,
+    Pace,
+    Schedule,
+    Turn,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Accepted, Spool, SpoolError
+
+__all__ = ["Deliveries", "DeliverySettings", "Event", "ReceiptError"]
+
+_NONE_EVER = 5
+"""Deliveries that nobody acknowledged after which the setting is taken for one without receipts."""
+_STUCK = 60.0
+"""Seconds after which an engine that takes no event is in trouble."""
+_GRACE = 60.0
+"""Seconds for which a capability is good beyond what it is needed for."""
+_HOUR = 3600.0
+_RECEIPTS = "receipts"
+"""What the spool remembers of whether receipts have ever come, by name."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeliverySettings:
+    """How alerts are delivered. Times are in seconds.
+
+    Attributes:
+        batch_window: longest time that an alert waits for company; an eighth of it without another one is enough.
+        batch_interval: least time between the beginnings of two deliveries to one host.
+        batch_max: most alerts in an event, at most 500.
+        answer_timeout: after which a host that said nothing is asked again; longer than a run may take.
+        answer_deadline: after which an alert is unanswered.
+        max_deliveries: playbook runs at the same time, 2 to 21: the engine does 25 things at a time.
+        max_hosts: most hosts that share a run; as many as Ansible has forks, so that hosts which hang hold up nobody.
+        receipts: whether hosts say what they answered. Without, an alert has ended once it was handed over.
+        retry_pause: before a host that did not answer is asked again; doubled each time, up to a minute.
+    """
+
+    batch_window: float = 0.2
+    batch_interval: float = 1.0
+    batch_max: int = 500
+    answer_timeout: float = 120.0
+    answer_deadline: float = 600.0
+    max_deliveries: int = 21
+    max_hosts: int = 5
+    receipts: bool = True
+    retry_pause: float = 5.0
+
+
+class Deliveries:
+    """The loop around the schedule.
+
+    Args:
+        spool: open.
+        settings: of the source.
+        put: hands an event to the rule engine; waits while that is busy.
+        receipt_url: where the answers of hosts are sent to. It may be set later, before run().
+        confirmed: called with host and digest of the policy set by which it has answered.
+        now: seconds, of a clock that is never set.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        settings: DeliverySettings,
+        put: Callable[[Event], Awaitable[None]],
+        *,
+        receipt_url: str = "",
+        confirmed: Callable[[str, str], None] = lambda _host, _digest: None,
+        now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.receipt_url = receipt_url
+        self._spool = spool
+        self._settings = settings
+        self._put = put
+        self._confirmed = confirmed
+        self._now = now
+        self._wall = wall
+        self._schedule = Schedule(
+            Pace(
+                window=settings.batch_window,
+                interval=settings.batch_interval,
+                most_alerts=settings.batch_max,
+                most_hosts=settings.max_hosts,
+                most_deliveries=settings.max_deliveries,
+                timeout=settings.answer_timeout,
+                pause=settings.retry_pause,
+            )
+        )
+        self._outbox: collections.deque[Delivery] = collections.deque()
+        self._endings = Endings(spool, wall)
+        self._left_over: list[Open] = []
+        self._something_to_do = asyncio.Event()
+        self._something_to_send = asyncio.Event()
+        self._something_ended = asyncio.Event()
+        self._putting_since: float | None = None
+        self._ever_acknowledged = bool(spool.position(_RECEIPTS))
+        self._draining = False
+        self._digests: dict[str, str] = {}  # of policy sets, by host
+        self._given_up = 0  # timeouts that were seen to
+        self._events = 0
+        self._unanswered_events = 0
+        self._receipts = 0
+
+    async def run(self) -> t.NoReturn:
+        """Deliver for ever, until cancelled. Raises what put raises: alerts are then still in the spool."""
+        self._spool.watch(self._arrived)
+        sending = asyncio.create_task(self._send_all())
+        sending.add_done_callback(lambda _task: self._something_to_do.set())
+        try:
+            while True:
+                self._something_to_do.clear()
+                await self._take_turns()
+                if sending.done():
+                    sending.result()
+                await self._wait()
+        finally:
+            sending.cancel()
+            await asyncio.wait([sending])
+
+    async def receipt(self, authorization: str, body: bytes) -> None:
+        """Take a receipt: C(Authorization) header and body of the request. Raises ReceiptError, which has a status."""
+        now = datetime.datetime.fromtimestamp(self._wall(), datetime.UTC)
+        receipt = read_receipt(self._spool.key, authorization, body, now)
+        self._receipts += 1
+        if not self._ever_acknowledged:
+            self._ever_acknowledged = True
+            self._spool.remember_soon(_RECEIPTS, True)
+        if receipt.state == "answered" and receipt.policy_set_digest:
+            self._answered_by(receipt.host, receipt.policy_set_digest)
+        said: dict[str, list[Answer]] = {}
+        for answer in receipt.answers:
+            said.setdefault(answer.trace_id, []).append(answer)
+        tried: list[Open] = []
+
+        def judge(alert: Open) -> Outcome:
+            outcome = self._judge(alert, receipt, said.get(alert.trace_id, ()))
+            if not outcome.final:
+                tried.append(alert)
+            return outcome
+
+        works = receipt.state in ("answered", UNKNOWN_HOST)
+        answered = self._schedule.acknowledge(
+            receipt.delivery, receipt.host, receipt.run_hosts, works, judge, said, self._now()
+        )
+        for alert in answered:
+            if receipt.host in alert.answers:
+                self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
+        self._something_to_do.set()
+        self._something_to_send.set()
+        await self._endings.close([*answered, *tried])
+        self._something_ended.set()
+
+    def health(self) -> list[str]:
+        """What is wrong, a sentence each; empty where all is well."""
+        found = self._spool.troubles()
+        stuck = self._now() - self._putting_since if self._putting_since is not None else 0.0
+        if stuck > _STUCK:
+            found.append(f"the rule engine has taken no event for {stuck:.0f} seconds")
+        if not self._settings.receipts:
+            found.append("receipts are off: nobody knows which alerts were answered")
+        elif self._none_ever():
+            found.append("no receipt has ever come: nobody knows which alerts were answered, and none is sent again")
+        elif not self._receipts and self._schedule.timeouts >= _NONE_EVER:
+            found.append("no receipt has come since the start")
+        overdue = self._now() - self._schedule.oldest()
+        if overdue > _STUCK:
+            found.append(f"an alert waits {overdue:.0f} seconds longer than answer_deadline allows")
+        return found
+
+    def figures(self) -> dict[str, float]:
+        """For metrics, cheap: what is under way and what was sent, the age of the oldest alert in seconds."""
+        oldest = self._schedule.oldest()
+        age = self._now() + self._settings.answer_deadline - oldest
+        return {
+            "deliveries_under_way": len(self._schedule.deliveries),
+            "sick_hosts": len(self._schedule.sick_hosts()),
+            "oldest_alert_seconds": max(0.0, age) if len(self._schedule) else 0.0,
+            "delivery_timeouts_total": self._schedule.timeouts,
+            "events_total": self._events,
+            "unanswered_events_total": self._unanswered_events,
+            "receipts_total": self._receipts,
+        }
+
+    async def drain(self, timeout: float) -> None:
+        """Begin no delivery any more, and wait until those under way are answered, but not longer than that."""
+        self._draining = True
+        deadline = self._now() + timeout
+        while (self._endings.untold or self._under_way()) and (left := deadline - self._now()) > 0:
+            self._something_ended.clear()
+            await _wait(self._something_ended, left)
+
+    def _arrived(self, accepted: Sequence[Accepted]) -> None:
+        """Alerts wait, of before a restart or from now on."""
+        now, wall = self._now(), self._wall()
+        for item in accepted:
+            alert = Open(
+                item.seq,
+                item.trace_id,
+                item.severity,
+                item.container,
+                now + self._settings.answer_deadline - max(0.0, wall - item.received),
+                item.body_bytes,
+                item.raw_bytes,
+                item.received,
+            )
+            lookup = set()
+            for host, known in item.hosts.items():
+                if known and "outcome" in known:
+                    self._endings.answered(alert, host, known)
+                    continue
+                known = known or {}
+                alert.turns[host] = Turn(
+                    known.get("attempts", 0), why=known.get("why", ""), told=known.get("told", False)
+                )
+                if known.get("lookup"):
+                    lookup.add(host)
+            alert.lookup = frozenset(lookup)
+            if alert.turns:
+                self._schedule.add(alert, now)
+            else:
+                self._left_over.append(alert)
+        self._something_to_do.set()
+
+    async def _take_turns(self) -> None:
+        """Do what is to be done by now."""
+        now = self._now()
+        ended, self._left_over = self._left_over, []
+        for alert in self._schedule.expire(now):
+            for host, turn in alert.turns.items():
+                self._not_answered(alert, host, turn)
+            alert.turns.clear()
+            ended.append(alert)
+        if not self._draining:
+            begun = self._schedule.plan(now)
+            if begun:
+                self._outbox.extend(begun)
+                self._spool.note({alert.seq: known_of(alert) for delivery in begun for alert in delivery.alerts})
+        if self._none_ever() and self._given_up != self._schedule.timeouts:
+            self._given_up = self._schedule.timeouts
+            for alert, host, turn in self._schedule.give_up_tried():
+                self._not_answered(alert, host, turn)
+                ended.append(alert)
+        self._something_to_send.set()
+        await self._endings.close(ended)
+
+    def _answered_by(self, host: str, digest: str) -> None:
+        """A host has answered by the policy set with that digest."""
+        if self._digests.get(host, digest) != digest:
+            self._spool.forget_decided()  # the same alert may get another answer now
+        self._digests[host] = digest
+        self._confirmed(host, digest)
+
+    def _not_answered(self, alert: Open, host: str, turn: Turn) -> None:
+        why = turn.why or ("no_receipt" if turn.attempts else "not_delivered")
+        record = {"outcome": "", "answers": False, "why": why, "attempts": turn.attempts, "told": turn.told}
+        self._endings.answered(alert, host, record)
+
+    def _judge(self, alert: Open, receipt: Receipt, answers: Sequence[Answer]) -> Outcome:
+        """What a host's answer to an alert leads to."""
+        turn = alert.turns[receipt.host]
+        if answers:
+            answer, again = verdict(answers, alert.severity == Severity.CRITICAL)
+        elif receipt.state == UNKNOWN_HOST:
+            answer, again = Answer(alert.trace_id, UNKNOWN_HOST), False
+        else:
+            state = receipt.state if receipt.state != "answered" else "no_answer"
+            return Outcome(False, f"{state}: {receipt.message[:200]}" if receipt.message else state)
+        meaning = OUTCOMES[answer.outcome]
+        if again:
+            if meaning.told == AT_ONCE and not turn.told:
+                turn.told = True
+                self._endings.tell(alert, receipt.host, answer.outcome, turn.attempts)
+            return Outcome(False, answer.outcome)
+        took = answer.milliseconds
+        record = {
+            "outcome": answer.outcome,
+            "answers": meaning.answers,
+            "why": answer.outcome,
+            "attempts": turn.attempts,
+            "told": turn.told or meaning.answers or meaning.told == NOT_TOLD,
+            "container": {"id": answer.container.id, "name": answer.container.name} if answer.container else None,
+            "policy_id": answer.policy_id,
+            "record_id": answer.record_id,
+            "milliseconds": round((self._wall() - alert.received) * 1000) if took is None else took,
+        }
+        return Outcome(True, answer.outcome, record)
+
+    async def _send_all(self) -> t.NoReturn:
+        """Hand over what is to be sent; what nobody answered goes first."""
+        while True:
+            self._something_to_send.clear()
+            while self._endings.untold or (self._outbox and not self._draining):
+                if self._endings.untold:
+                    await self._endings.tell_some(self._hand_over)
+                    self._unanswered_events += 1
+                else:
+                    await self._send(self._outbox.popleft())
+                self._something_ended.set()
+            await self._something_to_send.wait()
+
+    async def _hand_over(self, event: Event) -> None:
+        self._putting_since = self._now()
+        try:
+            await self._put(event)
+        finally:
+            self._putting_since = None
+        self._events += 1
+
+    async def _send(self, delivery: Delivery) -> None:
+        try:
+            contents = await self._spool.contents([alert.seq for alert in delivery.alerts], delivery.with_raw())
+        except SpoolError:
+            contents = {}
+        if not contents:  # they have ended meanwhile, or cannot be read now
+            self._schedule.take_back(delivery, self._now())
+            self._something_to_do.set()
+            return
+        alerts = [contents[alert.seq] for alert in delivery.alerts if alert.seq in contents]
+        event: Event = {"alerts": alerts, "meta": {"hosts": list(delivery.hosts)}}
+        with_receipts = self._settings.receipts and not self._none_ever()
+        if self._settings.receipts:
+            event["delivery"] = self._delivery(delivery)
+        await self._hand_over(event)
+        if with_receipts:
+            self._schedule.emitted(delivery, self._now())
+        else:
+            over = []
+            for alert, host, turn in self._schedule.hand_over(delivery):
+                alert.answers[host] = {"outcome": "", "answers": None, "attempts": turn.attempts, "told": True}
+                over.append(alert)
+            await self._endings.close(over)
+        self._something_to_do.set()
+
+    def _delivery(self, delivery: Delivery) -> dict[str, t.Any]:
+        """What the event says of itself."""
+        longest = max(alert.deadline for alert in delivery.alerts) - self._now()
+        until = self._wall() + max(longest, self._settings.answer_timeout) + _GRACE
+        deadline = timestamp.format_timestamp(datetime.datetime.fromtimestamp(until, datetime.UTC))
+        return {
+            "id": delivery.id,
+            "hosts": list(delivery.hosts),
+            "deadline": deadline,
+            "receipt_url": self.receipt_url,
+            "capability": capability(self._spool.key, delivery.id, delivery.hosts, deadline),
+        }
+
+    async def _wait(self) -> None:
+        """Until there may be something to do."""
+        await _wait(self._something_to_do, self._schedule.wake_at(self._now()) - self._now())
+
+    def _none_ever(self) -> bool:
+        return not self._ever_acknowledged and self._schedule.timeouts >= _NONE_EVER
+
+    def _under_way(self) -> bool:
+        return any(delivery.due < NEVER for delivery in self._schedule.deliveries.values())
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until it is set, but not longer than that."""
+    try:
+        await asyncio.wait_for(event.wait(), min(max(seconds, 0.0), _HOUR))
+    except TimeoutError:
+        return

@@ -1,0 +1,177 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How alerts end: somebody is told what was not answered, the log says what became of each, the history keeps it."""
+
+from __future__ import annotations
+
+import collections
+import json
+import logging
+import typing as t
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accounting import (
+    ANSWERED,
+    HANDED_OVER,
+    UNANSWERED,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import leading
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import EVENT_BYTES, Open
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Ended, Spool, SpoolError
+
+logger = logging.getLogger(__name__)
+
+Event = dict[str, t.Any]
+Json = t.Any
+
+_TOLD = 500
+"""Unanswered alerts in an event at most."""
+_FRAME_BYTES = 64
+
+
+class _Untold(t.NamedTuple):
+    """What somebody is to be told: that a host did not answer an alert, and why."""
+
+    alert: Open
+    host: str
+    why: str
+    attempts: int
+
+
+def known_of(alert: Open) -> dict[str, Json]:
+    """What is to be remembered of the hosts of an alert that waits."""
+    known = dict(alert.answers)
+    for host, turn in alert.turns.items():
+        known[host] = {"attempts": turn.attempts, "why": turn.why, "told": turn.told}
+        if host in alert.lookup:
+            known[host]["lookup"] = True
+    return known
+
+
+class Endings:
+    """Alerts that have ended, or about which somebody is to be told.
+
+    Args:
+        spool: that they are in.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(self, spool: Spool, wall: Callable[[], float]) -> None:
+        self._spool = spool
+        self._wall = wall
+        self._queue: collections.deque[_Untold] = collections.deque()
+        self._pending: collections.Counter[int] = collections.Counter()  # by number of the alert
+
+    @property
+    def untold(self) -> int:
+        """How much somebody is still to be told."""
+        return len(self._queue)
+
+    def answered(self, alert: Open, host: str, record: dict[str, Json]) -> None:
+        """A host gave its final answer, or none in time. Where C(told) is false in its record, somebody is told."""
+        alert.answers[host] = record
+        if not record["told"]:
+            self.tell(alert, host, record["why"], record["attempts"])
+
+    def tell(self, alert: Open, host: str, why: str, attempts: int) -> None:
+        """Have somebody told that a host did not answer an alert."""
+        logger.error(
+            "Alert %s is not answered: host %s, container %s, %s, after %d deliveries",
+            alert.trace_id,
+            host,
+            alert.container or "not known",
+            why,
+            attempts,
+        )
+        self._queue.append(_Untold(alert, host, why, attempts))
+        self._pending[alert.seq] += 1
+
+    async def tell_some(self, put: Callable[[Event], Awaitable[None]]) -> None:
+        """Put an event of what is to be told, and note that it was."""
+        items = [self._queue[number] for number in range(min(_TOLD, len(self._queue)))]
+        try:
+            contents = await self._spool.contents({item.alert.seq for item in items}, ())
+        except SpoolError:
+            contents = {}
+        entries: list[dict[str, Json]] = []
+        room = EVENT_BYTES - _FRAME_BYTES
+        for item in items:
+            entry = _entry(item, contents.get(item.alert.seq, {}))
+            room -= len(json.dumps(entry)) + 2
+            if entries and room < 0:
+                break
+            entries.append(entry)
+        await put({"unanswered": entries, "meta": {}})
+        told = [self._queue.popleft() for _entry in entries]
+        for item in told:
+            self._pending[item.alert.seq] -= 1
+            if not self._pending[item.alert.seq]:
+                del self._pending[item.alert.seq]
+            record = item.alert.answers.get(item.host)
+            if record:
+                record["told"] = True
+        await self.close(item.alert for item in told)
+
+    async def close(self, alerts: Iterable[Open]) -> None:
+        """Move alerts to the history that are over, and write what is known of the others."""
+        ended: list[tuple[Open, Ended]] = []
+        progress: dict[int, Mapping[str, Json]] = {}
+        for alert in alerts:
+            if alert.over:
+                continue
+            if alert.turns or self._pending[alert.seq]:
+                progress[alert.seq] = known_of(alert)
+            else:
+                alert.over = True
+                ended.append((alert, self._ended(alert)))
+        if ended or progress:
+            await self._spool.settle([item for _alert, item in ended], progress)
+        for alert, item in ended:
+            _log(alert, item)
+
+    def _ended(self, alert: Open) -> Ended:
+        records = alert.answers.values()
+        if any(record["answers"] is False for record in records):
+            account = UNANSWERED
+        elif all(record["answers"] for record in records):
+            account = ANSWERED
+        else:
+            account = HANDED_OVER
+        outcome = leading(record["outcome"] for record in records)
+        return Ended(
+            alert.seq, alert.trace_id, self._wall(), account, outcome, alert.answers, alert.body_bytes + alert.raw_bytes
+        )
+
+
+def _entry(item: _Untold, alert: Mapping[str, Json]) -> dict[str, Json]:
+    container = alert.get("container") or {}
+    return {
+        "trace_id": item.alert.trace_id,
+        "id": alert.get("id", ""),
+        "host": item.host,
+        "source": alert.get("source", ""),
+        "rule": alert.get("rule", ""),
+        "severity": alert.get("severity", ""),
+        "container": {"id": container.get("id", ""), "name": container.get("name", "")},
+        "why": item.why,
+        "attempts": item.attempts,
+        "received_at": alert.get("received_at", ""),
+    }
+
+
+def _log(alert: Open, ended: Ended) -> None:
+    """One line for each alert that has ended."""
+    host, record = next((host, record) for host, record in ended.hosts.items() if record["outcome"] == ended.outcome)
+    container = record.get("container") or {}
+    logger.info(
+        "Alert %s has ended: %s, %s, host %s, container %s, policy %s, %d ms",
+        alert.trace_id,
+        ended.account,
+        ended.outcome or "no outcome",
+        host,
+        container.get("name") or container.get("id") or alert.container or "none",
+        record.get("policy_id") or "none",
+        record.get("milliseconds") or round((ended.at - alert.received) * 1000),
+    )

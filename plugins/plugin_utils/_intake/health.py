@@ -1,0 +1,144 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What /healthz and /metrics say, put together from the parts of the intake."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.limits import Connections
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import (
+    COUNTER,
+    GAUGE,
+    Counters,
+    Family,
+    labelled,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
+
+FIGURES: Mapping[str, str] = {
+    "waiting_alerts": "alerts in the spool that are not answered yet",
+    "waiting_bytes": "their size in bytes",
+    "history_alerts": "alerts in the history",
+    "history_bytes": "their size in bytes",
+    "oldest_alert_seconds": "age of the oldest alert that waits",
+    "deliveries_under_way": "deliveries that not all hosts have acknowledged yet",
+    "sick_hosts": "hosts that did not acknowledge their last delivery",
+    "delivery_timeouts_total": "deliveries that a host did not acknowledge within answer_timeout",
+    "events_total": "events that were given to the rule engine",
+    "unanswered_events_total": "those of them about alerts that nobody answered",
+    "receipts_total": "receipts of hosts that counted",
+    "connections": "open connections of senders",
+    "connections_max": "most open connections of senders",
+    "troubles": "troubles that /healthz names; it fails while there are any",
+}
+"""The figures of all parts, by name, and what they are. Those that end in _total are counters."""
+ELEMENTS, EXPIRY = "elements_total", "certificate_expires_timestamp_seconds"
+LABELLED: Mapping[str, str] = {
+    ELEMENTS: "elements of requests and files, by account: received is the sum of all others and of those that wait",
+    EXPIRY: "when the first certificate of a file expires, by option",
+}
+"""Metrics of this module with labels."""
+
+
+class Spool(t.Protocol):
+    """What is needed of the spool."""
+
+    @property
+    def accounts(self) -> Mapping[str, int]:
+        """Numbers of elements, by account. C(received) is the sum of all others."""
+
+    def troubles(self) -> Sequence[str]:
+        """Why nothing can be stored at the moment."""
+
+    def figures(self) -> Mapping[str, float]:
+        """Values of gauges."""
+
+
+class Deliveries(t.Protocol):
+    """What is needed of the deliveries."""
+
+    def health(self) -> Sequence[str]:
+        """Why alerts are not answered at the moment."""
+
+    def figures(self) -> Mapping[str, float]:
+        """Values of gauges."""
+
+
+class Watching(t.Protocol):
+    """What watches files."""
+
+    def troubles(self) -> Sequence[str]:
+        """What is wrong with them; those of before hold."""
+
+
+@dataclasses.dataclass
+class Health:
+    """How the intake is. Lines are for people, and hold no secret and nothing by a sender.
+
+    Attributes:
+        spool: where alerts wait.
+        deliveries: that take them to hosts.
+        watching: what reads files of others: their troubles are warnings, as what was read before holds.
+        tls: the certificates, where there are any.
+        connections: of the listener.
+        counters: of the listener.
+        notes: what was found at the start.
+    """
+
+    spool: Spool
+    deliveries: Deliveries
+    connections: Connections
+    counters: Counters
+    tls: Tls | None = None
+    watching: Sequence[Watching] = ()
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def troubles(self) -> list[str]:
+        """Why alerts are not answered at the moment."""
+        of_tls = self.tls.troubles() if self.tls else []
+        return list(dict.fromkeys([*self.spool.troubles(), *self.deliveries.health(), *of_tls]))
+
+    def warnings(self) -> list[str]:
+        """What will keep some from being answered."""
+        of_tls = self.tls.warnings() if self.tls else []
+        return [*of_tls, *(trouble for watching in self.watching for trouble in watching.troubles()), *self.notes]
+
+    def shown(self) -> tuple[int, dict[str, t.Any]]:
+        """Status and content of /healthz."""
+        if self.tls:
+            self.tls.refresh()
+        troubles = self.troubles()
+        return (503 if troubles else 200), {
+            "status": "failing" if troubles else "ok",
+            "troubles": troubles,
+            "warnings": self.warnings(),
+            "elements": dict(self.spool.accounts),
+            "refused": self.counters.by("requests_refused_total", "kind"),
+        }
+
+    def families(self) -> list[Family]:
+        """Content of /metrics."""
+        accounts = dict(self.spool.accounts)
+        figures = {
+            "waiting_alerts": float(accounts.pop("waiting", 0)),
+            **self.spool.figures(),
+            **self.deliveries.figures(),
+            "connections": len(self.connections),
+            "connections_max": self.connections.most,
+            "troubles": len(self.troubles()),
+        }
+        expiry = self.tls.expiry() if self.tls else {}
+        return [
+            labelled(ELEMENTS, COUNTER, LABELLED[ELEMENTS], "account", accounts),
+            *self.counters.families(),
+            *(
+                Family(name, COUNTER if name.endswith("_total") else GAUGE, FIGURES.get(name, name), {(): value})
+                for name, value in figures.items()
+            ),
+            labelled(EXPIRY, GAUGE, LABELLED[EXPIRY], "option", expiry),
+        ]

@@ -1,0 +1,165 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Alerts over HTTP: who sends, what it says, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import urllib.parse
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import (
+    DETECTORS,
+    Reading,
+    read_message,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.admission import Admission
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.health import Health
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.http import (
+    RETRY_AFTER,
+    Peer,
+    RefusedError,
+    allow,
+    json_answer,
+    read_body,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.limits import Requests
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import CONTENT_TYPE, render
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.senders import Sender, Senders
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.throttle import Throttle
+
+try:
+    from aiohttp import web
+except ImportError:
+    # It comes with ansible-rulebook, which is what loads this. The sanity tests of Ansible import it without.
+    web = None  # type: ignore[assignment]  # nothing here runs without it
+
+logger = logging.getLogger(__name__)
+
+_ASIDE = 65_536
+"""Bodies of more bytes are read in another thread, so that others have their turn meanwhile."""
+
+ALERTS, HEALTH, METRICS = "/alerts", "/healthz", "/metrics"
+_POST, _GET = ("POST", "PUT"), ("GET", "HEAD")
+
+
+class Listener:
+    """Answers requests.
+
+    Attributes:
+        closing: set once nothing is taken any more.
+    """
+
+    def __init__(self, options: Options, admission: Admission, health: Health) -> None:
+        self.closing = False
+        self._options = options
+        self._admission = admission
+        self._health = health
+        self._senders = Senders(options)
+        self._requests = Requests(options.max_requests, options.max_requests_per_address)
+        self._throttle = Throttle(logger)
+        self._remedy = "Send 'Authorization: Bearer TOKEN', or post to /alerts/PATH_TOKEN"
+        if options.cafile:
+            self._remedy += ", or show a client certificate"
+
+    async def answer(self, request: web.BaseRequest, peer: Peer) -> web.Response:
+        """The answer to a request. Raises GuardError."""
+        path = request.raw_path.partition("?")[0]
+        if path in (HEALTH, METRICS):
+            allow(request, _GET)
+            return self._show(path)
+        segments = _segments(path)
+        allow(request, _POST)
+        # A token is longer than the name of any detector.
+        detector = segments.pop(0) if segments and segments[0] in DETECTORS else ""
+        path_token = segments[-1] if segments else ""
+        sender = self._senders.identify(request.headers.get("Authorization", ""), path_token, peer.names(request))
+        if sender is None:
+            raise RefusedError(
+                401,
+                "the token is missing or wrong",
+                kind="unauthorized",
+                remedy=self._remedy,
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        if self.closing:
+            raise RefusedError(503, "the intake is shutting down", kind="shutting_down", remedy="Send again")
+        peer.connection.known |= not sender.keys
+        if len(segments) > 1:
+            # Its alerts are read by their shape. Falco reads no answer, so to refuse them would be to lose them.
+            self._throttle.warning(
+                "unknown_detector",
+                "Alerts of sender %s are posted to the path of an unknown detector. Known are: %s",
+                sender.name,
+                ", ".join(sorted(DETECTORS)),
+            )
+        # Memory is bounded by the number of places, as a request has one until its alerts are on disk.
+        await self._enter(peer.connection.peer)
+        try:
+            reading = await self._read(request, sender, detector)
+            peer.connection.known = True
+            admitted = await self._admission.admit(reading, sender)
+        finally:
+            self._requests.leave(peer.connection.peer)
+        if not admitted.anything:
+            first = admitted.rejected[0]
+            place = f"element {first.index}: " if len(admitted.rejected) > 1 else ""
+            raise AlertError(place + first.reason, kind=first.kind, remedy=first.remedy)
+        return json_answer(202, admitted.to_dict())
+
+    def _show(self, path: str) -> web.Response:
+        if path == METRICS:
+            return web.Response(body=render(self._health.families()).encode(), headers={"Content-Type": CONTENT_TYPE})
+        status, found = self._health.shown()
+        return json_answer(status, found)
+
+    async def _enter(self, peer: str) -> None:
+        """Take a place for a request. Raises RefusedError where there is none for long."""
+        if not self._requests.full(peer):
+            self._requests.take(peer)
+            return
+        try:
+            await asyncio.wait_for(self._requests.wait(peer), self._options.read_timeout)
+        except TimeoutError:
+            raise RefusedError(
+                503,
+                "too many requests are under way",
+                kind="busy",
+                remedy="Send again later",
+                headers={"Retry-After": RETRY_AFTER},
+            ) from None
+
+    async def _read(self, request: web.BaseRequest, sender: Sender, detector: str) -> Reading:
+        """What the body holds. Raises RefusedError and AlertError."""
+        body = await read_body(request, self._options.body_limit, self._options.read_timeout)
+        if not sender.signed(request.headers.get(self._options.hmac_header, ""), body):
+            raise RefusedError(
+                401,
+                "the signature of the body is missing or wrong",
+                kind="wrong_signature",
+                remedy=f"Send '{self._options.hmac_header}: sha256=HEX', the HMAC-SHA256 of the body",
+            )
+        unwanted = self._admission.unwanted(sender)
+        read = functools.partial(read_message, body, detector, self._options.severities, unwanted)
+        reading = await asyncio.to_thread(read) if len(body) > _ASIDE else read()
+        if reading.received > self._options.queue_max:
+            raise RefusedError(
+                413,
+                f"the request holds {reading.received} alerts, of at most {self._options.queue_max}",
+                kind="too_many_alerts",
+                remedy="Send fewer alerts in a request",
+            )
+        return reading
+
+
+def _segments(path: str) -> list[str]:
+    """What comes after C(/alerts) in a path C(/alerts[/DETECTOR][/TOKEN]). Raises RefusedError."""
+    root, *segments = path.split("/")[1:]
+    if root != ALERTS[1:] or len(segments) > 2 or not all(segments):
+        raise RefusedError(404, "there is nothing here", kind="not_found", remedy="Post alerts to /alerts")
+    return [urllib.parse.unquote(segment, errors="replace") for segment in segments]

@@ -1,0 +1,294 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The event source as a whole: its parts put together, started, and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import pathlib
+import socket
+import typing as t
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import (
+    accept,
+    admission,
+    files,
+    health,
+    receipt_listener,
+    signals,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.delivery import (
+    Deliveries,
+    DeliverySettings,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.http import Http
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.inventory import InventoryWatch
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.limits import Connections
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.listener import Listener
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import Counters
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Spool, SpoolLimits
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.wanted import Wanted
+
+logger = logging.getLogger(__name__)
+
+_RECEIPT_PORT = "receipt_port"
+"""Under which name the spool keeps it."""
+_SHUTDOWN_TIMEOUT = 1.0
+"""How long a shutdown waits for open requests, in seconds."""
+_BEGINS = 3.0
+"""Within how many seconds the rule engine begins the playbook run of an event."""
+_RECEIPT_CONNECTIONS = 256
+
+
+class EventQueue(t.Protocol):
+    """What the rulebook engine hands to an event source."""
+
+    async def put(self, event: dict[str, t.Any], /) -> None:
+        """Hand over one event; waits while the engine is busy."""
+
+
+async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) -> None:
+    """Take alerts and put them into the queue as events, until SIGTERM or SIGINT, or until cancelled.
+
+    Args:
+        queue: of the engine.
+        options: of the source.
+        notes: what was found in its arguments, for people; told in the log and by /healthz.
+
+    Raises:
+        ValueError: certificate files cannot be used.
+        OSError: an address cannot be listened on.
+        SpoolError: the spool cannot be used.
+        Exception: what the queue raises. The source ends then, rather than to take alerts that go nowhere; they are in
+            the spool.
+    """
+    # The engine starts ansible-playbook with the environment of this process, and says nothing else of forks.
+    os.environ.setdefault("ANSIBLE_FORKS", str(options.forks))
+    tls = Tls(options) if options.certfile else None
+    wanted = Wanted(
+        pathlib.Path(options.policy_set) if options.policy_set else None,
+        options.policy_set_confirmed_for,
+        receipts=options.receipts,
+    )
+    wanted.refresh()
+    with contextlib.ExitStack() as stack:
+        # Before anything else: who starts a second one by mistake reads that the port is in use.
+        sockets = [stack.enter_context(each) for each in accept.listen(options.host, options.port)]
+        spool = await Spool.open(options.spool_directory, _limits(options))
+        try:
+            receipts = None
+            if options.receipts:
+                last = spool.position(_RECEIPT_PORT)
+                receipts = stack.enter_context(receipt_listener.listen(options.receipt_port, last or 0))
+                await spool.remember(_RECEIPT_PORT, receipts.getsockname()[1])
+            deliveries = Deliveries(
+                spool,
+                _settings(options),
+                queue.put,
+                receipt_url=options.receipt_url or _url(receipts),
+                confirmed=lambda host, digest: intake.confirmed(host, digest),
+            )
+            intake = Intake(options, spool, deliveries, wanted, tls, notes)
+            async with signals.stop_asked() as stop:
+                await intake.run(stop, sockets, receipts)
+        finally:
+            await spool.close()
+
+
+class Runs(health.Deliveries, receipt_listener.TakesReceipts, t.Protocol):
+    """What is needed of the deliveries."""
+
+    async def run(self) -> t.NoReturn:
+        """Deliver until cancelled."""
+
+    async def drain(self, timeout: float) -> None:
+        """Begin no delivery any more, and wait for those under way."""
+
+
+class Stores(health.Spool, admission.Store, files.Positions, t.Protocol):
+    """What is needed of the spool."""
+
+
+class Watches(health.Watching, admission.Wants, t.Protocol):
+    """What is needed of the early drop."""
+
+    def confirmed(self, host: str, digest: str) -> None:
+        """A host has said which policy set it has."""
+
+    async def watch(self) -> t.NoReturn:
+        """Watch its file until cancelled."""
+
+
+class Intake:
+    """The parts of a source at work."""
+
+    def __init__(
+        self,
+        options: Options,
+        spool: Stores,
+        deliveries: Runs,
+        wanted: Watches,
+        tls: Tls | None = None,
+        notes: Iterable[str] = (),
+    ) -> None:
+        self._options = options
+        self._deliveries = deliveries
+        self._tls = tls
+        self._wanted = wanted
+        self._notes = list(notes)
+        self._counters = Counters()
+        self._inventory = InventoryWatch(options) if options.inventory else None
+        self._connections = Connections(
+            accept.connections_possible(options.max_connections), options.max_connections_per_address
+        )
+        inventory = self._inventory
+        self._admission = admitting = admission.Admission(
+            options, spool, wanted, self._counters, (lambda: inventory.current) if inventory else (lambda: None)
+        )
+        self._files = [
+            files.FollowedFile(file, admitting, spool, options.severities, self._counters) for file in options.files
+        ]
+        watching: list[health.Watching] = [wanted, *([inventory] if inventory else []), *self._files]
+        how = health.Health(spool, deliveries, self._connections, self._counters, tls, watching, self._notes)
+        self._listener = Listener(options, admitting, how)
+
+    def confirmed(self, host: str, digest: str) -> None:
+        """A host has said which policy set it has."""
+        self._wanted.confirmed(host, digest)
+        self._admission.forget()
+
+    async def run(
+        self, stop: asyncio.Event, sockets: Sequence[socket.socket], receipts: socket.socket | None = None
+    ) -> None:
+        """Take alerts until it is to stop, then let end what is under way. Raises what a part raises.
+
+        Args:
+            stop: set when it is to stop.
+            sockets: that listen for alerts; closed at the end.
+            receipts: one that listens for receipts, if there are any.
+        """
+        options = self._options
+        http = Http("alerts", self._listener.answer, self._connections, self._counters, self._tls)
+        acceptor = accept.Acceptor(
+            sockets, http.protocol, self._connections, self._counters, tls=self._tls, silence=options.read_timeout
+        )
+        addresses = [listening.getsockname() for listening in sockets]
+        parts = [self._deliveries.run(), self._wanted.watch(), *([self._inventory.run()] if self._inventory else [])]
+        reading = [file.run() for file in self._files]
+        async with contextlib.AsyncExitStack() as stack:
+            # What is entered last ends first: no alerts any more, but deliveries and their receipts to the end.
+            working = [await stack.enter_async_context(_task(part)) for part in parts]
+            if receipts is not None:
+                working.append(await stack.enter_async_context(self._receiving(receipts)))
+            taking = [await stack.enter_async_context(_task(part)) for part in (*reading, acceptor.run())]
+            stack.push_async_callback(http.close, 0)
+            self._log_start(addresses)
+            asked = await stack.enter_async_context(_task(stop.wait()))
+            done, _pending = await asyncio.wait([*working, *taking, asked], return_when=asyncio.FIRST_COMPLETED)
+            self._listener.closing = True
+            for task in done:
+                task.result()
+            for task in taking:
+                task.cancel()
+            await http.close(_SHUTDOWN_TIMEOUT)
+            await self._end_deliveries()
+
+    async def _end_deliveries(self) -> None:
+        """Begin none any more, and let end what runs. What is not answered then is delivered after a restart."""
+        async with _task(self._deliveries.drain(signals.GRACE)) as drained:
+            # The playbook of an event that was just handed over has begun by then.
+            await asyncio.wait([drained], timeout=_BEGINS)
+            await signals.playbooks_ended(signals.GRACE)
+            await asyncio.wait([drained], timeout=_SHUTDOWN_TIMEOUT)
+
+    @contextlib.asynccontextmanager
+    async def _receiving(self, listening: socket.socket) -> AsyncIterator[asyncio.Task[t.Any]]:
+        """Receipts are taken meanwhile."""
+        connections = Connections(_RECEIPT_CONNECTIONS, _RECEIPT_CONNECTIONS)
+        http = Http("receipts", receipt_listener.Receipts(self._deliveries).answer, connections, self._counters)
+        acceptor = accept.Acceptor(
+            [listening], http.protocol, connections, self._counters, tls=None, silence=self._options.read_timeout
+        )
+        try:
+            async with _task(acceptor.run()) as task:
+                yield task
+        finally:
+            await http.close(_SHUTDOWN_TIMEOUT)
+
+    def _log_start(self, addresses: Sequence[t.Any]) -> None:
+        options, scheme = self._options, "https" if self._tls else "http"
+        checks = {
+            "client certificate": options.cafile,
+            "token": options.all_tokens,
+            "path token": options.all_path_tokens,
+            "signature": options.all_hmac_secrets,
+            f"{len(options.senders)} senders": options.senders,
+        }
+        logger.info(
+            "Taking alerts at %s (checked: %s)",
+            ", ".join(f"{scheme}://{_shown(address[0])}:{address[1]}/alerts" for address in addresses),
+            ", ".join(name for name, value in checks.items() if value),
+        )
+        if self._connections.most < options.max_connections:
+            logger.info(
+                "At most %d connections at once, as this process may not open more files (max_connections is %d)",
+                self._connections.most,
+                options.max_connections,
+            )
+        if not self._tls and not all(ipaddress.ip_address(address[0]).is_loopback for address in addresses):
+            logger.warning("Alerts and tokens cross the network in clear text: set certfile, or listen on 127.0.0.1")
+        for note in self._notes:
+            logger.warning("%s", note)
+        if self._tls:
+            self._tls.tell()
+
+
+@contextlib.asynccontextmanager
+async def _task(coroutine: Coroutine[t.Any, t.Any, t.Any]) -> AsyncIterator[asyncio.Task[t.Any]]:
+    """A task that is over at the end."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _limits(options: Options) -> SpoolLimits:
+    return SpoolLimits(
+        max_bytes=options.spool_max_bytes,
+        max_alerts=options.spool_max_alerts,
+        history_days=options.history_days,
+        history_max_bytes=options.history_max_bytes,
+        raw_hours=options.raw_hours,
+        fold_isolated=options.fold_isolated,
+    )
+
+
+def _settings(options: Options) -> DeliverySettings:
+    return DeliverySettings(
+        batch_window=options.batch_window,
+        batch_interval=options.batch_interval,
+        batch_max=options.batch_max,
+        answer_timeout=options.answer_timeout,
+        answer_deadline=options.answer_deadline,
+        max_deliveries=options.max_deliveries,
+        receipts=options.receipts,
+    )
+
+
+def _shown(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _url(listening: socket.socket | None) -> str:
+    return "http://{}:{}{}".format(*listening.getsockname(), receipt_listener.PATH) if listening else ""

@@ -1,0 +1,518 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The spool: an alert that was accepted is on disk until it was answered, or somebody was told that it was not."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+import secrets
+import sqlite3
+import stat
+import time
+import typing as t
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.module_utils._files import write_atomically
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import writer
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accounting import (
+    AT_THE_DOOR,
+    RECEIVED,
+    Accounts,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.database import (
+    Database,
+    Ended,
+    Json,
+    Row,
+    encode,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.dedup import Dedup, key_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.writer import SpoolError
+
+_KEY = "key"
+_LOCK = "lock"
+_COUNTS_WAIT = 1.0
+"""Seconds for which counts of elements that are not stored may wait to be written."""
+_DAY, _HOUR = 86_400, 3_600
+
+__all__ = ["Accepted", "Ended", "Offer", "Spool", "SpoolError", "SpoolLimits", "Stored", "trace"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpoolLimits:
+    """How much is kept, and for how long.
+
+    Attributes:
+        max_bytes: of alerts that wait.
+        max_alerts: that wait.
+        history_days: for which alerts that ended are kept.
+        history_max_bytes: of alerts that ended; the oldest go first.
+        raw_hours: for which the message as received is kept with an alert that ended.
+        fold_isolated: seconds after an isolation within which the same alert is folded into the one that led to it.
+        fold_decided: seconds after the outcomes no_policy, protected and audit within which the same alert is folded.
+    """
+
+    max_bytes: int = 268_435_456
+    max_alerts: int = 100_000
+    history_days: float = 7
+    history_max_bytes: int = 209_715_200
+    raw_hours: float = 24
+    fold_isolated: float = 10
+    fold_decided: float = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """An alert to be stored.
+
+    Attributes:
+        alert: with its C(inventory_host), or without where it is not known.
+        targets: inventory hosts that are to answer, at least one. Where the alert has no C(inventory_host), each may
+            be a pattern or group as well, such as C(all).
+    """
+
+    alert: Alert
+    targets: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What became of an offer.
+
+    Attributes:
+        trace_id: of the alert.
+        folded_into: trace id of the alert with which it is answered, or empty.
+    """
+
+    trace_id: str
+    folded_into: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Accepted:
+    """An alert that waits.
+
+    Attributes:
+        seq: its number; later alerts have higher ones.
+        trace_id: of the alert.
+        severity: 0 to 4.
+        container: short text by which alerts about one container are told apart from those about another.
+        received: seconds since the epoch.
+        body_bytes: of its JSON, without the message as received.
+        raw_bytes: of the message as received, base64.
+        hosts: those that are to answer, or patterns -> None, or what is known of it, as it was last noted. With
+            C(lookup) true it may be a pattern.
+    """
+
+    seq: int
+    trace_id: str
+    severity: int
+    container: str
+    received: float
+    body_bytes: int
+    raw_bytes: int
+    hosts: Mapping[str, Json]
+
+
+class Spool:
+    """Made by L(open). All methods are for the thread of the event loop; a thread of its own writes."""
+
+    def __init__(self, directory: pathlib.Path, limits: SpoolLimits, clock: Callable[[], float]) -> None:
+        self._directory = directory
+        self._limits = limits
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._lock = _locked(directory)
+        self._writer = writer.Writer(
+            directory,
+            Dedup(limits.fold_isolated, limits.fold_decided),
+            clock,
+            (limits.history_days * _DAY, limits.raw_hours * _HOUR, limits.history_max_bytes),
+            self._answered,
+        )
+        self._key = b""
+        self._remembered: dict[str, Json] = {}
+        self._alerts = 0
+        self._bytes = 0
+        self._trace_ids: set[str] = set()  # of alerts that wait
+        self._accounts = Accounts()
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._leaving: collections.Counter[str] = collections.Counter()
+        self._open: list[Accepted] = []
+        self._watcher: Callable[[Sequence[Accepted]], None] | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls, directory: pathlib.Path, limits: SpoolLimits | None = None, clock: Callable[[], float] = time.time
+    ) -> Spool:
+        """Open the spool in a directory, which is made (0700) where it is missing.
+
+        Raises SpoolError: C(spool_in_use) where another process has it, else C(spool_unusable).
+        """
+        try:
+            _prepare(directory)
+            spool = cls(directory, limits or SpoolLimits(), clock)
+        except OSError as error:
+            raise SpoolError(
+                f"the spool in {directory} cannot be used: {error}",
+                remedy="Check the directory, its owner and its disk",
+            ) from error
+        try:
+            spool._key = _secret(directory)
+            rows, spool._remembered = await asyncio.to_thread(spool._writer.start)
+        except BaseException as error:
+            os.close(spool._lock)
+            if isinstance(error, OSError):
+                raise SpoolError(f"the key of the spool in {directory} cannot be used: {error}") from error
+            raise
+        spool._take_over(rows)
+        return spool
+
+    async def store(
+        self,
+        offers: Sequence[Offer],
+        counts: Mapping[str, int] | None = None,
+        position: tuple[str, Json] | None = None,
+    ) -> list[Stored]:
+        """Put alerts on disk, all or none, with what else is known of the same request or batch of lines.
+
+        Returns once they are synced to disk, in the order of the offers. Without offers and position the counts are
+        written within a second, and nothing is waited for.
+
+        Args:
+            offers: each is stored, or folded into an earlier one.
+            counts: elements that are not offered: C(rejected), C(dropped), C(passed_over). C(received) may be said,
+                and is then the number of all elements, offers included.
+            position: name of a followed file, and how far it is read.
+
+        Raises:
+            SpoolError: nothing was stored, and no position; the same may be offered again later.
+            ValueError: the counts do not add up, or an offer has no targets.
+        """
+        counts = _checked(counts or {}, len(offers))
+        if not all(offer.targets for offer in offers):
+            raise ValueError("an alert that concerns no host cannot be answered")
+        if self._closed:
+            raise SpoolError("the intake is shutting down", kind="shutting_down", remedy="Send again")
+        if not offers and position is None:
+            self._count(counts)
+            return []
+        now = self._clock()
+        taken: set[str] = set()
+        rows = [_row(self._with_own_trace_id(offer, taken), now) for offer in offers]
+        self._reserve(rows)
+        request = writer.Store(rows, counts, dict([position]) if position else {})
+        placed = await self._ask(request)
+        return [Stored(row.trace_id, place.folded_into) for row, place in zip(rows, placed, strict=True)]
+
+    def position(self, name: str) -> Json | None:
+        """What was last remembered by that name."""
+        return self._remembered.get(name)
+
+    async def remember(self, name: str, value: Json) -> None:
+        """Keep a JSON value by name, such as the port for receipts. Raises SpoolError."""
+        await self._ask(writer.Store((), {}, {name: value}))
+
+    def remember_soon(self, name: str, value: Json) -> None:
+        """Keep a JSON value by name, and do not wait for it. Where the disk cannot be written, it is lost."""
+        self._writer.ask(writer.Store((), {}, {name: value}), None)
+        self._remembered[name] = value
+
+    @property
+    def key(self) -> bytes:
+        """The secret behind capabilities, made once."""
+        return self._key
+
+    @property
+    def accounts(self) -> dict[str, int]:
+        """Numbers of elements: C(received) is the sum of all others, C(waiting) among them. Cheap."""
+        accounts = self._accounts.copy()
+        accounts.arrive(counts=self._counts + self._leaving)
+        return accounts.shown()
+
+    def figures(self) -> dict[str, float]:
+        """For metrics: C(waiting_alerts), C(waiting_bytes), C(history_alerts), C(history_bytes). Cheap."""
+        number, size = self._writer.history
+        return {
+            "waiting_alerts": self._alerts,
+            "waiting_bytes": self._bytes,
+            "history_alerts": number,
+            "history_bytes": size,
+        }
+
+    def troubles(self) -> list[str]:
+        """Why nothing can be stored at the moment; empty where it can."""
+        found = [self._writer.trouble] if self._writer.trouble else []
+        full = self._full(1, 0)
+        return [*found, full] if full else found
+
+    def forget_decided(self) -> None:
+        """Fold nothing into alerts that have ended: policies have changed, and the answer may be another one."""
+        self._writer.ask(writer.Forget(), None)
+
+    async def trace(self, trace_id: str) -> dict[str, Json] | None:
+        """What is known of an alert that waits or has ended, as L(trace) returns it. Raises SpoolError."""
+        found: dict[str, Json] | None = await self._ask(writer.Read(lambda database: database.trace(trace_id)))
+        return found
+
+    async def close(self) -> None:
+        """Write what is still to be written, and give the directory back."""
+        if not self._closed:
+            self._write_counts()
+            self._closed = True
+            await asyncio.to_thread(self._writer.stop)
+            os.close(self._lock)
+
+    # For the deliveries.
+
+    def watch(self, watcher: Callable[[Sequence[Accepted]], None]) -> None:
+        """Have a function called with what waits, now and whenever something was stored."""
+        self._watcher = watcher
+        waiting, self._open = self._open, []
+        if waiting:
+            watcher(waiting)
+
+    async def contents(self, seqs: Iterable[int], raw_seqs: Iterable[int]) -> dict[int, dict[str, Json]]:
+        """Alerts that wait, as they go into an event, by number. Those that are not there any more are left out.
+
+        Args:
+            seqs: their numbers.
+            raw_seqs: of those whose C(raw) is wanted; it is empty in the others.
+
+        Raises SpoolError.
+        """
+        seqs, raw_seqs = list(seqs), list(raw_seqs)
+
+        def look(database: Database) -> tuple[dict[int, dict[str, Json]], dict[int, str]]:
+            return database.bodies(seqs), database.raws(raw_seqs) if raw_seqs else {}
+
+        bodies, raws = await self._ask(writer.Read(look))
+        for seq, alert in bodies.items():
+            alert["raw"] = raws.get(seq, "")
+        return t.cast("dict[int, dict[str, Json]]", bodies)
+
+    def note(self, progress: Mapping[int, Mapping[str, Json]]) -> None:
+        """Write what is known of the hosts of alerts, by number, before long."""
+        self._writer.ask(writer.Settle(progress=progress), None)
+
+    async def settle(self, ended: Sequence[Ended], progress: Mapping[int, Mapping[str, Json]] | None = None) -> None:
+        """Move alerts that have ended to the history, and write what is known of others.
+
+        Returns once it is on disk. Where it cannot be written now, it is as soon as it can.
+        """
+        await self._ask(writer.Settle(ended, progress or {}))
+
+    def _ask(self, request: writer.Request) -> asyncio.Future[t.Any]:
+        future: asyncio.Future[t.Any] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(SpoolError("the spool is closed", kind="shutting_down"))
+        else:
+            self._writer.ask(request, (request, future))
+        return future
+
+    def _answered(self, answers: list[writer.Answer]) -> None:
+        """In the thread of the writer."""
+        if answers:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._take_answers, answers, self._writer.accounts)
+
+    def _take_answers(self, answers: list[writer.Answer], accounts: Accounts) -> None:
+        self._accounts = accounts
+        stored: list[Accepted] = []
+        for token, answer in answers:
+            if token is None:
+                continue
+            request, future = token
+            if isinstance(request, writer.Store):
+                stored += self._settle_store(request, answer)
+            elif isinstance(request, writer.Settle):
+                self._alerts -= len(request.ended)
+                self._bytes -= sum(item.bytes for item in request.ended)
+                self._trace_ids.difference_update(item.trace_id for item in request.ended)
+                self._leaving.subtract(request.counts)
+            if future.done():
+                continue
+            if isinstance(answer, SpoolError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        if stored:
+            if self._watcher:
+                self._watcher(stored)
+            else:
+                self._open += stored
+
+    def _settle_store(self, request: writer.Store, answer: list[writer.Placed] | SpoolError) -> list[Accepted]:
+        if isinstance(answer, SpoolError):
+            self._release(request.rows)
+            return []
+        self._remembered.update(request.remembered)
+        self._release([row for row, place in zip(request.rows, answer, strict=True) if place.folded_into])
+        return [
+            _accepted(row, place.seq) for row, place in zip(request.rows, answer, strict=True) if not place.folded_into
+        ]
+
+    def _take_over(self, rows: Sequence[Row]) -> None:
+        self._accounts = self._writer.accounts
+        self._open = [_accepted(row, row.seq) for row in rows]
+        self._alerts = len(rows)
+        self._bytes = sum(row.body_bytes + row.raw_bytes for row in rows)
+        self._trace_ids = {row.trace_id for row in rows}
+
+    def _full(self, alerts: int, size: int) -> str:
+        limits = self._limits
+        if self._alerts + alerts > limits.max_alerts:
+            return f"the spool is full: {self._alerts} alerts wait, of at most {limits.max_alerts}"
+        if self._bytes + size > limits.max_bytes:
+            return f"the spool is full: alerts of {self._bytes} bytes wait, of at most {limits.max_bytes}"
+        return ""
+
+    def _with_own_trace_id(self, offer: Offer, taken: set[str]) -> Offer:
+        """The offer, with another trace id where one that waits has the same: senders may choose it."""
+        if offer.alert.trace_id in self._trace_ids or offer.alert.trace_id in taken:
+            offer = Offer(dataclasses.replace(offer.alert, trace_id=str(uuid.uuid4())), offer.targets)
+        taken.add(offer.alert.trace_id)
+        return offer
+
+    def _reserve(self, rows: Sequence[Row]) -> None:
+        size = sum(row.body_bytes + row.raw_bytes for row in rows)
+        full = self._full(len(rows), size)
+        if full:
+            raise SpoolError(full, kind="spool_full", remedy="Send again later, or see why alerts are not answered")
+        self._alerts += len(rows)
+        self._bytes += size
+        self._trace_ids.update(row.trace_id for row in rows)
+
+    def _release(self, rows: Sequence[Row]) -> None:
+        self._alerts -= len(rows)
+        self._bytes -= sum(row.body_bytes + row.raw_bytes for row in rows)
+        self._trace_ids.difference_update(row.trace_id for row in rows)
+
+    def _count(self, counts: Mapping[str, int]) -> None:
+        if not self._counts:
+            self._loop.call_later(_COUNTS_WAIT, self._write_counts)
+        self._counts.update(counts)
+
+    def _write_counts(self) -> None:
+        if self._counts:
+            counts, self._counts = self._counts, collections.Counter()
+            self._leaving.update(counts)
+            self._ask(writer.Settle(counts=counts))
+
+
+def trace(directory: pathlib.Path, trace_id: str) -> dict[str, Json] | None:
+    """What the spool in a directory knows of an alert, for another process; the spool may be in use.
+
+    C({"trace_id", "state": "waiting" or an account of ENDS, "outcome", "received", "ended" (seconds since the epoch),
+    "folded", "hosts": {host: {"outcome", "policy_id", "record_id", "container", "milliseconds", "attempts", "why"} or
+    None}, "alert": {...}}). Raises SpoolError.
+    """
+    try:
+        with contextlib.closing(Database(directory, read_only=True)) as database:
+            return database.trace(trace_id)
+    except (sqlite3.Error, OSError, ValueError) as error:
+        raise SpoolError(
+            f"the spool in {directory} cannot be read: {error}", remedy="Check its path, and that it is yours to read"
+        ) from error
+
+
+def _checked(counts: Mapping[str, int], offered: int) -> dict[str, int]:
+    """The counts of elements that are not offered. Raises ValueError."""
+    unknown = set(counts) - {RECEIVED, *AT_THE_DOOR}
+    others = {name: number for name, number in counts.items() if name in AT_THE_DOOR and number}
+    received = counts.get(RECEIVED, offered + sum(others.values()))
+    if unknown or any(number < 0 for number in others.values()) or received != offered + sum(others.values()):
+        raise ValueError(f"{dict(counts)} and {offered} offers do not add up")
+    return others
+
+
+def _row(offer: Offer, now: float) -> Row:
+    alert = offer.alert.to_dict()
+    raw = alert.pop("raw")
+    body = encode(alert)
+    known = None if offer.alert.inventory_host else {"lookup": True}
+    hosts = encode(dict.fromkeys(offer.targets, known))
+    return Row(
+        0,
+        offer.alert.trace_id,
+        key_of(offer.alert),
+        now,
+        int(offer.alert.severity),
+        _container(offer.alert),
+        hosts,
+        len(body),
+        len(raw),
+        body,
+        raw,
+    )
+
+
+def _container(alert: Alert) -> str:
+    container = alert.container
+    other = getattr(container, "pid", 0) or ",".join(getattr(container, "addresses", ()))
+    return container.id[:12] or container.name or str(other)
+
+
+def _accepted(row: Row, seq: int) -> Accepted:
+    return Accepted(
+        seq,
+        row.trace_id,
+        row.severity,
+        row.container,
+        row.received,
+        row.body_bytes,
+        row.raw_bytes,
+        json.loads(row.hosts),
+    )
+
+
+def _prepare(directory: pathlib.Path) -> None:
+    """Make the directory and see that it is ours. Raises OSError."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(f"{directory} is not a directory of this user")
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        directory.chmod(0o700)
+
+
+def _locked(directory: pathlib.Path) -> int:
+    """The descriptor that holds the lock of a spool. Raises OSError, SpoolError."""
+    descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if not isinstance(error, BlockingIOError):
+            raise
+        raise SpoolError(
+            f"another process has the spool in {directory}",
+            kind="spool_in_use",
+            remedy="Give each rulebook a spool of its own",
+        ) from None
+    return descriptor
+
+
+def _secret(directory: pathlib.Path) -> bytes:
+    """The secret in a spool, made where there is none. Raises OSError."""
+    path = directory / _KEY
+    with contextlib.suppress(FileNotFoundError):
+        found = path.read_bytes()
+        if len(found) >= 32:
+            return found
+    write_atomically(str(path), secrets.token_hex(32), 0o600)
+    return path.read_bytes()

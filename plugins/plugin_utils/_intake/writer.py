@@ -1,0 +1,328 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The thread that writes: what arrives while one transaction is synced to disk is the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import pathlib
+import queue
+import sqlite3
+import threading
+import typing as t
+from collections.abc import Callable, Mapping, Sequence
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accounting import Accounts
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.database import (
+    Database,
+    Ended,
+    Json,
+    Row,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.dedup import Dedup
+
+logger = logging.getLogger(__name__)
+
+_RETRY = 1.0
+"""Seconds until what could not be written is tried again, where nothing else is to be written."""
+_TIDY = 60.0
+"""Seconds between two looks at what of the history is too old or too much."""
+_TAKEN = 1000
+"""Requests in a transaction at most."""
+
+
+class SpoolError(GuardError):
+    """Nothing was stored. Kinds: C(spool_full), C(spool_unusable), C(spool_in_use), C(shutting_down)."""
+
+    default_kind = "spool_unusable"
+
+
+@dataclasses.dataclass
+class Store:
+    """Alerts of one request, to be stored all or none. The answer is a list of L(Placed).
+
+    Attributes:
+        rows: without numbers.
+        counts: elements of the same request that are not stored.
+        remembered: values by name.
+    """
+
+    rows: Sequence[Row]
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    remembered: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+
+
+class Placed(t.NamedTuple):
+    """Where an alert has gone: its number, or the trace id of the one that it was folded into."""
+
+    seq: int
+    folded_into: str
+
+
+@dataclasses.dataclass
+class Settle:
+    """What must be written some time: it has happened, whatever the disk does. The answer is None.
+
+    Attributes:
+        ended: alerts that have ended.
+        progress: what is known of the hosts of alerts that wait, by number.
+        counts: elements that are not stored.
+    """
+
+    ended: Sequence[Ended] = ()
+    progress: Mapping[int, Mapping[str, Json]] = dataclasses.field(default_factory=dict)
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Read:
+    """A look at the database. The answer is what C(look) returns."""
+
+    look: Callable[[Database], t.Any]
+
+
+@dataclasses.dataclass
+class Forget:
+    """Fold nothing into alerts that have ended. The answer is None."""
+
+
+Request = Store | Settle | Read | Forget
+Answer = tuple[t.Any, t.Any]
+"""The token that came with a request; and its answer, or the SpoolError."""
+
+
+class Writer:
+    """The thread, the only one that has the database.
+
+    Args:
+        directory: of the spool.
+        dedup: empty.
+        clock: seconds since the epoch.
+        keep: seconds for which alerts that ended are kept, the same for their raw messages, and bytes of them at most.
+        answered: is called in the thread with the answers to some requests.
+
+    Attributes:
+        accounts: as they are on disk. Replaced, never changed.
+        history: number and bytes of alerts that have ended, as of the last minute.
+        trouble: why nothing can be written, or empty.
+    """
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        dedup: Dedup,
+        clock: Callable[[], float],
+        keep: tuple[float, float, int],
+        answered: Callable[[list[Answer]], None],
+    ) -> None:
+        self.accounts = Accounts()
+        self.history = (0, 0)
+        self.trouble = ""
+        self._directory = directory
+        self._dedup = dedup
+        self._clock = clock
+        self._keep = keep
+        self._answered = answered
+        self._requests: queue.SimpleQueue[tuple[Request, t.Any] | None] = queue.SimpleQueue()
+        self._database: Database | None = None
+        self._last_seq = 0
+        self._owed = _Owed()
+        self._doubtful = False
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+
+    def start(self) -> tuple[list[Row], dict[str, Json]]:
+        """Open the database and start the thread. Returns what waits, and what is remembered. Raises SpoolError."""
+        try:
+            database = Database(self._directory)
+            rows, remembered = list(database.waiting()), database.remembered()
+            self.accounts = Accounts(database.accounts())
+            self.history = database.history()
+            self._last_seq = database.last_seq()
+            now = self._clock()
+            for row in rows:
+                self._dedup.add(row.key, row.seq, row.trace_id)
+            for key, seq, trace_id, outcome, ended in database.ended_since(now - self._dedup.longest):
+                self._dedup.recall(key, seq, trace_id, outcome, ended, now)
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise self._unusable(error) from error
+        self._database = database
+        self._thread.start()
+        return rows, remembered
+
+    def ask(self, request: Request, token: object) -> None:
+        """Have a request done. What is asked first is done first."""
+        self._requests.put((request, token))
+
+    def stop(self) -> None:
+        """Have no more done than was asked for, and wait for that."""
+        self._requests.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        tidied = self._clock()
+        going = True
+        while going:
+            requests, going = self._take()
+            try:
+                answers = self._do(requests)
+            except Exception as error:  # whoever waits must hear of it
+                logger.exception("The spool failed")
+                answers = [(token, self._unusable(error)) for _request, token in requests]
+            self._answered(answers)
+            if abs(self._clock() - tidied) > _TIDY:
+                tidied = self._clock() - (_TIDY - _RETRY if self._tidy() else 0)
+        if self._database:
+            self._database.close()
+
+    def _take(self) -> tuple[list[tuple[Request, t.Any]], bool]:
+        """What is to be done now, and whether there may be more."""
+        taken: list[tuple[Request, t.Any]] = []
+        with contextlib.suppress(queue.Empty):
+            item = self._requests.get(timeout=_RETRY if self._owed else _TIDY)
+            while item is not None and len(taken) < _TAKEN:
+                taken.append(item)
+                item = self._requests.get_nowait()
+            if item is None:
+                return taken, False
+            taken.append(item)
+        return taken, True
+
+    def _do(self, requests: Sequence[tuple[Request, t.Any]]) -> list[Answer]:
+        now = self._clock()
+        stores: list[tuple[Store, t.Any, list[Placed]]] = []
+        rows: list[Row] = []
+        answers: list[Answer] = []
+        seq = self._last_seq
+        for request, token in requests:
+            if isinstance(request, Settle):
+                ended = [self._ended(item, now) for item in request.ended]
+                self._owed.add(ended, request)
+                answers.append((token, None))
+            elif isinstance(request, Store):
+                placed = []
+                for row in request.rows:
+                    first = self._dedup.first(row.key, now)
+                    if first:
+                        first.folded += 1
+                        placed.append(Placed(0, first.trace_id))
+                        continue
+                    seq += 1
+                    self._dedup.add(row.key, seq, row.trace_id)
+                    rows.append(row._replace(seq=seq))
+                    placed.append(Placed(seq, ""))
+                stores.append((request, token, placed))
+            elif isinstance(request, Forget):
+                self._dedup.forget_ended()
+                answers.append((token, None))
+        error = self._write(stores, rows) if stores or self._owed else None
+        if error is None:
+            self._last_seq = seq
+            answers += [(token, placed) for _store, token, placed in stores]
+        else:
+            for row in rows:
+                self._dedup.withdraw(row.seq)
+            answers += [(token, error) for _store, token, _placed in stores]
+        answers += [(token, self._read(request)) for request, token in requests if isinstance(request, Read)]
+        return answers
+
+    def _write(self, stores: Sequence[tuple[Store, t.Any, list[Placed]]], rows: Sequence[Row]) -> SpoolError | None:
+        """One transaction. Returns the error; nothing was written then."""
+        accounts, owed = self.accounts.copy(), self._owed
+        remembered: dict[str, Json] = {}
+        for store, _token, placed in stores:
+            folded = sum(1 for place in placed if place.folded_into)
+            accounts.arrive(len(placed) - folded, folded, store.counts)
+            remembered.update(store.remembered)
+        accounts.arrive(counts=owed.counts)
+        for ended in owed.ended:
+            accounts.end(ended.account)
+        try:
+            database = self._open()
+            with database.transaction():
+                if self._doubtful:
+                    database.forget_after(self._last_seq)
+                database.insert(rows)
+                database.note(owed.progress)
+                database.end(owed.ended)
+                database.write_accounts(accounts.to_dict())
+                database.remember(remembered)
+        except (sqlite3.Error, OSError) as error:
+            return self._failed(error)
+        self.accounts = accounts
+        self._owed = _Owed()
+        self._doubtful = False
+        if self.trouble:
+            logger.warning("The spool in %s can be written again", self._directory)
+            self.trouble = ""
+        return None
+
+    def _open(self) -> Database:
+        """The database, to be written. Raises sqlite3.Error, OSError."""
+        if self._database is None or self._doubtful:
+            # What is wrong may be the connection: the file was replaced, or the disk was mounted anew.
+            database = Database(self._directory)
+            if self._database:
+                self._database.close()
+            self._database = database
+        return self._database
+
+    def _failed(self, error: Exception) -> SpoolError:
+        # A commit that failed may have come about, with alerts of which nobody knows.
+        self._doubtful = True
+        unusable = self._unusable(error)
+        if not self.trouble:
+            logger.error("%s", unusable)
+        self.trouble = unusable.message
+        return unusable
+
+    def _unusable(self, error: Exception) -> SpoolError:
+        return SpoolError(
+            f"the spool in {self._directory} cannot be used: {error}",
+            remedy="Check its disk, owner and free space. Where it is damaged, move the directory away",
+        )
+
+    def _ended(self, item: Ended, now: float) -> Ended:
+        return dataclasses.replace(item, folded=self._dedup.end(item.seq, item.outcome, now))
+
+    def _read(self, request: Read) -> t.Any:
+        try:
+            return request.look(self._database or self._open())
+        except (sqlite3.Error, OSError, ValueError) as error:
+            return self._unusable(error)
+
+    def _tidy(self) -> bool:
+        """Remove what is too old or too much of the history. Returns whether there is more."""
+        now = self._clock()
+        seconds, raw_seconds, most_bytes = self._keep
+        try:
+            database = self._open()
+            with database.transaction():
+                removed = database.prune(now - seconds, now - raw_seconds, most_bytes)
+            self.history = database.history()
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error)
+            return False
+        return removed > 0
+
+
+class _Owed:
+    """What has happened and is not written yet. It is true where there is something."""
+
+    def __init__(self) -> None:
+        self.ended: list[Ended] = []
+        self.progress: dict[int, Mapping[str, Json]] = {}
+        self.counts: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.ended or self.progress or self.counts)
+
+    def add(self, ended: Sequence[Ended], settle: Settle) -> None:
+        self.ended += ended
+        self.progress.update(settle.progress)
+        for name, number in settle.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + number

@@ -1,0 +1,177 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What tests of the spool have in common: alerts, and an engine whose hosts do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.delivery import (
+    Deliveries,
+    DeliverySettings,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import EVENT_BYTES
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Spool, SpoolLimits
+
+DEADLINE = 10.0
+"""For what must happen, in seconds: far more than it takes, also on a busy machine."""
+Event = dict[str, t.Any]
+
+
+def alert(rule: str = "r", host: str = "web-1", severity: str = "high", **fields: t.Any) -> Alert:
+    return Alert.from_dict(
+        {"source": "s", "rule": rule, "severity": severity, "host": host, "inventory_host": host, **fields}
+    )
+
+
+def offer(rule: str = "r", host: str = "web-1", severity: str = "high", **fields: t.Any) -> Offer:
+    return Offer(alert(rule, host, severity, **fields), (host,))
+
+
+def lookup(rule: str = "r", *targets: str) -> Offer:
+    """An alert whose host nobody knows."""
+    return Offer(alert(rule, ""), targets or ("all",))
+
+
+def receipt(event: Event, host: str, outcome: str = "no_policy", state: str = "answered", **fields: t.Any) -> bytes:
+    """What the host says of a delivery: the same of all its alerts."""
+    delivery = event["delivery"]
+    answers = [{"trace_id": each["trace_id"], "outcome": outcome, "container": None} for each in event["alerts"]]
+    return json.dumps(
+        {
+            "delivery": delivery["id"],
+            "hosts": delivery["hosts"],
+            "deadline": delivery["deadline"],
+            "host": host,
+            "run_hosts": delivery["hosts"],
+            "state": state,
+            "message": "",
+            "alerts": answers if state == "answered" else [],
+            **fields,
+        }
+    ).encode()
+
+
+def authorization(event: Event) -> str:
+    return f"Receipt {event['delivery']['capability']}"
+
+
+@dataclasses.dataclass
+class Engine:
+    """Takes events from a queue, and sends receipts.
+
+    Attributes:
+        deliveries: to which the receipts go.
+        events: of alerts, as they came.
+        unanswered: what was told.
+        behaviour: by host: an outcome, a state that is none, or C(hang).
+    """
+
+    deliveries: Deliveries
+    spool: Spool
+    behaviour: Mapping[str, str]
+    inventory: tuple[str, ...] = ()
+    events: list[Event] = dataclasses.field(default_factory=list)
+    unanswered: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
+    queue: asyncio.Queue[Event] = dataclasses.field(default_factory=lambda: asyncio.Queue(1))
+    changed: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
+
+    async def run(self) -> t.NoReturn:
+        async with asyncio.TaskGroup() as runs:
+            while True:
+                event = await self.queue.get()
+                assert len(json.dumps(event)) <= EVENT_BYTES
+                if "unanswered" in event:
+                    assert "hosts" not in event["meta"]
+                    self.unanswered += event["unanswered"]
+                else:
+                    self.events.append(event)
+                    runs.create_task(self.play(event))
+                async with self.changed:
+                    self.changed.notify_all()
+
+    async def play(self, event: Event) -> None:
+        hosts = event["meta"]["hosts"]
+        if hosts == ["all"]:
+            hosts = list(self.inventory)
+        for host in hosts:
+            does = self.behaviour.get(host, "no_policy")
+            if does == "hang" or "delivery" not in event:
+                continue
+            if does in ("unreachable", "failed", "crashed", "unknown_host"):
+                body = receipt(event, host, state=does, run_hosts=hosts)
+            else:
+                body = receipt(event, host, does, run_hosts=hosts)
+            await self.deliveries.receipt(authorization(event), body)
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Wait for what receipts and events bring about."""
+
+        async def poll() -> None:
+            while not reached():
+                async with self.changed:
+                    with contextlib.suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(self.changed.wait(), 0.05)
+
+        await asyncio.wait_for(poll(), DEADLINE)
+
+    async def settled(self) -> None:
+        """Until nothing waits any more."""
+        await self.until(lambda: self.spool.accounts["waiting"] == 0)
+
+    def delivered(self) -> collections.Counter[str]:
+        """How often each rule was delivered."""
+        return collections.Counter(each["rule"] for event in self.events for each in event["alerts"])
+
+
+@contextlib.asynccontextmanager
+async def engine(
+    directory: pathlib.Path,
+    behaviour: Mapping[str, str] | None = None,
+    *,
+    limits: SpoolLimits | None = None,
+    inventory: tuple[str, ...] = (),
+    confirmed: Callable[[str, str], None] = lambda _host, _digest: None,
+    **settings: t.Any,
+) -> AsyncIterator[Engine]:
+    """A spool, deliveries out of it, and an engine that takes them."""
+    spool = await Spool.open(directory, limits)
+    queue: asyncio.Queue[Event] = asyncio.Queue(1)
+    # Fast: what these tests are about is not time.
+    pace = {"batch_window": 0.01, "batch_interval": 0.0, "retry_pause": 0.02, "answer_timeout": 0.3, **settings}
+    deliveries = Deliveries(
+        spool, DeliverySettings(**pace), queue.put, receipt_url="http://127.0.0.1:1/receipts", confirmed=confirmed
+    )
+    running = Engine(deliveries, spool, behaviour or {}, inventory, queue=queue)
+    tasks = [asyncio.create_task(deliveries.run()), asyncio.create_task(running.run())]
+    try:
+        yield running
+        for task in tasks:
+            assert not task.done(), task.exception()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await spool.close()
+
+
+def running_script(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """Another process that runs this script, to be killed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

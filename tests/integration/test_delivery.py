@@ -1,0 +1,429 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""202 means answered or told: the real rulebook is killed and ended, hosts are down, frozen and silent meanwhile."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import functools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import typing as t
+import uuid
+
+import pytest
+import yaml
+
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import Ansible
+from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld
+from ansible_collections.ironpost.container_guard.tests.integration.forwarder import Forwarder
+from ansible_collections.ironpost.container_guard.tests.integration.rulebook import RulebookProcess
+from ansible_collections.ironpost.container_guard.tests.integration.senders import (
+    TOKEN,
+    Json,
+    Senders,
+    elements,
+    falco,
+    health,
+    metric,
+    post,
+)
+from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
+
+POLICY_SET = PolicySet.of(
+    [
+        Policy.from_dict(
+            {
+                "id": "pause-shells",
+                "severity_threshold": "high",
+                "target_filter": {"container_names": ["cg-test-*"]},
+                "actions": [{"type": "pause"}],
+            }
+        )
+    ]
+).to_json()
+MARK = "GUARD_TEST_OF_DELIVERY"
+"""Environment variable of all processes that the rulebook of a test starts."""
+PATIENCE = 300.0
+
+
+class GuardedHost:
+    """A host of the inventory, and a corner of its engine. Use it as a context manager.
+
+    Args:
+        name: in the inventory.
+        host: of the testbed, whose engine it has.
+        directory: on this machine, for its state.
+        port: where its sshd is reached; without it is this machine, with the engine of that host.
+    """
+
+    def __init__(self, name: str, host: Host, directory: pathlib.Path, port: int = 0) -> None:
+        self.name = name
+        self.host = host
+        self.world = HostWorld(host)
+        self._over_ssh = bool(port)
+        self._directory = f"/var/tmp/cg-test-{uuid.uuid4().hex[:8]}" if port else str(directory / name)
+        where = {"guard_state_dir": f"{self._directory}/state", "guard_policy_set_path": f"{self._directory}/set.json"}
+        if port:
+            self.variables = {**where, **host.inventory, "ansible_port": port}
+        else:
+            local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+            self.variables = {**where, **local, "guard_docker_host": host.docker_host}
+
+    def __enter__(self) -> GuardedHost:
+        self.world.__enter__()
+        self._shell('mkdir -p "$1" && printf %s "$2" >"$1/set.json"', POLICY_SET)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._shell('rm -rf "$1"')
+        self.world.__exit__(*error)
+
+    def make(self, count: int) -> list[str]:
+        """Start that many containers."""
+        return [self.world.make_container(f"{self.name}-{number}", network_mode="none") for number in range(count)]
+
+    def outcomes(self) -> dict[str, list[str]]:
+        """What was done to each container, in order, by the action log."""
+        found = collections.defaultdict(list)
+        for line in self._shell('cat "$1/state/actions.jsonl" 2>/dev/null || true').splitlines():
+            record = json.loads(line)
+            if record["outcome"] != "intended":
+                found[record["container"]["id"]].append(record["outcome"])
+        return found
+
+    def has_isolated(self, container: str) -> bool:
+        return "isolated" in self.outcomes()[container]
+
+    def is_paused(self, container: str) -> bool:
+        return bool(self.world.engine.inspect_container(container)["State"]["Paused"])
+
+    def _shell(self, script: str, *arguments: str) -> str:
+        """What a script prints where the state of the host is; $1 is its directory."""
+        command = ["sh", "-c", script, "sh", self._directory, *arguments]
+        if self._over_ssh:
+            status, output = self.host.exec(*command)
+            assert status == 0, output
+            return output
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+class Guard:
+    """The rulebook respond, and what it told about alerts that nobody answered. Use it as a context manager.
+
+    Args:
+        directory: for what it writes.
+        hosts: inventory hosts, with their variables.
+        env: environment variables.
+        options: of the event source.
+
+    Attributes:
+        process: that runs it.
+        port: where it takes alerts.
+    """
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        hosts: t.Mapping[str, Json],
+        env: t.Mapping[str, str] | None = None,
+        **options: t.Any,
+    ) -> None:
+        self._told = directory / "told"
+        self._told.mkdir()
+        inventory = directory / "inventory.yml"
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": dict(hosts)}}))
+        playbooks = directory / "playbooks"  # all of this directory is copied for each run
+        playbooks.mkdir()
+        event = "ansible_eda.event.unanswered"
+        told = {"content": f"{{{{ {event} | to_json }}}}", "dest": f"{self._told}/{{{{ {event}[0].trace_id }}}}.json"}
+        play = {
+            "hosts": "localhost",
+            "connection": "local",
+            "gather_facts": False,
+            "tasks": [{"ansible.builtin.copy": told}],
+        }
+        (playbooks / "unanswered.yml").write_text(yaml.safe_dump([play]))
+        self._mark = f"{MARK}={directory}".encode()
+        self.process = RulebookProcess(
+            "ironpost.container_guard.respond",
+            inventory,
+            directory,
+            {
+                "guard": {"token": TOKEN, "hosts": list(hosts), "spool": str(directory / "spool"), **options},
+                "guard_unanswered_playbook": str(playbooks / "unanswered.yml"),
+            },
+            env={MARK: str(directory), **(env or {})},
+        )
+        self.port = self.process.port
+
+    def __enter__(self) -> Guard:
+        self.process.__enter__()
+        return self
+
+    def __exit__(self, *error: t.Any) -> None:
+        self.process.__exit__(*error)
+
+    def wait_for(self, condition: t.Callable[[], object], what: str) -> None:
+        self.process.wait_for(condition, what, PATIENCE)
+
+    def playbooks(self) -> set[int]:
+        """Pids of the playbook runs that it started, also where it has ended since."""
+        found = set()
+        for path in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                # ssh keeps connections open beyond a run, and is no run.
+                if b"ansible-playbook" in (path / "cmdline").read_bytes() and self._mark in (
+                    path / "environ"
+                ).read_bytes().split(b"\0"):
+                    found.add(int(path.name))
+        return found
+
+    def told(self) -> set[str]:
+        """Trace ids of the alerts that somebody was told of as unanswered, by an event."""
+        return {alert["trace_id"] for path in self._told.glob("*.json") for alert in json.loads(path.read_text())}
+
+    @property
+    def waiting(self) -> int:
+        """How many alerts are neither answered nor told."""
+        return elements(self.port)["waiting"]
+
+
+# --- whatever is killed -----------------------------------------------------------------------------------------------
+
+ENDS = (signal.SIGKILL, signal.SIGTERM)
+TIMES = 10
+"""How often the rulebook ends by each of them."""
+DOWN = range(3, 14)
+"""In which of its lives one host is down."""
+RELEASES = (4, 10)
+"""After which of its lives, ended by SIGKILL as its container was isolated, a person releases that."""
+MOMENTS = ("accepted", "under way", "isolated")
+
+
+def test_whatever_is_killed_every_accepted_alert_is_answered_or_told(testbed: t.Any, tmp_path: pathlib.Path) -> None:
+    engines = [testbed.shared(engine) for engine in ("28.5", "26.1", "20.10")]
+    with contextlib.ExitStack() as stack:
+        forwarder = stack.enter_context(Forwarder(engines[2].ssh_port))
+        hosts = [
+            stack.enter_context(GuardedHost(f"web-{number}", engine, tmp_path, port))
+            for number, (engine, port) in enumerate(zip(engines, (0, 0, forwarder.port), strict=True))
+        ]
+        first, second, third = hosts
+        with concurrent.futures.ThreadPoolExecutor(len(hosts)) as pool:
+            containers = dict(zip(hosts, pool.map(lambda host: host.make(2 * TIMES), hosts), strict=True))
+        guard = stack.enter_context(
+            Guard(tmp_path, {host.name: host.variables for host in hosts}, answer_timeout=20, answer_deadline=60)
+        )
+        senders = stack.enter_context(Senders(guard.port))
+        released = []
+        for life in range(2 * TIMES):
+            if life == DOWN.start:
+                forwarder.go_down()
+            elif life == DOWN.stop:
+                # What was accepted while it was down is told before it comes back.
+                guard.wait_for(guard.told, "alert that is told as unanswered")
+                forwarder.come_up()
+            new = {host: containers[host][life] for host in hosts}
+            senders.send(_alerts(new))
+            _reach(guard, senders, first, new[first], MOMENTS[life // 2 % 3])
+            if life in RELEASES:
+                # What is received after a release is not what it is about.
+                guard.wait_for(lambda: senders.done, "answer to all that was sent")
+            else:
+                senders.send(_alerts(new))  # so that some are on their way
+            status = guard.process.end(ENDS[life % 2], PATIENCE)
+            if ENDS[life % 2] == signal.SIGTERM:
+                assert status == 0
+                assert guard.playbooks() == set(), "a playbook outlives the rulebook that ended in order"
+            if life in RELEASES:
+                _release(guard, first, new[first], tmp_path)
+                released.append(new[first])
+            guard.process.start()
+        guard.wait_for(lambda: senders.done, "answer to all that was sent")
+        guard.wait_for(lambda: guard.waiting == 0, "end of all that was accepted")
+        accounts = elements(guard.port)
+        figures = {name: metric(guard.port, name) for name in ("waiting_alerts", "deliveries_under_way")}
+        assert guard.process.end(patience=PATIENCE) == 0
+        assert guard.playbooks() == set()
+
+        outcomes = {host.name: host.outcomes() for host in hosts}
+        told = guard.told()
+        answered = [alert for alert in senders.accepted if "isolated" in outcomes[alert.host][alert.container]]
+        assert [alert for alert in senders.accepted if alert not in answered and alert.trace_id not in told] == []
+        assert senders.refused == []
+        # Telling is not enough for hosts that were there.
+        for host in (first, second):
+            assert {alert.container for alert in answered if alert.host == host.name} == set(containers[host])
+            assert [one for one in containers[host] if host.is_paused(one) == (one in released)] == []
+        for container in released:
+            happened = outcomes[first.name][container]
+            assert "isolated" not in happened[happened.index("released") :]
+        # Of the host that was down for a while, alerts of that while are told, and others are answered.
+        assert told & {alert.trace_id for alert in senders.accepted if alert.host == third.name}
+        for life in (0, 2 * TIMES - 1):
+            assert third.is_paused(containers[third][life])
+
+        others = ("answered", "unanswered", "folded", "dropped", "rejected", "passed_over", "handed_over", "waiting")
+        assert accounts["received"] == sum(accounts[name] for name in others)
+        assert [accounts[name] for name in others[3:]] == [0] * 5
+        assert len(senders.accepted) <= accounts["received"] <= len(senders.accepted) + senders.unheard
+        assert accounts["unanswered"] == len(told)
+        assert figures == {"waiting_alerts": 0, "deliveries_under_way": 0}
+
+
+def _alerts(containers: t.Mapping[GuardedHost, str]) -> list[tuple[str, str, Json]]:
+    """Two alerts about a container of each host, and a repeat of the first."""
+    rules = ("Terminal shell in container", "Outbound connection", "Terminal shell in container")
+    return [
+        (container, host.name, falco(container, host.name, rule=rule))
+        for rule in rules
+        for host, container in containers.items()
+    ]
+
+
+def _reach(guard: Guard, senders: Senders, host: GuardedHost, container: str, moment: str) -> None:
+    """Wait until it has come so far: alerts are accepted, a playbook runs, or its container was isolated."""
+    guard.wait_for(
+        {
+            "accepted": lambda: any(alert.container == container for alert in senders.accepted),
+            "under way": guard.playbooks,
+            "isolated": lambda: host.has_isolated(container),
+        }[moment],
+        f"{container[:12]} that is {moment}",
+    )
+
+
+def _release(guard: Guard, host: GuardedHost, container: str, directory: pathlib.Path) -> None:
+    """Have a person release a container while the rulebook is down. Its alerts may be delivered again."""
+    host.world.until(lambda: not guard.playbooks(), "end of the playbooks", PATIENCE)
+    mine = directory / f"person-{container[:12]}"
+    mine.mkdir()
+    wanted = {"guard_target": host.name, "guard_container": container}
+    run = Ansible(mine, host.name).playbook("release", {**host.variables, **wanted})
+    assert run.status == 0, run.output
+    assert not host.is_paused(container)
+
+
+# --- sick hosts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fragile(testbed: t.Any) -> t.Iterator[Host]:
+    """A host for this run alone, whose engine may be frozen."""
+    host = testbed.private("28.5")
+    yield host
+    host.heal()
+
+
+@pytest.fixture
+def healthy(testbed: t.Any, tmp_path: pathlib.Path) -> t.Iterator[GuardedHost]:
+    """A host that is well."""
+    with GuardedHost("healthy", testbed.shared("26.1"), tmp_path) as host:
+        yield host
+
+
+def test_a_frozen_and_a_silent_host_harm_only_themselves(
+    fragile: Host, healthy: GuardedHost, testbed: t.Any, tmp_path: pathlib.Path
+) -> None:
+    with (
+        Forwarder(testbed.shared("28.5").ssh_port) as forwarder,
+        GuardedHost("frozen", fragile, tmp_path) as frozen,
+        GuardedHost("silent", testbed.shared("28.5"), tmp_path, forwarder.port) as silent,
+    ):
+        hosts = [healthy, frozen, silent]
+        containers = {host.name: host.make(1)[0] for host in hosts}
+        fragile.freeze_engine()
+        forwarder.go_down(silent=True)
+        with Guard(tmp_path, {host.name: host.variables for host in hosts}) as guard:
+            for host in (frozen, silent):
+                assert post(guard.port, falco(containers[host.name], host.name))[0] == 202
+            guard.wait_for(lambda: metric(guard.port, "deliveries_under_way") > 0, "delivery that is under way")
+            guard.wait_for(guard.playbooks, "playbook that hangs")
+            hanging = guard.playbooks()
+            assert post(guard.port, falco(containers["healthy"], "healthy"))[0] == 202
+            guard.wait_for(lambda: healthy.has_isolated(containers["healthy"]), "answer of the healthy host")
+            assert guard.playbooks() & hanging, "the others were still under way"
+            guard.wait_for(lambda: elements(guard.port)["answered"] == 1, "receipt of the healthy host")
+            assert guard.waiting == 2
+            assert guard.playbooks() & hanging
+
+            # Once they are well they are answered, with what they were asked meanwhile.
+            fragile.thaw_engine()
+            forwarder.come_up()
+            guard.wait_for(lambda: guard.waiting == 0, "answer of all hosts")
+            assert elements(guard.port)["answered"] == 3
+            assert all(host.is_paused(containers[host.name]) for host in hosts)
+            assert health(guard.port)["troubles"] == []
+
+
+def test_four_sick_hosts_leave_room_for_a_healthy_one(
+    fragile: Host, healthy: GuardedHost, tmp_path: pathlib.Path
+) -> None:
+    with contextlib.ExitStack() as stack:
+        sick = [stack.enter_context(GuardedHost(f"sick-{number}", fragile, tmp_path)) for number in range(4)]
+        containers = [host.make(1)[0] for host in sick]
+        wanted = healthy.make(3)
+        fragile.freeze_engine()
+        stack.callback(fragile.thaw_engine)
+        # They are given up soon, so that each is asked again, in a run of its own.
+        impatient = {"guard_action_timeout": 5, "guard_retry_max_attempts": 0}
+        hosts = {host.name: {**host.variables, **impatient} for host in [*sick, healthy]}
+        guard = stack.enter_context(Guard(tmp_path, hosts))
+        for host, container in zip(sick, containers, strict=True):
+            assert post(guard.port, falco(container, host.name))[0] == 202
+        guard.wait_for(lambda: metric(guard.port, "sick_hosts") == len(sick), "hosts that are known as sick")
+        for number, container in enumerate(wanted):
+            guard.wait_for(guard.playbooks, "playbook that hangs")
+            for host in sick:
+                assert post(guard.port, falco("0" * 12, host.name, rule=f"noise {number}"))[0] == 202
+            assert post(guard.port, falco(container, "healthy"))[0] == 202
+            guard.wait_for(functools.partial(healthy.has_isolated, container), "answer of the healthy host")
+        guard.wait_for(lambda: elements(guard.port)["answered"] == len(wanted), "receipts of the healthy host")
+        assert guard.waiting == 4 * (1 + len(wanted))
+
+
+def test_unanswered_is_told_while_every_run_hangs(tmp_path: pathlib.Path) -> None:
+    # The interpreter takes what it is sent, and waits for somebody who opens the other end.
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    interpreter = tmp_path / "hung"
+    interpreter.write_text(f"#!/bin/sh\nread line <{gate}\n")
+    interpreter.chmod(0o755)
+    local = {"ansible_connection": "local", "ansible_python_interpreter": str(interpreter)}
+    hosts = {f"web-{number}": local for number in range(12)}
+    with Guard(tmp_path, hosts, answer_timeout=5, answer_deadline=30) as guard, _opened_at_last(gate):
+        accepted = set()
+        for host in hosts:
+            status, answer = post(guard.port, falco("0" * 12, host))
+            assert status == 202
+            accepted.add(answer["alerts"][0]["trace_id"])
+        guard.wait_for(guard.playbooks, "playbook that hangs")
+        guard.wait_for(lambda: guard.told() == accepted, "alerts that are told as unanswered")
+        assert guard.playbooks(), "all of them hang"
+        accounts = elements(guard.port)
+        assert (accounts["unanswered"], accounts["waiting"]) == (len(hosts), 0)
+        for trace_id in accepted:
+            assert trace_id in guard.process.log
+        # What hangs does not outlive the rulebook.
+        assert guard.process.end(patience=PATIENCE) == 0
+        assert guard.playbooks() == set()
+
+
+@contextlib.contextmanager
+def _opened_at_last(gate: pathlib.Path) -> t.Iterator[None]:
+    """Let those go who wait to read from a pipe."""
+    try:
+        yield
+    finally:
+        os.close(os.open(gate, os.O_RDWR))

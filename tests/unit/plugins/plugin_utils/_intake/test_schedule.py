@@ -1,0 +1,516 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import collections
+import itertools
+import typing as t
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import (
+    EVENT_BYTES,
+    NEVER,
+    Delivery,
+    Open,
+    Outcome,
+    Pace,
+    Schedule,
+    Turn,
+)
+
+_numbers = itertools.count(1)
+CRITICAL, HIGH, LOW = 4, 3, 1
+ANSWERED = Outcome(True, "isolated", {"outcome": "isolated"})
+FAILED = Outcome(False, "failed")
+
+
+def alert(*hosts: str, severity: int = HIGH, container: str = "c", lookup: bool = False, **fields: t.Any) -> Open:
+    seq = next(_numbers)
+    return Open(
+        seq,
+        f"trace-{seq}",
+        severity,
+        container,
+        fields.pop("deadline", 600.0),
+        turns={host: Turn() for host in hosts},
+        lookup=frozenset(hosts if lookup else ()),
+        **fields,
+    )
+
+
+def answer(
+    schedule: Schedule,
+    delivery: Delivery,
+    host: str,
+    now: float,
+    outcome: Outcome | None = ANSWERED,
+    run_hosts: t.Sequence[str] = (),
+    works: bool = True,
+) -> list[Open]:
+    ids = [each.trace_id for each in delivery.alerts]
+    return schedule.acknowledge(delivery.id, host, run_hosts, works, lambda _alert: outcome, ids, now)
+
+
+def begin(schedule: Schedule, now: float) -> list[Delivery]:
+    begun = schedule.plan(now)
+    for delivery in begun:
+        schedule.emitted(delivery, now)
+    return begun
+
+
+def only(begun: list[Delivery]) -> Delivery:
+    (delivery,) = begun
+    return delivery
+
+
+def test_a_lone_alert_waits_for_an_eighth_of_the_window() -> None:
+    schedule = Schedule(Pace(window=0.2))
+    schedule.add(alert("web-1"), 10.0)
+    assert begin(schedule, 10.02) == []
+    assert schedule.wake_at(10.02) == pytest.approx(10.025)
+    assert only(begin(schedule, 10.026)).hosts == ["web-1"]
+    assert schedule.wake_at(10.026) == pytest.approx(10.026 + 120)
+
+
+def test_a_steady_stream_leaves_at_the_end_of_the_window() -> None:
+    schedule = Schedule(Pace(window=0.2))
+    for number in range(21):
+        schedule.add(alert("web-1"), number / 100)
+        assert bool(begin(schedule, number / 100)) == (number == 20)
+
+
+def test_hosts_with_something_to_do_share_a_delivery() -> None:
+    schedule = Schedule(Pace(window=0))
+    first, second = alert("web-1"), alert("web-2")
+    for each in (first, second):
+        schedule.add(each, 0.0)
+    delivery = only(begin(schedule, 0.0))
+    assert (delivery.hosts, delivery.alerts) == (["web-1", "web-2"], [first, second])
+    assert answer(schedule, delivery, "web-1", 1.0) == [first]
+    assert answer(schedule, delivery, "web-2", 1.0) == [second]
+    assert (len(schedule), schedule.deliveries) == (0, {})
+
+
+def test_no_more_hosts_share_a_delivery_than_there_are_forks() -> None:
+    schedule = Schedule(Pace(window=0, most_hosts=5))
+    for number in range(12):
+        schedule.add(alert(f"web-{number}"), 0.0)
+    assert [len(delivery.hosts) for delivery in begin(schedule, 0.0)] == [5, 5, 2]
+
+
+def test_alerts_of_a_host_wait_together_while_its_delivery_is_under_way() -> None:
+    schedule = Schedule(Pace(window=0))
+    schedule.add(alert("web-1"), 0.0)
+    delivery = only(begin(schedule, 0.0))
+    for number in range(400):
+        schedule.add(alert("web-1", container=str(number)), 0.1)
+        assert begin(schedule, 0.1) == []
+    schedule.add(alert("web-1", severity=CRITICAL), 0.2)
+    answer(schedule, delivery, "web-1", 3.0)
+    following = only(begin(schedule, 3.0))
+    assert len(following.alerts) == 401
+    assert following.alerts[0].severity == CRITICAL
+
+
+def test_a_storm_about_one_container_starves_no_other() -> None:
+    schedule = Schedule(Pace(window=0, most_alerts=4))
+    for _number in range(100):
+        schedule.add(alert("web-1", container="noisy"), 0.0)
+    for name in ("b", "c"):
+        schedule.add(alert("web-1", container=name), 0.0)
+    assert [each.container for each in only(begin(schedule, 0.0)).alerts] == ["noisy", "b", "c", "noisy"]
+
+
+def test_a_storm_on_one_host_starves_no_other_host() -> None:
+    schedule = Schedule(Pace(window=0, most_alerts=4))
+    for _number in range(100):
+        schedule.add(alert("web-1", severity=CRITICAL), 0.0)
+    schedule.add(alert("web-2", severity=CRITICAL), 0.0)
+    delivery = begin(schedule, 0.0)[0]
+    assert collections.Counter(host for each in delivery.alerts for host in each.turns) == {"web-1": 3, "web-2": 1}
+
+
+def test_an_event_stays_below_its_size_and_takes_raw_where_it_fits() -> None:
+    schedule = Schedule(Pace(window=0))
+    big = [alert("web-1", container=str(number), body_bytes=10_000, raw_bytes=9_900) for number in range(20)]
+    for each in big:
+        schedule.add(each, 0.0)
+    delivery = only(begin(schedule, 0.0))
+    assert delivery.alerts == big[:12]
+    assert delivery.with_raw() == []
+    answer(schedule, delivery, "web-1", 1.0)
+    rest = only(begin(schedule, 1.0))
+    assert rest.alerts == big[12:]
+    assert rest.with_raw() == [each.seq for each in big[12:17]]
+    size = sum(each.body_bytes for each in rest.alerts) + 9_900 * len(rest.with_raw())
+    assert size < EVENT_BYTES
+
+
+def test_an_alert_that_is_too_large_by_itself_goes_alone() -> None:
+    schedule = Schedule(Pace(window=0))
+    schedule.add(alert("web-1", body_bytes=300_000), 0.0)
+    assert len(only(begin(schedule, 0.0)).alerts) == 1
+
+
+def test_a_host_that_says_nothing_is_asked_again_after_pauses_that_grow() -> None:
+    schedule = Schedule(Pace(window=0, timeout=10, pause=5, longest_pause=15))
+    schedule.add(alert("web-1", deadline=1000), 0.0)
+    begun, now = [], 0.0
+    while now < 100:
+        begun += [(now, delivery.sick) for delivery in begin(schedule, now)]
+        now = schedule.wake_at(now)
+    assert begun == [(0.0, False), (15.0, True), (35.0, True), (60.0, True), (85.0, True)]
+
+
+def test_only_hosts_that_are_missing_are_asked_again() -> None:
+    schedule = Schedule(Pace(window=0, timeout=10, pause=5))
+    both = alert("web-1", "web-2")
+    schedule.add(both, 0.0)
+    delivery = only(begin(schedule, 0.0))
+    assert answer(schedule, delivery, "web-1", 1.0) == [both]
+    assert list(both.turns) == ["web-2"]
+    assert begin(schedule, 10.0) == []
+    again = only(begin(schedule, 15.0))
+    assert (again.hosts, again.alerts, both.turns["web-2"].attempts) == (["web-2"], [both], 2)
+
+
+def test_a_late_receipt_of_an_earlier_delivery_counts() -> None:
+    schedule = Schedule(Pace(window=0, timeout=10, pause=5))
+    late = alert("web-1")
+    schedule.add(late, 0.0)
+    first = only(begin(schedule, 0.0))
+    begin(schedule, 10.0)
+    second = only(begin(schedule, 15.0))
+    assert answer(schedule, first, "web-1", 16.0) == [late]
+    assert len(schedule) == 0
+    schedule.add(alert("web-1"), 16.5)
+    assert begin(schedule, 17.0) == [], "the second run may still be at it"
+    assert answer(schedule, second, "web-1", 18.0) == []
+    assert only(begin(schedule, 18.0)).sick is False
+
+
+def test_a_late_receipt_that_is_no_answer_changes_nothing() -> None:
+    schedule = Schedule(Pace(window=0, timeout=10, pause=5))
+    late = alert("web-1")
+    schedule.add(late, 0.0)
+    first = only(begin(schedule, 0.0))
+    begin(schedule, 10.0)
+    second = only(begin(schedule, 15.0))
+    assert answer(schedule, first, "web-1", 16.0, FAILED) == []
+    assert late.turns["web-1"].delivery == second.id
+
+
+def test_a_receipt_of_before_a_restart_counts() -> None:
+    schedule = Schedule(Pace(window=0))
+    waiting = alert("web-1")
+    schedule.add(waiting, 0.0)
+    old = Delivery("old", ["web-1"], [waiting], False, {})
+    assert answer(schedule, old, "web-1", 0.0) == [waiting]
+    assert begin(schedule, 1.0) == []
+
+
+def test_a_receipt_counts_once() -> None:
+    schedule = Schedule(Pace(window=0))
+    schedule.add(alert("web-1"), 0.0)
+    delivery = only(begin(schedule, 0.0))
+    assert len(answer(schedule, delivery, "web-1", 1.0)) == 1
+    assert answer(schedule, delivery, "web-1", 1.0) == []
+
+
+def test_a_receipt_says_nothing_for_another_host() -> None:
+    schedule = Schedule(Pace(window=0))
+    schedule.add(alert("web-1"), 0.0)
+    delivery = only(begin(schedule, 0.0))
+    assert answer(schedule, delivery, "web-2", 1.0, run_hosts=["web-2"]) == []
+    assert len(schedule) == 1
+
+
+def test_what_could_not_be_done_is_tried_again_and_holds_up_nothing_else() -> None:
+    schedule = Schedule(Pace(window=0, interval=0, pause=5))
+    failing = alert("web-1")
+    schedule.add(failing, 0.0)
+    for attempt, moment in enumerate((0.0, 5.0, 15.0, 35.0), 1):
+        assert begin(schedule, moment - 0.1) == []
+        delivery = only(begin(schedule, moment))
+        assert (delivery.sick, failing.turns["web-1"].attempts) == (False, attempt)
+        answer(schedule, delivery, "web-1", moment, FAILED)
+    assert failing.turns["web-1"].why == "failed"
+    other = alert("web-1")
+    schedule.add(other, 36.0)
+    assert only(begin(schedule, 36.0)).alerts == [other]
+
+
+def test_a_host_that_cannot_be_reached_pauses_as_a_whole() -> None:
+    schedule = Schedule(Pace(window=0, interval=0, pause=5))
+    schedule.add(alert("web-1"), 0.0)
+    answer(schedule, only(begin(schedule, 0.0)), "web-1", 1.0, Outcome(False, "unreachable"), works=False)
+    assert schedule.sick_hosts() == ["web-1"]
+    schedule.add(alert("web-1"), 2.0)
+    assert begin(schedule, 5.9) == []
+    again = only(begin(schedule, 6.0))
+    assert (again.sick, len(again.alerts)) == (True, 2)
+    answer(schedule, again, "web-1", 7.0)
+    assert schedule.sick_hosts() == []
+
+
+def test_sick_hosts_share_at_most_half_of_the_room_and_leave_some() -> None:
+    pace = Pace(window=0, interval=0, most_hosts=1, most_deliveries=6, timeout=10, pause=5, longest_pause=5)
+    schedule = Schedule(pace)
+    for number in range(6):
+        schedule.add(alert(f"sick-{number}", deadline=1000), 0.0)
+    assert len(begin(schedule, 0.0)) == 6
+    begin(schedule, 10.0)
+    assert [delivery.sick for delivery in begin(schedule, 15.0)] == [True] * 3
+    for number in range(2):
+        schedule.add(alert(f"well-{number}", deadline=1000), 16.0)
+        assert only(begin(schedule, 16.0)).hosts == [f"well-{number}"]
+
+
+def test_an_alert_ends_at_its_deadline_wherever_it_is() -> None:
+    schedule = Schedule(Pace(window=0, most_alerts=1))
+    under_way, waiting, later = alert("web-1", deadline=5), alert("web-1", deadline=6), alert("web-2", deadline=7)
+    for each in (under_way, waiting, later):
+        schedule.add(each, 0.0)
+    begun = [*begin(schedule, 0.0), *begin(schedule, 0.0)]
+    answer(schedule, next(each for each in begun if each.alerts == [later]), "web-2", 1.0, FAILED)
+    assert [schedule.expire(moment) for moment in (4.9, 5.0, 6.0, 7.0)] == [[], [under_way], [waiting], [later]]
+    assert len(schedule) == 0
+    assert answer(schedule, begun[0], "web-1", 8.0) == []
+    assert schedule.plan(100.0) == []
+    assert schedule.deliveries == {}
+
+
+def test_no_alert_ends_before_those_that_came_before_it() -> None:
+    """Their times are of the clock of the wall, which may have been set."""
+    schedule = Schedule(Pace())
+    first, second = alert("web-1", deadline=10), alert("web-1", deadline=5)
+    for each in (first, second):
+        schedule.add(each, 0.0)
+    assert (schedule.oldest(), schedule.expire(9)) == (10, [])
+    assert schedule.expire(10) == [first, second]
+
+
+def test_a_pattern_becomes_the_hosts_of_its_first_run() -> None:
+    schedule = Schedule(Pace(window=0, interval=0, timeout=10, pause=5))
+    of_nobody_knows_whom = alert("all", lookup=True)
+    schedule.add(of_nobody_knows_whom, 0.0)
+    delivery = only(begin(schedule, 0.0))
+    assert delivery.hosts == ["all"]
+    hosts = ["web-1", "web-2", "web-3"]
+    assert answer(schedule, delivery, "web-1", 1.0, run_hosts=hosts) == [of_nobody_knows_whom]
+    assert list(of_nobody_knows_whom.turns) == ["web-2", "web-3"]
+    answer(schedule, delivery, "web-2", 1.0, run_hosts=hosts)
+    known = alert("all", lookup=True)
+    schedule.add(known, 2.0)
+    assert list(known.turns) == hosts
+    healthy = only(begin(schedule, 2.0))
+    assert healthy.hosts == ["web-1", "web-2"], "web-3 has not answered yet"
+    begin(schedule, 10.0)
+    assert only(begin(schedule, 15.0)).hosts == ["web-3"]
+
+
+def test_what_waits_for_a_pattern_waits_for_its_hosts() -> None:
+    schedule = Schedule(Pace(window=0, interval=0))
+    schedule.add(alert("all", lookup=True), 0.0)
+    delivery = only(begin(schedule, 0.0))
+    waiting = alert("all", lookup=True)
+    schedule.add(waiting, 0.5)
+    answer(schedule, delivery, "web-1", 1.0, run_hosts=["web-1", "web-2"])
+    assert list(waiting.turns) == ["web-1", "web-2"]
+    assert only(begin(schedule, 1.0)).hosts == ["web-1"]
+
+
+def test_a_host_that_is_looked_up_by_its_own_name_is_no_pattern() -> None:
+    schedule = Schedule(Pace(window=0, interval=0))
+    schedule.add(alert("web-9", lookup=True), 0.0)
+    assert len(answer(schedule, only(begin(schedule, 0.0)), "web-9", 1.0, run_hosts=["web-9"])) == 1
+    schedule.add(alert("web-1"), 2.0)
+    schedule.add(alert("web-9", "web-1", lookup=True), 2.0)
+    assert sorted(only(begin(schedule, 2.0)).hosts) == ["web-1", "web-9"]
+
+
+def test_an_alert_of_an_unknown_host_is_seen_by_nobody_else_than_those_who_are_asked() -> None:
+    schedule = Schedule(Pace(window=0, interval=0))
+    for host in ("web-1", "web-2", "web-3"):
+        schedule.add(alert(host, severity=CRITICAL), 0.0)
+    delivery = only(begin(schedule, 0.0))
+    for host in delivery.hosts:
+        answer(schedule, delivery, host, 0.5)
+    asked = alert("web-2", "web-3", lookup=True)
+    for each in (alert("web-1", severity=CRITICAL), alert("web-2"), asked):
+        schedule.add(each, 1.0)
+    first, second = begin(schedule, 1.0)
+    assert (first.hosts, asked in first.alerts, len(first.alerts)) == (["web-2", "web-3"], True, 2)
+    assert second.hosts == ["web-1"]
+
+
+def test_a_host_that_takes_no_part_in_a_run_is_no_pattern() -> None:
+    schedule = Schedule(Pace(window=0, interval=0))
+    schedule.add(alert("web-1"), 0.0)
+    gone = alert("typo")
+    schedule.add(gone, 0.0)
+    delivery = only(begin(schedule, 0.0))
+    answer(schedule, delivery, "web-1", 1.0, run_hosts=["web-1"])
+    answer(schedule, delivery, "web-1", 1.0, run_hosts=["web-1"])
+    assert list(gone.turns) == ["typo"]
+
+
+def test_a_delivery_that_could_not_be_made_is_no_attempt() -> None:
+    schedule = Schedule(Pace(window=0, interval=0))
+    waiting = alert("web-1")
+    schedule.add(waiting, 0.0)
+    schedule.take_back(only(schedule.plan(0.0)), 0.0)
+    assert (waiting.turns["web-1"].attempts, schedule.sick_hosts(), schedule.plan(0.5)) == (0, [], [])
+    assert len(schedule.plan(1.0)) == 1
+
+
+def test_without_receipts_a_delivery_is_over_when_it_was_handed_over() -> None:
+    schedule = Schedule(Pace(window=0, interval=1))
+    first = alert("web-1")
+    schedule.add(first, 0.0)
+    assert [(each, host) for each, host, _turn in schedule.hand_over(only(schedule.plan(0.0)))] == [(first, "web-1")]
+    assert (len(schedule), schedule.deliveries) == (0, {})
+    schedule.add(alert("web-1"), 0.1)
+    assert schedule.plan(0.9) == []
+    assert len(schedule.plan(1.0)) == 1
+
+
+def test_what_was_tried_is_given_up_where_nobody_acknowledges_anything() -> None:
+    schedule = Schedule(Pace(window=0, timeout=10, pause=5))
+    tried, fresh = alert("web-1"), alert("web-2")
+    schedule.add(tried, 0.0)
+    begin(schedule, 0.0)
+    begin(schedule, 10.0)
+    schedule.add(fresh, 11.0)
+    assert [each for each, _host, _turn in schedule.give_up_tried()] == [tried]
+    assert only(begin(schedule, 100.0)).alerts == [fresh]
+
+
+def test_of_one_delivery_at_a_time_none_could_be_kept_for_healthy_hosts() -> None:
+    with pytest.raises(ValueError, match="less than two"):
+        Pace(most_deliveries=1)
+
+
+class Hosts(RuleBasedStateMachine):
+    """Hosts that answer, fail, hang and come back, and alerts of all kinds about them."""
+
+    @initialize(most=st.integers(2, 6), hosts=st.integers(1, 6), most_hosts=st.integers(1, 3))
+    def start(self, most: int, hosts: int, most_hosts: int) -> None:
+        self.pace = Pace(
+            most_deliveries=most, most_hosts=most_hosts, timeout=20, pause=3, longest_pause=20, most_alerts=3
+        )
+        ids = itertools.count()
+        self.schedule = Schedule(self.pace, lambda: f"{next(ids):06}")
+        self.now = 0.0
+        self.hosts = [f"web-{number}" for number in range(hosts)]
+        self.running: dict[str, Delivery] = {}
+        self.silent: set[tuple[str, str]] = set()  # delivery and host
+        self.received: dict[int, Open] = {}
+        self.asked: dict[int, set[str]] = {}
+        self.ended: dict[int, str] = {}
+
+    @rule(data=st.data(), severity=st.integers(0, 4), container=st.sampled_from("abc"), size=st.integers(1, 200_000))
+    def alert(self, data: st.DataObject, severity: int, container: str, size: int) -> None:
+        hosts = data.draw(st.lists(st.sampled_from(self.hosts), min_size=1, max_size=2, unique=True))
+        fields = {"severity": severity, "container": container, "body_bytes": size, "deadline": self.now + 100}
+        new = alert(*hosts, lookup=len(hosts) > 1, **fields)
+        self.received[new.seq], self.asked[new.seq] = new, set(hosts)
+        self.schedule.add(new, self.now)
+
+    @rule(seconds=st.sampled_from([0.03, 0.2, 1.0, 5.0, 25.0]))
+    def time_goes_on(self, seconds: float) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            self.turn()
+            wake = self.schedule.wake_at(self.now)
+            assert wake > self.now, "it would turn for ever"
+            self.now = min(until, wake)
+        self.turn()
+
+    def turn(self) -> None:
+        for late in self.schedule.expire(self.now):
+            assert self.now >= late.deadline
+            assert late.turns
+            self.end(late, "unanswered")
+        before = {lane.name: list(lane.queue) for lane in self.schedule._lanes.values()}
+        sick = set(self.schedule.sick_hosts())
+        for delivery in self.schedule.plan(self.now):
+            sick |= set(self.schedule.sick_hosts())  # some timed out just now
+            assert len(delivery.alerts) <= self.pace.most_alerts
+            assert sum(each.body_bytes for each in delivery.alerts) <= EVENT_BYTES or len(delivery.alerts) == 1
+            assert len(delivery.hosts) <= self.pace.most_hosts
+            assert len(delivery.hosts) == 1 or not sick & set(delivery.hosts), "a sick host has deliveries of its own"
+            levels = [each.severity for each in delivery.alerts]
+            assert levels == sorted(levels, reverse=True), "critical first"
+            if len(delivery.hosts) == 1:
+                waiting = before.get(delivery.hosts[0], ())
+                left = [each.severity for each in waiting if each not in delivery.alerts and not each.lookup]
+                assert levels[-1] >= max(left, default=0)
+            for each in delivery.alerts:
+                assert set(each.turns) & set(delivery.hosts)
+                assert not each.lookup or set(delivery.hosts) <= set(each.turns), "nobody else is asked"
+            self.schedule.emitted(delivery, self.now)
+            self.running[delivery.id] = delivery
+        under_way = [d for d in self.schedule.deliveries.values() if d.missing]
+        hosts = [host for d in under_way for host in d.missing]
+        assert len(hosts) == len(set(hosts)), "one delivery under way for each host"
+        assert len(under_way) <= self.pace.most_deliveries
+        at_the_sick = sum(d.sick for d in under_way)
+        assert at_the_sick <= self.pace.most_deliveries // 2
+        assert at_the_sick < self.pace.most_deliveries
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), outcome=st.sampled_from([ANSWERED, ANSWERED, FAILED, None]), works=st.booleans())
+    def receipt(self, data: st.DataObject, outcome: Outcome | None, works: bool) -> None:
+        """Of any delivery that ever was, also again, also late, also of before a restart."""
+        delivery = self.running[data.draw(st.sampled_from(sorted(self.running)))]
+        host = data.draw(st.sampled_from(delivery.hosts))
+        for each in answer(self.schedule, delivery, host, self.now, outcome, delivery.hosts, works):
+            assert outcome is ANSWERED
+            assert host in each.answers
+            if not each.turns:
+                self.end(each, "answered")
+
+    @rule(data=st.data())
+    def everything_is_answered(self, data: st.DataObject) -> None:
+        for delivery in list(self.schedule.deliveries.values()):
+            for host in list(delivery.missing):
+                for each in answer(self.schedule, delivery, host, self.now, ANSWERED, delivery.hosts):
+                    if not each.turns:
+                        self.end(each, "answered")
+
+    def end(self, ended: Open, how: str) -> None:
+        assert ended.seq not in self.ended, "an alert ends once"
+        self.ended[ended.seq] = how
+        if how == "answered":
+            assert set(ended.answers) == self.asked[ended.seq]
+
+    @invariant()
+    def accounts_add_up(self) -> None:
+        if not hasattr(self, "schedule"):
+            return
+        assert len(self.received) == len(self.ended) + len(self.schedule)
+        for each in self.received.values():
+            if each.seq not in self.ended:
+                assert set(each.turns) | set(each.answers) == self.asked[each.seq]
+                assert set(each.turns)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "schedule"):
+            return
+        self.time_goes_on(130.0)
+        assert len(self.schedule) == 0, "every alert has ended by its deadline"
+        assert set(self.ended) == set(self.received)
+        self.time_goes_on(60.0)
+        assert self.schedule.deliveries == {}
+        assert self.schedule.wake_at(self.now) == NEVER
+
+
+TestHosts = Hosts.TestCase
+TestHosts.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -1,0 +1,155 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a receipt says."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import receipt
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.receipt import Delivery, DeliveryError
+
+NOW = datetime.datetime(2026, 4, 5, 12, 0, 10, tzinfo=datetime.UTC)
+SAID = {
+    "id": "d-1",
+    "hosts": ["web-1", "all"],
+    "deadline": "2026-04-05T12:10:00Z",
+    "receipt_url": "http://127.0.0.1:5001/receipts",
+    "capability": "ab" * 32,
+}
+
+
+def event(delivery: t.Any) -> dict[str, t.Any]:
+    return {"ansible_eda": {"event": {"alerts": [], "delivery": delivery}}}
+
+
+def response(trace_id: str, outcome: str, acts: bool = True, **event: t.Any) -> dict[str, t.Any]:
+    container = {"id": "ab" * 32, "name": "web", "image": "shop"}
+    decision = {"outcome": "isolate" if acts else outcome, "trace_id": trace_id, "policy_id": "p", "container": None}
+    return {"decision": decision, "event": {"outcome": outcome, "container": container, **event} if acts else None}
+
+
+def told(alerts: t.Any, found: dict[str, t.Any], state: str = receipt.ANSWERED) -> dict[str, str]:
+    return {entry["trace_id"]: entry["outcome"] for entry in receipt.entries(alerts, "web-1", state, found, NOW)}
+
+
+def alert(trace_id: str, host: str = "web-1") -> dict[str, str]:
+    return {"trace_id": trace_id, "inventory_host": host}
+
+
+class TestDelivery:
+    def test_is_read_from_the_event(self) -> None:
+        delivery = Delivery.of(event(SAID))
+        assert delivery is not None
+        assert (delivery.id, delivery.hosts, delivery.deadline) == ("d-1", ("web-1", "all"), SAID["deadline"])
+        assert SAID["capability"] not in repr(delivery)
+
+    @pytest.mark.parametrize("variables", [{}, {"ansible_eda": {}}, {"ansible_eda": {"event": "x"}}, event(None)])
+    def test_that_is_not_there(self, variables: dict[str, t.Any]) -> None:
+        assert Delivery.of(variables) is None
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("id", "a b"),
+            ("hosts", "web-1"),
+            ("hosts", [1]),
+            ("deadline", "soon"),
+            ("receipt_url", "file:///etc/passwd"),
+            ("receipt_url", "//host"),
+            ("capability", "x\r\nHost: evil"),
+        ],
+    )
+    def test_that_cannot_be_used(self, key: str, value: t.Any) -> None:
+        with pytest.raises(DeliveryError, match=key):
+            Delivery.of(event({**SAID, key: value}))
+
+    def test_that_is_none(self) -> None:
+        with pytest.raises(DeliveryError):
+            Delivery.of(event("x"))
+
+
+class TestEntries:
+    def test_one_for_each_alert_that_the_host_is_to_answer(self) -> None:
+        alerts = [alert("t-1"), alert("t-2", ""), alert("t-3", "web-2"), alert("t-1"), {"id": "none"}, "none"]
+        found = {"responses": [response("t-1", "isolated"), response("t-3", "isolated"), response("t-9", "isolated")]}
+        assert told(alerts, found) == {"t-1": "isolated", "t-2": "unknown"}, "of others the host may say nothing"
+
+    def test_several_containers_are_told_once_for_each_outcome(self) -> None:
+        found = {"responses": [response("t-1", outcome) for outcome in ("isolated", "failed", "isolated", "held")]}
+        entries = receipt.entries([alert("t-1")], "web-1", receipt.ANSWERED, found, NOW)
+        assert [entry["outcome"] for entry in entries] == ["isolated", "failed", "held"]
+
+    def test_a_decision_that_does_not_act_is_the_outcome(self) -> None:
+        found = {"responses": [response("t-1", "no_policy", acts=False), response("t-2", "isolate", acts=False)]}
+        assert told([alert("t-1"), alert("t-2")], found) == {"t-1": "no_policy", "t-2": "unknown"}
+
+    @pytest.mark.parametrize(
+        ("state", "outcome"),
+        [
+            (receipt.FAILED_RUN, "failed"),
+            (receipt.UNREACHABLE, "unknown"),
+            (receipt.CRASHED, "unknown"),
+            (receipt.NO_SUCH_HOST, "unknown_host"),
+        ],
+    )
+    def test_of_a_host_that_says_nothing(self, state: str, outcome: str) -> None:
+        assert told([alert("t-1")], {}, state) == {"t-1": outcome}
+
+    def test_an_element_that_the_host_takes_for_no_alert_is_refused(self) -> None:
+        found = {"responses": [], "rejected": [{"index": 1}, {"index": 9}, {"index": -1}, {}]}
+        assert told([alert("t-1"), alert("t-2")], found) == {"t-1": "unknown", "t-2": "refused"}
+
+    def test_container_policy_and_record(self) -> None:
+        found = {
+            "responses": [response("t-1", "isolated"), response("t-2", "no_policy", acts=False)],
+            "outcomes": [{"record_id": "r-1"}, {"record_id": "r 2"}],
+        }
+        first, second = receipt.entries([alert("t-1"), alert("t-2")], "web-1", receipt.ANSWERED, found, NOW)
+        assert first["container"] == {"id": "ab" * 32, "name": "web"}
+        assert (first["policy_id"], first["record_id"]) == ("p", "r-1")
+        assert (second["container"], second["record_id"]) == (None, "")
+        found["outcomes"] = found["outcomes"][:1]
+        assert receipt.entries([alert("t-1")], "web-1", receipt.ANSWERED, found, NOW)[0]["record_id"] == ""
+
+    @pytest.mark.parametrize(
+        ("accepted", "acted", "answered_at", "milliseconds"),
+        [
+            # The clock of the host is an hour behind: it acted half a second before it answered.
+            ("2026-04-05T12:00:08Z", "2026-04-05T11:00:09.500Z", "2026-04-05T11:00:10Z", 1500),
+            ("2026-04-05T12:00:08Z", "2026-04-05T11:00:10Z", "2026-04-05T11:00:09Z", 2000),
+            ("2026-04-05T12:00:08Z", "2026-04-05T09:00:00Z", "2026-04-05T11:00:00Z", 0),
+            ("2026-04-05T12:00:11Z", "2026-04-05T11:00:09Z", "2026-04-05T11:00:09Z", 0),
+            ("", "2026-04-05T11:00:09Z", "2026-04-05T11:00:09Z", None),
+            ("2026-04-05T12:00:08Z", "", "2026-04-05T11:00:09Z", None),
+            ("2026-04-05T12:00:08Z", "2026-04-05T11:00:09Z", None, None),
+        ],
+    )
+    def test_how_long_it_took_by_the_clock_of_the_controller(
+        self, accepted: str, acted: str, answered_at: str | None, milliseconds: int | None
+    ) -> None:
+        timeline = {"accepted": accepted, "acted": acted}
+        found = {"responses": [response("t-1", "isolated", timeline=timeline)], "answered_at": answered_at}
+        (entry,) = receipt.entries([alert("t-1")], "web-1", receipt.ANSWERED, found, NOW)
+        assert entry["milliseconds"] == milliseconds
+
+
+def test_a_receipt_repeats_what_the_capability_is_for() -> None:
+    delivery = Delivery.of(event(SAID))
+    assert delivery is not None
+    found = {"policy_set_digest": "sha256:ab", "msg": "{{ bad }}"}
+    assert delivery.receipt("web-1", ["web-1", "web-2"], receipt.ANSWERED, [], found) == {
+        "delivery": "d-1",
+        "hosts": ["web-1", "all"],
+        "deadline": SAID["deadline"],
+        "host": "web-1",
+        "run_hosts": ["web-1", "web-2"],
+        "state": "answered",
+        "policy_set_digest": "sha256:ab",
+        "message": "{ { bad }}",
+        "alerts": [],
+    }
