@@ -23,6 +23,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     Deliveries,
     DeliverySettings,
 )
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import EVENT_BYTES
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Spool, SpoolLimits
 
 DEADLINE = 10.0
@@ -92,7 +93,7 @@ class Engine:
         async with asyncio.TaskGroup() as runs:
             while True:
                 event = await self.queue.get()
-                assert len(json.dumps(event)) <= 262_144
+                assert len(json.dumps(event)) <= EVENT_BYTES
                 if "unanswered" in event:
                     assert "hosts" not in event["meta"]
                     self.unanswered += event["unanswered"]

@@ -257,10 +257,11 @@ class Database:
         return {name: json.loads(value) for name, value in self._connection.execute("SELECT * FROM remembered")}
 
     def last_seq(self) -> int:
-        """The highest number so far."""
+        """The highest number of which anything is known."""
         return int(
             self._value(
-                "SELECT max(ifnull((SELECT max(seq) FROM alerts), 0), ifnull((SELECT max(seq) FROM history), 0))"
+                "SELECT ifnull(max(seq), 0) FROM (SELECT max(seq) AS seq FROM alerts"
+                " UNION ALL SELECT max(seq) FROM history UNION ALL SELECT max(seq) FROM progress)"
             )
         )
 

@@ -168,21 +168,24 @@ class Deliveries:
         said: dict[str, list[Answer]] = {}
         for answer in receipt.answers:
             said.setdefault(answer.trace_id, []).append(answer)
+        tried: list[Open] = []
+
+        def judge(alert: Open) -> Outcome:
+            outcome = self._judge(alert, receipt, said.get(alert.trace_id, ()))
+            if not outcome.final:
+                tried.append(alert)
+            return outcome
+
+        works = receipt.state in ("answered", UNKNOWN_HOST)
         answered = self._schedule.acknowledge(
-            receipt.delivery,
-            receipt.host,
-            receipt.run_hosts,
-            receipt.state in ("answered", UNKNOWN_HOST),
-            lambda alert: self._judge(alert, receipt, said.get(alert.trace_id, ())),
-            said,
-            self._now(),
+            receipt.delivery, receipt.host, receipt.run_hosts, works, judge, said, self._now()
         )
         for alert in answered:
             if receipt.host in alert.answers:
                 self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
         self._something_to_do.set()
         self._something_to_send.set()
-        await self._endings.close(answered)
+        await self._endings.close([*answered, *tried])
         self._something_ended.set()
 
     def health(self) -> list[str]:

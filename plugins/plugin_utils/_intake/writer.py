@@ -324,7 +324,5 @@ class _Owed:
     def add(self, ended: Sequence[Ended], settle: Settle) -> None:
         self.ended += ended
         self.progress.update(settle.progress)
-        for item in ended:
-            self.progress.pop(item.seq, None)
         for name, number in settle.counts.items():
             self.counts[name] = self.counts.get(name, 0) + number

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import datetime
 import json
 import pathlib
 import random
@@ -48,6 +49,8 @@ async def test_an_alert_is_delivered_and_answered(tmp_path: pathlib.Path, caplog
         assert (alert["rule"], alert["trace_id"], alert["raw"]) == ("shell", stored.trace_id, "QUJD")
         assert event["meta"] == {"hosts": ["web-1"]}
         assert set(event["delivery"]) == {"id", "hosts", "deadline", "receipt_url", "capability"}
+        deadline = datetime.datetime.fromisoformat(event["delivery"]["deadline"])
+        assert deadline > datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=600)
         assert running.deliveries.health() == []
         known = await running.spool.trace(stored.trace_id)
         assert known is not None
@@ -136,6 +139,15 @@ async def test_an_outcome_that_does_not_answer_is_told_at_once(tmp_path: pathlib
             ("web-2", "unknown_host", 1),
         ]
         assert ended(running.spool) == {"received": 2, "unanswered": 2}
+
+
+async def test_an_alert_that_two_hosts_do_not_answer_is_told_twice_and_ends_once(tmp_path: pathlib.Path) -> None:
+    hosts = ("web-1", "web-2")
+    async with engine(tmp_path, dict.fromkeys(hosts, "ambiguous"), inventory=hosts) as running:
+        await running.spool.store([lookup("lost")])
+        await running.settled()
+        assert sorted(told["host"] for told in running.unanswered) == ["web-1", "web-2"]
+        assert ended(running.spool) == {"received": 1, "unanswered": 1}
 
 
 async def test_a_limit_is_told_at_once_and_a_critical_alert_is_tried_again(tmp_path: pathlib.Path) -> None:
@@ -298,10 +310,11 @@ async def test_attempts_and_answers_of_hosts_outlive_a_restart(tmp_path: pathlib
     known = trace(tmp_path, stored.trace_id)
     assert known is not None
     assert (known["state"], known["hosts"]["web-1"]["outcome"]) == ("waiting", "no_policy")
-    async with engine(tmp_path, {"web-2": "unreachable"}, answer_deadline=1.0) as running:
+    assert known["hosts"]["web-2"] == {"attempts": 1, "why": "unreachable", "told": False, "lookup": True}
+    async with engine(tmp_path, {"web-2": "unreachable"}, answer_deadline=1.0, retry_pause=60.0) as running:
         await running.settled()
         (told,) = running.unanswered
-        assert (told["host"], told["attempts"] > 1) == ("web-2", True)
+        assert (told["host"], told["attempts"]) == ("web-2", 2)
         assert {tuple(event["meta"]["hosts"]) for event in running.events} == {("web-2",)}
 
 

@@ -138,17 +138,17 @@ def test_a_storm_on_one_host_starves_no_other_host() -> None:
 
 def test_an_event_stays_below_its_size_and_takes_raw_where_it_fits() -> None:
     schedule = Schedule(Pace(window=0))
-    big = [alert("web-1", container=str(number), body_bytes=20_000, raw_bytes=16_000) for number in range(20)]
+    big = [alert("web-1", container=str(number), body_bytes=10_000, raw_bytes=9_900) for number in range(20)]
     for each in big:
         schedule.add(each, 0.0)
     delivery = only(begin(schedule, 0.0))
-    assert delivery.alerts == big[:13]
+    assert delivery.alerts == big[:12]
     assert delivery.with_raw() == []
     answer(schedule, delivery, "web-1", 1.0)
     rest = only(begin(schedule, 1.0))
-    assert rest.alerts == big[13:]
-    size = sum(each.body_bytes for each in rest.alerts) + 16_000 * len(rest.with_raw())
-    assert rest.with_raw() == [each.seq for each in big[13:]]
+    assert rest.alerts == big[12:]
+    assert rest.with_raw() == [each.seq for each in big[12:17]]
+    size = sum(each.body_bytes for each in rest.alerts) + 9_900 * len(rest.with_raw())
     assert size < EVENT_BYTES
 
 
@@ -284,6 +284,16 @@ def test_an_alert_ends_at_its_deadline_wherever_it_is() -> None:
     assert answer(schedule, begun[0], "web-1", 8.0) == []
     assert schedule.plan(100.0) == []
     assert schedule.deliveries == {}
+
+
+def test_no_alert_ends_before_those_that_came_before_it() -> None:
+    """Their times are of the clock of the wall, which may have been set."""
+    schedule = Schedule(Pace())
+    first, second = alert("web-1", deadline=10), alert("web-1", deadline=5)
+    for each in (first, second):
+        schedule.add(each, 0.0)
+    assert (schedule.oldest(), schedule.expire(9)) == (10, [])
+    assert schedule.expire(10) == [first, second]
 
 
 def test_a_pattern_becomes_the_hosts_of_its_first_run() -> None:

@@ -106,6 +106,13 @@ async def test_a_secret_is_made_once(tmp_path: pathlib.Path) -> None:
         assert spool.key == first
 
 
+async def test_what_is_stored_is_synced(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        database = spool._writer._database
+        assert database is not None
+        assert (database._value("PRAGMA journal_mode"), database._value("PRAGMA synchronous")) == ("wal", 2)
+
+
 async def test_requests_that_come_while_one_is_written_are_one_transaction(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
         commits = 0
@@ -185,9 +192,13 @@ async def test_a_full_spool_takes_nothing_of_an_offer(tmp_path: pathlib.Path) ->
         assert spool.accounts["received"] == 2
         await end(spool, waiting(spool)[0])
         await spool.store([offer("e")])
-    async with opened(tmp_path, max_bytes=3000) as spool:
+    async with opened(tmp_path / "other", max_bytes=3000) as spool:
         with pytest.raises(SpoolError, match="bytes wait, of at most 3000"):
             await spool.store([offer("f", raw="QUJD" * 1000)])
+        found = waiting(spool)
+        for number in range(10):
+            await spool.store([offer(f"g {number}", raw="QUJD" * 500)])
+            await end(spool, found[-1])
 
 
 async def test_folded_alerts_take_no_room(tmp_path: pathlib.Path) -> None:
