@@ -115,6 +115,9 @@ report:
         refused:
           description: Messages that are JSON, and no alert.
           type: int
+        passed_over:
+          description: Messages of detectors that need no answer, such as that an alert is resolved.
+          type: int
         alerts:
           description: Alerts. One line can hold several.
           type: int
@@ -170,9 +173,9 @@ report:
           description: Alerts that a policy in mode V(audit) recorded.
           type: int
         undecidable:
-          description: Alerts that the policy might answer. It asks for what is not known of the container, as the tag of
-            its image where a detector tells the repository only, or the alert
-            says nothing about containers, and which of its host the policy would reach is known there only.
+          description: Alerts that the policy might answer. It asks for what is not known of the container, such as the
+            tag of its image where the detector tells the repository only, or the alert says nothing about containers,
+            and which of its host the policy would reach is known there only.
           type: int
         no_container:
           description: Alerts about the host, or about a container that Docker does not run. They are recorded, and

@@ -34,7 +34,8 @@ def table(report: t.Mapping[str, t.Any]) -> list[str]:
     """The report as lines: totals, a table of the policies, and the alerts that no policy wants."""
     totals, span = report["totals"], report["span"]
     lines = [
-        f"{totals['lines']} lines: {totals['alerts']} alerts, {totals['skipped']} skipped, {totals['refused']} refused",
+        "{lines} lines: {alerts} alerts, {skipped} skipped, {refused} refused".format(**totals)
+        + (", {passed_over} need no answer".format(**totals) if totals["passed_over"] else ""),
         f"from {span['first']} to {span['last']}" if span["first"] else "no alert says its time",
         "{answered} alerts came to a policy, {unwanted} to none; {without_container} name no container".format(
             **totals

@@ -120,6 +120,7 @@ def test_the_whole_report_of_a_small_log() -> None:
             "lines": 10,
             "skipped": 3,
             "refused": 1,
+            "passed_over": 0,
             "alerts": 5,
             "answered": 4,
             "unwanted": 1,
