@@ -30,7 +30,7 @@ ANSWERED = Outcome(True, "isolated", {"outcome": "isolated"})
 FAILED = Outcome(False, "failed")
 
 
-def alert(*hosts: str, severity: int = HIGH, container: str = "c", lookup: bool = False, **fields: t.Any) -> Open:
+def alert(*hosts: str, severity: int = HIGH, container: str = "c", pattern: bool = False, **fields: t.Any) -> Open:
     seq = next(_numbers)
     return Open(
         seq,
@@ -39,7 +39,8 @@ def alert(*hosts: str, severity: int = HIGH, container: str = "c", lookup: bool 
         container,
         fields.pop("deadline", 600.0),
         turns={host: Turn() for host in hosts},
-        lookup=frozenset(hosts if lookup else ()),
+        lookup=fields.pop("lookup", pattern),
+        patterns=frozenset(hosts if pattern else ()),
         **fields,
     )
 
@@ -298,7 +299,7 @@ def test_no_alert_ends_before_those_that_came_before_it() -> None:
 
 def test_a_pattern_becomes_the_hosts_of_its_first_run() -> None:
     schedule = Schedule(Pace(window=0, interval=0, timeout=10, pause=5))
-    of_nobody_knows_whom = alert("all", lookup=True)
+    of_nobody_knows_whom = alert("all", pattern=True)
     schedule.add(of_nobody_knows_whom, 0.0)
     delivery = only(begin(schedule, 0.0))
     assert delivery.hosts == ["all"]
@@ -306,7 +307,7 @@ def test_a_pattern_becomes_the_hosts_of_its_first_run() -> None:
     assert answer(schedule, delivery, "web-1", 1.0, run_hosts=hosts) == [of_nobody_knows_whom]
     assert list(of_nobody_knows_whom.turns) == ["web-2", "web-3"]
     answer(schedule, delivery, "web-2", 1.0, run_hosts=hosts)
-    known = alert("all", lookup=True)
+    known = alert("all", pattern=True)
     schedule.add(known, 2.0)
     assert list(known.turns) == hosts
     healthy = only(begin(schedule, 2.0))
@@ -317,9 +318,9 @@ def test_a_pattern_becomes_the_hosts_of_its_first_run() -> None:
 
 def test_what_waits_for_a_pattern_waits_for_its_hosts() -> None:
     schedule = Schedule(Pace(window=0, interval=0))
-    schedule.add(alert("all", lookup=True), 0.0)
+    schedule.add(alert("all", pattern=True), 0.0)
     delivery = only(begin(schedule, 0.0))
-    waiting = alert("all", lookup=True)
+    waiting = alert("all", pattern=True)
     schedule.add(waiting, 0.5)
     answer(schedule, delivery, "web-1", 1.0, run_hosts=["web-1", "web-2"])
     assert list(waiting.turns) == ["web-1", "web-2"]
@@ -328,10 +329,10 @@ def test_what_waits_for_a_pattern_waits_for_its_hosts() -> None:
 
 def test_a_host_that_is_looked_up_by_its_own_name_is_no_pattern() -> None:
     schedule = Schedule(Pace(window=0, interval=0))
-    schedule.add(alert("web-9", lookup=True), 0.0)
+    schedule.add(alert("web-9", pattern=True), 0.0)
     assert len(answer(schedule, only(begin(schedule, 0.0)), "web-9", 1.0, run_hosts=["web-9"])) == 1
     schedule.add(alert("web-1"), 2.0)
-    schedule.add(alert("web-9", "web-1", lookup=True), 2.0)
+    schedule.add(alert("web-9", "web-1", pattern=True), 2.0)
     assert sorted(only(begin(schedule, 2.0)).hosts) == ["web-1", "web-9"]
 
 
@@ -348,6 +349,12 @@ def test_an_alert_of_an_unknown_host_is_seen_by_nobody_else_than_those_who_are_a
     first, second = begin(schedule, 1.0)
     assert (first.hosts, asked in first.alerts, len(first.alerts)) == (["web-2", "web-3"], True, 2)
     assert second.hosts == ["web-1"]
+
+
+def test_hosts_that_are_known_to_be_hosts_share_deliveries_from_the_first() -> None:
+    schedule = Schedule(Pace(window=0))
+    schedule.add(alert("web-1", "web-2", lookup=True), 0.0)
+    assert only(begin(schedule, 0.0)).hosts == ["web-1", "web-2"]
 
 
 def test_a_host_that_takes_no_part_in_a_run_is_no_pattern() -> None:
