@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import pathlib
 
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.filters import normalize
 from ansible_collections.ironpost.container_guard.tests.fuzz import listener, parsers
 
 SEED = 1
@@ -33,9 +36,21 @@ def test_parsers() -> None:
     }
 
 
+def test_logs() -> None:
+    counts, _watch = parsers.run("logs", parsers.read_log, SEED, range(1_000))
+    assert counts["record"] > 1_000
+    assert len(counts) > 3
+
+
 def test_filters() -> None:
     counts, _watch = parsers.run("filters", parsers.filtering(), SEED, range(5_000))
     assert min(counts["0 events"], counts["1 events"]) > 500
+
+
+def test_a_fault_of_a_filter_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{normalize.__module__}.read_message", lambda *_arguments: 1 / 0)
+    with pytest.raises(parsers.FailedError, match=f"input 0 of seed {SEED} for the filters"):
+        parsers.run("filters", parsers.filtering(), SEED, range(1))
 
 
 def test_the_listener(tmp_path: pathlib.Path) -> None:
