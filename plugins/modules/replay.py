@@ -33,10 +33,14 @@ attributes:
 options:
   alerts:
     description:
-      - File on the controller with one message of a detector a line, in any of the shapes that are taken over HTTP. A
-        name that ends in C(.gz) is decompressed.
-      - Lines that are no JSON are skipped, and JSON that is no alert is refused; both are counted. So is a line of more
-        than 10 MiB.
+      - File on the controller with messages of detectors, in any of the shapes that are taken over HTTP, as loggers and
+        log shippers write them. It may be compressed with gzip, bzip2, xz or zstd, whatever its name, and be UTF-8 or
+        UTF-16. Python older than 3.14 reads zstd where C(backports.zstd) is installed.
+      - Prefixes of syslog, C(journalctl), C(docker logs), compose and CRI are passed over. Messages are taken out of
+        JSON of the engine, of journald, fluent-bit, Vector, Filebeat, Loki, Splunk and CloudEvents, and put together
+        where they were split. An object may go on over lines, and have text before or behind it.
+      - What holds no JSON, and a line of more than 10 MiB, is skipped, and JSON that is no alert is refused. Both are
+        counted by reason, and a run that found nothing, or skipped more than it read, warns.
       - Paths are absolute, or relative to the directory in which Ansible was started.
     type: path
     required: true
@@ -106,10 +110,13 @@ report:
           description: Lines of the file.
           type: int
         skipped:
-          description: Lines that are no JSON.
+          description: Lines, or texts in wrappers, that hold no JSON that can be read.
           type: int
         refused:
-          description: Lines that are JSON, or too long to be read, and no alert.
+          description: Messages that are JSON, and no alert.
+          type: int
+        passed_over:
+          description: Messages of detectors that need no answer, such as that an alert is resolved.
           type: int
         alerts:
           description: Alerts. One line can hold several.
@@ -166,8 +173,9 @@ report:
           description: Alerts that a policy in mode V(audit) recorded.
           type: int
         undecidable:
-          description: Alerts that the policy might answer. It asks for what is not known of the container, or the alert
-            says nothing about containers, and which of its host the policy would reach is known there only.
+          description: Alerts that the policy might answer. It asks for what is not known of the container, such as the
+            tag of its image where the detector tells the repository only, or the alert says nothing about containers,
+            and which of its host the policy would reach is known there only.
           type: int
         no_container:
           description: Alerts about the host, or about a container that Docker does not run. They are recorded, and
@@ -193,9 +201,14 @@ report:
         number of C(alerts), and the policies that came C(nearest) to one of them, with what they lack.
       type: list
       elements: dict
+    skipped:
+      description: The most frequent reasons to skip lines, at most 50, with the C(reason), the number of C(lines), and
+        the number of the first such C(line).
+      type: list
+      elements: dict
     refused:
-      description: The most frequent reasons to refuse lines, at most 50, with the C(reason), the number of C(lines),
-        and the number of one such C(line).
+      description: The most frequent reasons to refuse messages, at most 50, with the C(reason), their number in
+        C(lines), and the number of the first such C(line).
       type: list
       elements: dict
     notes:

@@ -11,7 +11,10 @@ import collections
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
+import subprocess
+import sys
 import typing as t
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -20,6 +23,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     Deliveries,
     DeliverySettings,
 )
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import EVENT_BYTES
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Spool, SpoolLimits
 
 DEADLINE = 10.0
@@ -89,7 +93,7 @@ class Engine:
         async with asyncio.TaskGroup() as runs:
             while True:
                 event = await self.queue.get()
-                assert len(json.dumps(event)) <= 262_144
+                assert len(json.dumps(event)) <= EVENT_BYTES
                 if "unanswered" in event:
                     assert "hosts" not in event["meta"]
                     self.unanswered += event["unanswered"]
@@ -164,3 +168,10 @@ async def engine(
             task.cancel()
         await asyncio.wait(tasks)
         await spool.close()
+
+
+def running_script(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """Another process that runs this script, to be killed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

@@ -220,7 +220,8 @@ def test_on_every_core(docker_world: DockerWorld, tmp_path: pathlib.Path, server
     deployed(Ansible(tmp_path), tmp_path)
     ansible = Ansible(tmp_path, core=core)
     target = docker_world.make_container("target")
-    run = ansible.playbook("respond", event(server, alert("localhost", "t-1", target), alert("web-9", "t-2", target)))
+    alerts = [alert("localhost", "t-1", target), alert("web-9", "t-2", target)]
+    run = ansible.playbook("respond", event(server, *alerts), "-vvv")
     assert outcomes(server.of("localhost")) == {"t-1": "isolated"}
     absent = server.of("web-9")
     assert (absent["state"], outcomes(absent)) == ("unknown_host", {"t-2": "unknown_host"})

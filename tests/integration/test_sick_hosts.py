@@ -107,12 +107,14 @@ def test_a_healthy_host_does_not_wait_for_sick_ones(
     fleet = Fleet(docker_world, tmp_path, frozen, sick, {})
     with fleet.process:
         alone = min(fleet.seconds(f"alone-{number}") for number in range(2))
-        # Nobody knows yet that they are sick, so that they share a run.
+        # Nobody knows yet that they are sick, so they share a run, and the processors: more hosts take longer, but none
+        # waits for what a sick one takes to be given up.
         others = [(host, "ab" * 32) for host in [*fleet.sick, "away"]]
         together = fleet.seconds("together", *others)
         beside = min(fleet.seconds(f"beside-{number}") for number in range(2))
         frozen.thaw_engine()
-    assert max(together, beside) <= 1.5 * alone
+    assert beside <= 1.5 * alone
+    assert together < 10
 
 
 def test_what_is_unanswered_is_told_while_every_run_hangs(

@@ -23,14 +23,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Json = t.Any
 
+encode = json.JSONEncoder(check_circular=False).encode
+"""A value as JSON, in ASCII, of the length that it has in an event."""
+
 NAME = "spool.db"
 VERSION = 1
 """Of the tables. A spool of another version is not touched."""
 
-_VARIABLES = 999
-"""Parameters of a statement at most, by the oldest SQLite that Python 3.8 may come with."""
-_PRUNED = 500
-"""Rows of history that are removed at a time: nobody who stores waits long for it."""
+_VARIABLES = 5_000 if sqlite3.sqlite_version_info >= (3, 32) else 999
+"""Parameters of a statement at most: far from the limit, as statements are kept."""
+_STATEMENTS = 16
+"""Statements that are kept. Those with many rows are large."""
+_PRUNED = 2_000
+"""Rows of history that are removed at a time: more than are added, and nobody who stores waits long for it."""
 
 _TABLES = """
 CREATE TABLE alerts (
@@ -98,6 +103,7 @@ class Ended:
 
     Attributes:
         seq: its number.
+        trace_id: of it.
         at: seconds since the epoch.
         account: one of the accounts of ends.
         outcome: a word of OUTCOMES, or empty where nobody said anything.
@@ -107,6 +113,7 @@ class Ended:
     """
 
     seq: int
+    trace_id: str
     at: float
     account: str
     outcome: str
@@ -127,11 +134,16 @@ class Database:
         self._path = directory / NAME
         if not read_only:
             # SQLite gives its other files the mode of this one.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._inode = self._path.stat().st_ino
         mode = "ro" if read_only else "rw"
         self._connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+            f"{self._path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_STATEMENTS,
         )
         try:
             if not read_only:
@@ -175,13 +187,13 @@ class Database:
 
     def note(self, progress: Mapping[int, Mapping[str, Json]]) -> None:
         """Store what is known of the hosts of alerts that wait, by number."""
-        self._put("REPLACE INTO progress", [(seq, _text(hosts)) for seq, hosts in progress.items()])
+        self._put("REPLACE INTO progress", [(seq, encode(hosts)) for seq, hosts in progress.items()])
 
     def end(self, ended: Sequence[Ended]) -> None:
         """Move alerts to the history. Those that are not there any more are passed over."""
         if not ended:
             return
-        told = json.dumps([[e.seq, e.at, e.account, e.outcome, e.folded, _text(e.hosts)] for e in ended])
+        told = json.dumps([[e.seq, e.at, e.account, e.outcome, e.folded, encode(e.hosts)] for e in ended])
         self._connection.execute(
             "INSERT OR REPLACE INTO history SELECT seq, trace_id, alerts.key, received, json_extract(value, '$[1]'),"
             " json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),"
@@ -202,7 +214,7 @@ class Database:
 
     def remember(self, values: Mapping[str, Json]) -> None:
         """Store values by name."""
-        self._put("REPLACE INTO remembered", [(name, _text(value)) for name, value in values.items()])
+        self._put("REPLACE INTO remembered", [(name, encode(value)) for name, value in values.items()])
 
     def forget_after(self, seq: int) -> None:
         """Remove alerts with higher numbers: of a transaction that failed, and came about all the same."""
@@ -245,10 +257,11 @@ class Database:
         return {name: json.loads(value) for name, value in self._connection.execute("SELECT * FROM remembered")}
 
     def last_seq(self) -> int:
-        """The highest number so far."""
+        """The highest number of which anything is known."""
         return int(
             self._value(
-                "SELECT max(ifnull((SELECT max(seq) FROM alerts), 0), ifnull((SELECT max(seq) FROM history), 0))"
+                "SELECT ifnull(max(seq), 0) FROM (SELECT max(seq) AS seq FROM alerts"
+                " UNION ALL SELECT max(seq) FROM history UNION ALL SELECT max(seq) FROM progress)"
             )
         )
 
@@ -321,7 +334,3 @@ class Database:
 def _chunks(rows: Sequence[t.Any], size: int) -> Iterator[Sequence[t.Any]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def _text(value: Json) -> str:
-    return json.dumps(value, separators=(",", ":"))

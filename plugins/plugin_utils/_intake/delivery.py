@@ -26,6 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.e
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import (
     Answer,
     Receipt,
+    ReceiptError,
     capability,
     read_receipt,
     verdict,
@@ -40,6 +41,8 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.s
     Turn,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Accepted, Spool, SpoolError
+
+__all__ = ["Deliveries", "DeliverySettings", "Event", "ReceiptError"]
 
 _NONE_EVER = 5
 """Deliveries that nobody acknowledged after which the setting is taken for one without receipts."""
@@ -130,6 +133,8 @@ class Deliveries:
         self._putting_since: float | None = None
         self._ever_acknowledged = bool(spool.position(_RECEIPTS))
         self._draining = False
+        self._digests: dict[str, str] = {}  # of policy sets, by host
+        self._given_up = 0  # timeouts that were seen to
         self._events = 0
         self._unanswered_events = 0
         self._receipts = 0
@@ -159,24 +164,28 @@ class Deliveries:
             self._ever_acknowledged = True
             self._spool.remember_soon(_RECEIPTS, True)
         if receipt.state == "answered" and receipt.policy_set_digest:
-            self._confirmed(receipt.host, receipt.policy_set_digest)
+            self._answered_by(receipt.host, receipt.policy_set_digest)
         said: dict[str, list[Answer]] = {}
         for answer in receipt.answers:
             said.setdefault(answer.trace_id, []).append(answer)
+        tried: list[Open] = []
+
+        def judge(alert: Open) -> Outcome:
+            outcome = self._judge(alert, receipt, said.get(alert.trace_id, ()))
+            if not outcome.final:
+                tried.append(alert)
+            return outcome
+
+        works = receipt.state in ("answered", UNKNOWN_HOST)
         answered = self._schedule.acknowledge(
-            receipt.delivery,
-            receipt.host,
-            receipt.run_hosts,
-            receipt.state in ("answered", UNKNOWN_HOST),
-            lambda alert: self._judge(alert, receipt, said.get(alert.trace_id, ())),
-            said,
-            self._now(),
+            receipt.delivery, receipt.host, receipt.run_hosts, works, judge, said, self._now()
         )
         for alert in answered:
-            self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
+            if receipt.host in alert.answers:
+                self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
         self._something_to_do.set()
         self._something_to_send.set()
-        await self._endings.close(answered)
+        await self._endings.close([*answered, *tried])
         self._something_ended.set()
 
     def health(self) -> list[str]:
@@ -189,6 +198,8 @@ class Deliveries:
             found.append("receipts are off: nobody knows which alerts were answered")
         elif self._none_ever():
             found.append("no receipt has ever come: nobody knows which alerts were answered, and none is sent again")
+        elif not self._receipts and self._schedule.timeouts >= _NONE_EVER:
+            found.append("no receipt has come since the start")
         overdue = self._now() - self._schedule.oldest()
         if overdue > _STUCK:
             found.append(f"an alert waits {overdue:.0f} seconds longer than answer_deadline allows")
@@ -230,7 +241,7 @@ class Deliveries:
                 item.raw_bytes,
                 item.received,
             )
-            lookup = set()
+            patterns = set()
             for host, known in item.hosts.items():
                 if known and "outcome" in known:
                     self._endings.answered(alert, host, known)
@@ -239,9 +250,10 @@ class Deliveries:
                 alert.turns[host] = Turn(
                     known.get("attempts", 0), why=known.get("why", ""), told=known.get("told", False)
                 )
-                if known.get("lookup"):
-                    lookup.add(host)
-            alert.lookup = frozenset(lookup)
+                alert.lookup = alert.lookup or known.get("lookup", False)
+                if known.get("pattern"):
+                    patterns.add(host)
+            alert.patterns = frozenset(patterns)
             if alert.turns:
                 self._schedule.add(alert, now)
             else:
@@ -262,12 +274,20 @@ class Deliveries:
             if begun:
                 self._outbox.extend(begun)
                 self._spool.note({alert.seq: known_of(alert) for delivery in begun for alert in delivery.alerts})
-        if self._none_ever():
+        if self._none_ever() and self._given_up != self._schedule.timeouts:
+            self._given_up = self._schedule.timeouts
             for alert, host, turn in self._schedule.give_up_tried():
                 self._not_answered(alert, host, turn)
                 ended.append(alert)
         self._something_to_send.set()
         await self._endings.close(ended)
+
+    def _answered_by(self, host: str, digest: str) -> None:
+        """A host has answered by the policy set with that digest."""
+        if self._digests.get(host, digest) != digest:
+            self._spool.forget_decided()  # the same alert may get another answer now
+        self._digests[host] = digest
+        self._confirmed(host, digest)
 
     def _not_answered(self, alert: Open, host: str, turn: Turn) -> None:
         why = turn.why or ("no_receipt" if turn.attempts else "not_delivered")

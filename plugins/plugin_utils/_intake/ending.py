@@ -45,8 +45,8 @@ def known_of(alert: Open) -> dict[str, Json]:
     known = dict(alert.answers)
     for host, turn in alert.turns.items():
         known[host] = {"attempts": turn.attempts, "why": turn.why, "told": turn.told}
-        if host in alert.lookup:
-            known[host]["lookup"] = True
+        if alert.lookup:
+            known[host].update(lookup=True, pattern=host in alert.patterns)
     return known
 
 
@@ -140,7 +140,9 @@ class Endings:
         else:
             account = HANDED_OVER
         outcome = leading(record["outcome"] for record in records)
-        return Ended(alert.seq, self._wall(), account, outcome, alert.answers, alert.body_bytes + alert.raw_bytes)
+        return Ended(
+            alert.seq, alert.trace_id, self._wall(), account, outcome, alert.answers, alert.body_bytes + alert.raw_bytes
+        )
 
 
 def _entry(item: _Untold, alert: Mapping[str, Json]) -> dict[str, Json]:

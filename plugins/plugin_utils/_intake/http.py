@@ -214,13 +214,9 @@ async def read_body(request: web.BaseRequest, limit: int, timeout: float) -> byt
         limit: most bytes, after decompression.
         timeout: how long it may take to arrive, in seconds.
     """
-    # Senders of large bodies ask first. A stranger hears nothing, and then 401.
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # Else aiohttp takes the answer for begun, and could not report an error any more.
-        request.writer.output_size = 0
     content, body = request.content, bytearray()
     try:
+        await _let_go_on(request)
         if content.is_eof():  # the common case: it is all there, and a timer would cost more than to read it
             body += content.read_nowait()
         else:
@@ -249,6 +245,14 @@ async def read_body(request: web.BaseRequest, limit: int, timeout: float) -> byt
             remedy="Send fewer alerts in a request, or raise body_limit",
         )
     return bytes(body)
+
+
+async def _let_go_on(request: web.BaseRequest) -> None:
+    """Tell senders of large bodies, which ask first, to go on. A stranger hears nothing, and then 401."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # Else aiohttp takes the answer for begun, and could not report an error any more.
+        request.writer.output_size = 0
 
 
 def allow(request: web.BaseRequest, methods: tuple[str, ...]) -> None:

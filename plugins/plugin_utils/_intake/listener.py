@@ -89,7 +89,7 @@ class Listener:
             )
         if self.closing:
             raise RefusedError(503, "the intake is shutting down", kind="shutting_down", remedy="Send again")
-        peer.connection.known = True
+        peer.connection.known |= not sender.keys
         if len(segments) > 1:
             # Its alerts are read by their shape. Falco reads no answer, so to refuse them would be to lose them.
             self._throttle.warning(
@@ -102,6 +102,7 @@ class Listener:
         await self._enter(peer.connection.peer)
         try:
             reading = await self._read(request, sender, detector)
+            peer.connection.known = True
             admitted = await self._admission.admit(reading, sender)
         finally:
             self._requests.leave(peer.connection.peer)

@@ -183,7 +183,7 @@ class _Malformed(ValueError):
 def _receipt(value: object) -> Receipt:
     if not isinstance(value, dict):
         raise _Malformed("it is not an object")
-    answers = value.get("alerts") or []
+    answers = [] if value.get("alerts") is None else value["alerts"]
     if not isinstance(answers, list) or len(answers) > MAX_ANSWERS:
         raise _Malformed(f"alerts is not a list of at most {MAX_ANSWERS}")
     host, delivery, deadline = (

@@ -26,8 +26,9 @@ LEVELS = 5
 """Severities."""
 QUIET = 8
 """Alerts leave once no other arrived for this fraction of the window: a lone alert hardly waits, a burst does."""
-EVENT_BYTES = 262_144
-"""An event at most, as JSON."""
+EVENT_BYTES = 131_072
+"""An event at most, as JSON, unless a single alert is larger. The rule engine writes it as YAML in its event loop: that
+takes 1 to 2 ms for each KB, and nothing else is done meanwhile."""
 _FRAME_BYTES = 1024
 """An event without alerts and hosts at most, as JSON."""
 _TAKEN_BACK = 1.0
@@ -103,7 +104,8 @@ class Open:
         raw_bytes: size of that.
         received: seconds since the epoch.
         turns: hosts that have not answered.
-        lookup: names of turns that may be patterns.
+        lookup: nobody knows of which host it is; those that have a turn are asked.
+        patterns: names of turns that may be patterns or groups.
         answers: what is remembered of the others.
         over: it is on its way into the history.
     """
@@ -117,7 +119,8 @@ class Open:
     raw_bytes: int = 0
     received: float = 0.0
     turns: dict[str, Turn] = dataclasses.field(default_factory=dict)
-    lookup: frozenset[str] = frozenset()
+    lookup: bool = False
+    patterns: frozenset[str] = frozenset()
     answers: dict[str, Json] = dataclasses.field(default_factory=dict)
     over: bool = False
 
@@ -175,6 +178,7 @@ class _Queue:
             collections.OrderedDict() for _level in range(LEVELS)
         ]
         self._length = 0
+        self._lookups: list[dict[int, Open]] = [{} for _level in range(LEVELS)]
 
     def __len__(self) -> int:
         return self._length
@@ -192,10 +196,17 @@ class _Queue:
         alerts = self._levels[alert.severity].setdefault(alert.container, collections.OrderedDict())
         self._length += alert.seq not in alerts
         alerts[alert.seq] = alert
+        if alert.lookup:
+            self._lookups[alert.severity][alert.seq] = alert
 
-    def peek(self, level: int) -> Open | None:
-        alerts = next(iter(self._levels[level].values()), None)
-        return next(iter(alerts.values())) if alerts else None
+    def peek(self, level: int, suits: Callable[[Open], bool]) -> Open | None:
+        """The next alert of a severity that suits."""
+        waiting = (alert for alerts in self._levels[level].values() for alert in alerts.values())
+        return next(filter(suits, waiting), None)
+
+    def a_lookup(self) -> Open | None:
+        """The most severe alert whose host nobody knows, if there is any."""
+        return next((alert for level in reversed(self._lookups) for alert in level.values()), None)
 
     def remove(self, alert: Open) -> None:
         """Take an alert out, if it is there, and put the others about its container behind those about others."""
@@ -204,6 +215,7 @@ class _Queue:
         if alerts is None or alerts.pop(alert.seq, None) is None:
             return
         self._length -= 1
+        self._lookups[alert.severity].pop(alert.seq, None)
         if alerts:
             level.move_to_end(alert.container)
         else:
@@ -251,8 +263,8 @@ class Schedule:
         self._new_id = new_id
         self._lanes: dict[str, _Lane] = {}
         self._busy: dict[str, _Lane] = {}  # lanes with something to do, by name
-        self._alerts: dict[str, Open] = {}
-        self._deadlines: list[tuple[float, int, Open]] = []
+        self._alerts: collections.OrderedDict[str, Open] = collections.OrderedDict()  # by deadline
+        self._last_deadline = 0.0
         self._members: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._hosts: set[str] = set()  # names by which a host has answered, so that they are no patterns
         self.deliveries: dict[str, Delivery] = {}
@@ -267,22 +279,21 @@ class Schedule:
 
     def oldest(self) -> float:
         """The nearest deadline of an alert, or NEVER."""
-        self._drop_ended()
-        return self._deadlines[0][0] if self._deadlines else NEVER
+        return next(iter(self._alerts.values())).deadline if self._alerts else NEVER
 
     def find(self, trace_id: str) -> Open | None:
         """The alert, if it is open."""
         return self._alerts.get(trace_id)
 
     def add(self, alert: Open, now: float) -> None:
-        """An alert waits from now on, for all hosts that have a turn."""
+        """An alert waits from now on, for all hosts that have a turn, and no shorter than those before it."""
+        alert.deadline = self._last_deadline = max(alert.deadline, self._last_deadline)
         self._alerts[alert.trace_id] = alert
-        heapq.heappush(self._deadlines, (alert.deadline, alert.seq, alert))
         for name in list(alert.turns):
             expires, members = self._members.get(name, (0.0, ()))
-            if name in alert.lookup and now < expires:
+            if name in alert.patterns and now < expires:
                 self._replace(alert, name, members)
-        self._hosts.update(name for name in alert.turns if name not in alert.lookup)
+        self._hosts.update(name for name in alert.turns if name not in alert.patterns)
         for name in alert.turns:
             self._wait(alert, name, now)
 
@@ -290,13 +301,21 @@ class Schedule:
         """The deliveries that are to begin now. They are under way from then on."""
         self._time_out(now)
         self._promote(now)
+        begun: list[Delivery] = []
+        while True:
+            more = self._begin_some(now)
+            if not more:
+                return begun
+            begun += more
+
+    def _begin_some(self, now: float) -> list[Delivery]:
         ready = [lane for lane in self._busy.values() if self._is_ready(lane, now)]
         ready.sort(key=lambda lane: (-lane.queue.highest(), lane.oldest))
         together = [lane for lane in ready if not lane.alone]
         begun = []
         if together and self._gathered(together) <= now:
             room, _sick_room = self._room()
-            shared = itertools.islice(_chunks(together, self._pace.most_hosts), room)
+            shared = itertools.islice(self._shared(together), room)
             begun += [self._begin(lanes, now) for lanes in shared]
         for lane in ready:
             room, sick_room = self._room()
@@ -385,12 +404,12 @@ class Schedule:
         self._hosts.add(host)
         lane = self._lane(host)
         lane.pattern = False
+        answered = []
         if delivery and host not in delivery.missing:
-            self._expand(delivery, run_hosts, now)
+            answered += self._expand(delivery, run_hosts, now)
         current = delivery.missing.pop(host, None) if delivery else None
         if works and lane.sick:
             lane.failures, lane.not_before = 0, now
-        answered = []
         mentioned = [alert for alert in map(self._alerts.get, trace_ids) if alert and host in alert.turns]
         for alert in {**{alert.seq: alert for alert in mentioned}, **(current or {})}.values():
             turn = alert.turns.get(host)
@@ -414,13 +433,11 @@ class Schedule:
     def expire(self, now: float) -> list[Open]:
         """The alerts that were not answered in time. They are gone from here, with the turns that are missing."""
         over = []
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _deadline, _seq, alert = heapq.heappop(self._deadlines)
-            if self._alerts.get(alert.trace_id) is alert:
-                del self._alerts[alert.trace_id]
-                for host in alert.turns:
-                    self._leave(alert, host)
-                over.append(alert)
+        while self.oldest() <= now:
+            _trace_id, alert = self._alerts.popitem(last=False)
+            for host in alert.turns:
+                self._leave(alert, host)
+            over.append(alert)
         return over
 
     # Lanes
@@ -433,7 +450,7 @@ class Schedule:
 
     def _wait(self, alert: Open, name: str, now: float) -> None:
         lane = self._lane(name)
-        lane.pattern = name in alert.lookup and name not in self._hosts
+        lane.pattern = name in alert.patterns and name not in self._hosts
         if not lane.queue:
             lane.oldest = now
         lane.newest = now
@@ -507,10 +524,6 @@ class Schedule:
             if not lane.queue and not lane.later:
                 del self._busy[name]
 
-    def _drop_ended(self) -> None:
-        while self._deadlines and self._alerts.get(self._deadlines[0][2].trace_id) is not self._deadlines[0][2]:
-            heapq.heappop(self._deadlines)
-
     # Deliveries
 
     def _is_ready(self, lane: _Lane, now: float) -> bool:
@@ -529,6 +542,20 @@ class Schedule:
         free = self._pace.most_deliveries - len(self.deliveries)
         sick = sum(delivery.sick for delivery in self.deliveries.values())
         return max(0, free), max(0, min(self._pace.most_deliveries // 2 - sick, free - 1))
+
+    def _shared(self, lanes: Sequence[_Lane]) -> Iterator[Sequence[_Lane]]:
+        """Lanes that share a delivery. What is asked of some hosts, as nobody knows of which it is, no other sees."""
+        left = {lane.name: lane for lane in lanes}
+        for lane in lanes:
+            alert = lane.queue.a_lookup()
+            if lane.name in left and alert:
+                asked = [left[name] for name in alert.turns if name in left][: self._pace.most_hosts]
+                for other in asked:
+                    del left[other.name]
+                yield asked
+        rest = list(left.values())
+        for start in range(0, len(rest), self._pace.most_hosts):
+            yield rest[start : start + self._pace.most_hosts]
 
     def _begin(self, lanes: Sequence[_Lane], now: float) -> Delivery:
         delivery = Delivery(self._new_id(), [], [], any(lane.sick for lane in lanes), {})
@@ -555,11 +582,15 @@ class Schedule:
 
     def _chosen(self, lanes: Sequence[_Lane]) -> Iterator[Open]:
         """The alerts of lanes, critical first, by turns among hosts. Each must be removed before the next one."""
+
+        def suits(alert: Open) -> bool:
+            return not alert.lookup or all(lane.name in alert.turns for lane in lanes)
+
         for level in reversed(range(LEVELS)):
             waiting = list(lanes)
             while waiting:
                 for lane in list(waiting):
-                    alert = lane.queue.peek(level)
+                    alert = lane.queue.peek(level, suits)
                     if alert is None:
                         waiting.remove(lane)
                     else:
@@ -567,8 +598,10 @@ class Schedule:
 
     # Patterns
 
-    def _expand(self, delivery: Delivery, run_hosts: Sequence[str], now: float) -> None:
-        """What was sent to a pattern was sent to these hosts."""
+    def _expand(self, delivery: Delivery, run_hosts: Sequence[str], now: float) -> list[Open]:
+        """What was sent to a pattern was sent to these hosts. Returns the alerts that all of them have answered."""
+        over = []
+        self._hosts.update(run_hosts)
         for pattern in [name for name in delivery.missing if self._lane(name).pattern and run_hosts]:
             self._members[pattern] = (now + _MEMBERS_FOR, tuple(run_hosts))
             lane = self._lane(pattern)
@@ -576,13 +609,16 @@ class Schedule:
             self._free(pattern, delivery)
             for alert in delivery.missing.pop(pattern).values():
                 self._replace(alert, pattern, run_hosts, delivery)
+                over += [alert] if not alert.turns else []
             for alert in list(lane.queue):
                 lane.queue.remove(alert)
                 for name in self._replace(alert, pattern, run_hosts):
                     self._wait(alert, name, now)
+                over += [alert] if not alert.turns else []
             for host in delivery.missing:
                 member = self._lane(host)
                 member.delivery = member.delivery or delivery.id
+        return over
 
     def _replace(self, alert: Open, pattern: str, hosts: Iterable[str], delivery: Delivery | None = None) -> list[str]:
         """Give the turn of a pattern to hosts. Returns those that had none yet."""
@@ -595,14 +631,9 @@ class Schedule:
         return new
 
 
-def _chunks(lanes: Sequence[_Lane], size: int) -> Iterator[Sequence[_Lane]]:
-    for start in range(0, len(lanes), size):
-        yield lanes[start : start + size]
-
-
 def _frame(hosts: Iterable[str]) -> int:
     return _FRAME_BYTES + sum(2 * len(host) + 8 for host in hosts)
 
 
 def _bytes(alert: Open) -> int:
-    return alert.body_bytes + 16  # with an empty "raw"
+    return alert.body_bytes + len(', "raw": ""')

@@ -19,6 +19,7 @@ import sqlite3
 import stat
 import time
 import typing as t
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
@@ -34,6 +35,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     Ended,
     Json,
     Row,
+    encode,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.dedup import Dedup, key_of
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.writer import SpoolError
@@ -78,10 +80,12 @@ class Offer:
         alert: with its C(inventory_host), or without where it is not known.
         targets: inventory hosts that are to answer, at least one. Where the alert has no C(inventory_host), each may
             be a pattern or group as well, such as C(all).
+        expanded: none of the targets is a pattern or group. It need not be said of an alert with C(inventory_host).
     """
 
     alert: Alert
     targets: tuple[str, ...]
+    expanded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +114,7 @@ class Accepted:
         body_bytes: of its JSON, without the message as received.
         raw_bytes: of the message as received, base64.
         hosts: those that are to answer, or patterns -> None, or what is known of it, as it was last noted. With
-            C(lookup) true it may be a pattern.
+            C(lookup) true nobody knows of which host the alert is, with C(pattern) true it may be a pattern.
     """
 
     seq: int
@@ -143,6 +147,7 @@ class Spool:
         self._remembered: dict[str, Json] = {}
         self._alerts = 0
         self._bytes = 0
+        self._trace_ids: set[str] = set()  # of alerts that wait
         self._accounts = Accounts()
         self._counts: collections.Counter[str] = collections.Counter()
         self._leaving: collections.Counter[str] = collections.Counter()
@@ -196,16 +201,19 @@ class Spool:
 
         Raises:
             SpoolError: nothing was stored, and no position; the same may be offered again later.
-            ValueError: the counts do not add up.
+            ValueError: the counts do not add up, or an offer has no targets.
         """
         counts = _checked(counts or {}, len(offers))
+        if not all(offer.targets for offer in offers):
+            raise ValueError("an alert that concerns no host cannot be answered")
         if self._closed:
             raise SpoolError("the intake is shutting down", kind="shutting_down", remedy="Send again")
         if not offers and position is None:
             self._count(counts)
             return []
         now = self._clock()
-        rows = [_row(offer, now) for offer in offers]
+        taken: set[str] = set()
+        rows = [_row(self._with_own_trace_id(offer, taken), now) for offer in offers]
         self._reserve(rows)
         request = writer.Store(rows, counts, dict([position]) if position else {})
         placed = await self._ask(request)
@@ -334,6 +342,7 @@ class Spool:
             elif isinstance(request, writer.Settle):
                 self._alerts -= len(request.ended)
                 self._bytes -= sum(item.bytes for item in request.ended)
+                self._trace_ids.difference_update(item.trace_id for item in request.ended)
                 self._leaving.subtract(request.counts)
             if future.done():
                 continue
@@ -362,6 +371,7 @@ class Spool:
         self._open = [_accepted(row, row.seq) for row in rows]
         self._alerts = len(rows)
         self._bytes = sum(row.body_bytes + row.raw_bytes for row in rows)
+        self._trace_ids = {row.trace_id for row in rows}
 
     def _full(self, alerts: int, size: int) -> str:
         limits = self._limits
@@ -371,6 +381,13 @@ class Spool:
             return f"the spool is full: alerts of {self._bytes} bytes wait, of at most {limits.max_bytes}"
         return ""
 
+    def _with_own_trace_id(self, offer: Offer, taken: set[str]) -> Offer:
+        """The offer, with another trace id where one that waits has the same: senders may choose it."""
+        if offer.alert.trace_id in self._trace_ids or offer.alert.trace_id in taken:
+            offer = dataclasses.replace(offer, alert=dataclasses.replace(offer.alert, trace_id=str(uuid.uuid4())))
+        taken.add(offer.alert.trace_id)
+        return offer
+
     def _reserve(self, rows: Sequence[Row]) -> None:
         size = sum(row.body_bytes + row.raw_bytes for row in rows)
         full = self._full(len(rows), size)
@@ -378,10 +395,12 @@ class Spool:
             raise SpoolError(full, kind="spool_full", remedy="Send again later, or see why alerts are not answered")
         self._alerts += len(rows)
         self._bytes += size
+        self._trace_ids.update(row.trace_id for row in rows)
 
     def _release(self, rows: Sequence[Row]) -> None:
         self._alerts -= len(rows)
         self._bytes -= sum(row.body_bytes + row.raw_bytes for row in rows)
+        self._trace_ids.difference_update(row.trace_id for row in rows)
 
     def _count(self, counts: Mapping[str, int]) -> None:
         if not self._counts:
@@ -424,9 +443,9 @@ def _checked(counts: Mapping[str, int], offered: int) -> dict[str, int]:
 def _row(offer: Offer, now: float) -> Row:
     alert = offer.alert.to_dict()
     raw = alert.pop("raw")
-    body = json.dumps(alert, separators=(",", ":"))
-    known = None if offer.alert.inventory_host else {"lookup": True}
-    hosts = json.dumps(dict.fromkeys(offer.targets, known), separators=(",", ":"))
+    body = encode(alert)
+    known = None if offer.alert.inventory_host else {"lookup": True, "pattern": not offer.expanded}
+    hosts = encode(dict.fromkeys(offer.targets, known))
     return Row(
         0,
         offer.alert.trace_id,
@@ -444,7 +463,8 @@ def _row(offer: Offer, now: float) -> Row:
 
 def _container(alert: Alert) -> str:
     container = alert.container
-    return container.id[:12] or container.name or str(getattr(container, "pid", "") or "")
+    other = getattr(container, "pid", 0) or ",".join(getattr(container, "addresses", ()))
+    return container.id[:12] or container.name or str(other)
 
 
 def _accepted(row: Row, seq: int) -> Accepted:

@@ -10,12 +10,14 @@ import base64
 import binascii
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detectors import generic
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import DETECTORS
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.prefixes import is_shared
 
 KEYS = frozenset(("MESSAGE", "_source", "data", "data_base64", "event", "line", "log", "message", "streams"))
 """What has none of these keys is no wrapper."""
-_ALERT_KEYS = frozenset(("alerts", "rule", "severity"))
-"""What has one of these keys, beside a text for people, is an alert."""
+_PROGRAM = ("appname", "program", "programname")
+"""Where shippers that read syslog say whose message it is."""
 _JSON_FILE = frozenset(("attrs", "log", "stream", "time"))
 _HEC = frozenset(("event", "fields", "host", "index", "source", "sourcetype", "time"))
 _SPLIT_AT = 16 * 1024
@@ -41,13 +43,22 @@ class Wrapped(t.NamedTuple):
 
 def unwrapped(message: Object) -> Wrapped | None:
     """What an object holds that is a wrapper, or None for any other."""
-    if message.keys().isdisjoint(KEYS):
+    if message.keys().isdisjoint(KEYS) or _is_alert(message):
         return None
     for wrapper in _WRAPPERS:
         found = wrapper(message)
         if found is not None:
             return found
     return None
+
+
+def _is_alert(message: Object) -> bool:
+    """Whether it is for a parser, whatever it says beside."""
+    return "rule" in message or any(
+        detector.recognises(t.cast("dict[str, t.Any]", message))
+        for name, detector in DETECTORS.items()
+        if name != generic.NAME  # which takes all that has a severity, as messages of syslog have
+    )
 
 
 def _journald(message: Object) -> Wrapped | None:
@@ -76,7 +87,7 @@ def _json_file(message: Object) -> Wrapped | None:
 
 def _fluent_bit(message: Object) -> Wrapped | None:
     log = message.get("log")
-    return Wrapped([log]) if isinstance(log, str) and "rule" not in message else None
+    return Wrapped([log]) if isinstance(log, str) else None
 
 
 def _cloud_event(message: Object) -> Wrapped | None:
@@ -114,8 +125,12 @@ def _splunk(message: Object) -> Wrapped | None:
 def _shipper(message: Object) -> Wrapped | None:
     """Vector, Filebeat and others."""
     content = message.get("message")
-    known = isinstance(content, (str, dict)) and message.keys().isdisjoint(_ALERT_KEYS)
-    return Wrapped([content]) if known else None
+    if not isinstance(content, (str, dict)) or (
+        "severity" in message and isinstance(content, str) and "{" not in content
+    ):
+        return None
+    program = next((message[key] for key in _PROGRAM if isinstance(message.get(key), str)), "")
+    return Wrapped([content], shared=bool(program) and is_shared(program))
 
 
 def _elastic(message: Object) -> Wrapped | None:

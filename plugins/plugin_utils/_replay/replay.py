@@ -18,7 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.al
     Subject,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alerts_from_bytes
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import read_message
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import AUDIT, Policy, stricter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.reader import Reader, Record
@@ -41,6 +41,7 @@ _TOTALS = (
     "lines",
     "skipped",
     "refused",
+    "passed_over",
     "alerts",
     "answered",
     "unwanted",
@@ -101,14 +102,20 @@ class Replay:
             return
         self._messages += 1
         try:
-            alerts = alerts_from_bytes(record.body)
+            reading = read_message(record.body)
         except AlertError as error:
-            self._totals["refused"] += 1
-            # What stands in brackets is where in the line: the same mistake has one reason.
-            self._refused.add(error.message.partition(" (")[0], lambda: record.line)
+            self._refuse(error.message, record.line)
             return
-        for alert in alerts:
+        for rejected in reading.rejected:
+            self._refuse(rejected.reason, record.line)
+        self._totals["passed_over"] += sum(reading.passed_over.values())
+        for alert in reading.alerts:
             self.take(alert)
+
+    def _refuse(self, reason: str, line: int) -> None:
+        self._totals["refused"] += 1
+        # What stands in brackets is where in the line: the same mistake has one reason.
+        self._refused.add(reason.partition(" (")[0], lambda: line)
 
     def note_lines(self, lines: int) -> None:
         """The log has this many lines so far."""
@@ -220,6 +227,8 @@ class Replay:
             return []
         reasons = (*self._skipped.top(_FEW), *self._refused.top(_FEW))
         why = "; ".join(f"{reason} ({entry.count}, first line {entry.sample})" for reason, entry in reasons)
+        if not why and totals["passed_over"]:
+            why = f"all {totals['passed_over']} messages need no answer"
         return [text.display(f"{what}: {why or 'all of them are blank'}")]
 
     def _notes(self) -> list[str]:

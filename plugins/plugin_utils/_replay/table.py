@@ -34,7 +34,8 @@ def table(report: t.Mapping[str, t.Any]) -> list[str]:
     """The report as lines: totals, a table of the policies, and the alerts that no policy wants."""
     totals, span = report["totals"], report["span"]
     lines = [
-        f"{totals['lines']} lines: {totals['alerts']} alerts, {totals['skipped']} skipped, {totals['refused']} refused",
+        "{lines} lines: {alerts} alerts, {skipped} skipped, {refused} refused".format(**totals)
+        + (", {passed_over} need no answer".format(**totals) if totals["passed_over"] else ""),
         f"from {span['first']} to {span['last']}" if span["first"] else "no alert says its time",
         "{answered} alerts came to a policy, {unwanted} to none; {without_container} name no container".format(
             **totals
@@ -54,9 +55,10 @@ def table(report: t.Mapping[str, t.Any]) -> list[str]:
             for rule in report["unwanted"][:_MOST_ROWS]
         ]
         lines += ["", *_aligned([["wanted by no policy", "severity", "alerts", "nearest miss"], *rows], "llrl")]
-    if report["refused"]:
-        rows = [[entry["reason"], str(entry["lines"]), str(entry["line"])] for entry in report["refused"][:_MOST_ROWS]]
-        lines += ["", *_aligned([["refused because", "lines", "first line"], *rows], "lrr")]
+    for what in ("skipped", "refused"):
+        rows = [[entry["reason"], str(entry["lines"]), str(entry["line"])] for entry in report[what][:_MOST_ROWS]]
+        if rows:
+            lines += ["", *_aligned([[f"{what} because", "lines", "first line"], *rows], "lrr")]
     notes = [f"note: {note}" for note in report["notes"]]
     return [*lines, "", *notes] if notes else lines
 

@@ -5,8 +5,12 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import datetime
 import json
 import pathlib
+import random
+import time
 import typing as t
 
 import pytest
@@ -25,6 +29,7 @@ from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import
     lookup,
     offer,
     receipt,
+    running_script,
 )
 
 
@@ -44,6 +49,8 @@ async def test_an_alert_is_delivered_and_answered(tmp_path: pathlib.Path, caplog
         assert (alert["rule"], alert["trace_id"], alert["raw"]) == ("shell", stored.trace_id, "QUJD")
         assert event["meta"] == {"hosts": ["web-1"]}
         assert set(event["delivery"]) == {"id", "hosts", "deadline", "receipt_url", "capability"}
+        deadline = datetime.datetime.fromisoformat(event["delivery"]["deadline"])
+        assert deadline > datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=600)
         assert running.deliveries.health() == []
         known = await running.spool.trace(stored.trace_id)
         assert known is not None
@@ -132,6 +139,15 @@ async def test_an_outcome_that_does_not_answer_is_told_at_once(tmp_path: pathlib
             ("web-2", "unknown_host", 1),
         ]
         assert ended(running.spool) == {"received": 2, "unanswered": 2}
+
+
+async def test_an_alert_that_two_hosts_do_not_answer_is_told_twice_and_ends_once(tmp_path: pathlib.Path) -> None:
+    hosts = ("web-1", "web-2")
+    async with engine(tmp_path, dict.fromkeys(hosts, "ambiguous"), inventory=hosts) as running:
+        await running.spool.store([lookup("lost")])
+        await running.settled()
+        assert sorted(told["host"] for told in running.unanswered) == ["web-1", "web-2"]
+        assert ended(running.spool) == {"received": 1, "unanswered": 1}
 
 
 async def test_a_limit_is_told_at_once_and_a_critical_alert_is_tried_again(tmp_path: pathlib.Path) -> None:
@@ -242,6 +258,39 @@ async def test_the_digest_of_a_host_is_passed_on(tmp_path: pathlib.Path) -> None
     assert confirmed == [("web-1", "sha256:abc")]
 
 
+async def test_after_a_deployment_nothing_is_folded_into_what_was_decided_before(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "hang"}, answer_timeout=60.0) as running:
+
+        async def answered_by(digest: str, rule: str) -> str:
+            (stored,) = await running.spool.store([offer(rule)])
+            if not stored.folded_into:
+                await running.until(lambda: running.delivered()[rule] > seen[rule])
+                seen[rule] += 1
+                event = running.events[-1]
+                body = receipt(event, "web-1", policy_set_digest=digest)
+                await running.deliveries.receipt(authorization(event), body)
+            return stored.folded_into
+
+        seen: collections.Counter[str] = collections.Counter()
+        assert not await answered_by("sha256:old", "a")
+        assert await answered_by("sha256:old", "a")
+        assert not await answered_by("sha256:new", "b")
+        assert not await answered_by("sha256:new", "a")
+
+
+async def test_where_receipts_have_come_before_a_restart_hosts_that_hang_are_told(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path) as running:
+        await running.spool.store([offer()])
+        await running.settled()
+    behaviour = {f"web-{number}": "hang" for number in range(6)}
+    async with engine(tmp_path, behaviour, answer_timeout=0.05, answer_deadline=1.0, max_hosts=1) as running:
+        await running.spool.store([offer("a", host) for host in behaviour])
+        await running.settled()
+        assert running.deliveries.health() == ["no receipt has come since the start"]
+        assert ended(running.spool) == {"received": 7, "answered": 1, "unanswered": 6}
+        assert min(told["attempts"] for told in running.unanswered) > 1
+
+
 async def test_a_restart_delivers_what_was_not_answered_and_takes_receipts_of_before(tmp_path: pathlib.Path) -> None:
     async with engine(tmp_path, {"web-1": "hang", "web-2": "hang"}, answer_timeout=60.0) as running:
         await running.spool.store([offer("a", "web-1"), offer("b", "web-2")])
@@ -261,11 +310,67 @@ async def test_attempts_and_answers_of_hosts_outlive_a_restart(tmp_path: pathlib
     known = trace(tmp_path, stored.trace_id)
     assert known is not None
     assert (known["state"], known["hosts"]["web-1"]["outcome"]) == ("waiting", "no_policy")
-    async with engine(tmp_path, {"web-2": "unreachable"}, answer_deadline=1.0) as running:
+    assert known["hosts"]["web-2"] == {
+        "attempts": 1,
+        "why": "unreachable",
+        "told": False,
+        "lookup": True,
+        "pattern": False,
+    }
+    async with engine(tmp_path, {"web-2": "unreachable"}, answer_deadline=1.0, retry_pause=60.0) as running:
         await running.settled()
         (told,) = running.unanswered
-        assert (told["host"], told["attempts"] > 1) == ("web-2", True)
+        assert (told["host"], told["attempts"]) == ("web-2", 2)
         assert {tuple(event["meta"]["hosts"]) for event in running.events} == {("web-2",)}
+
+
+RESPONDING = """
+import asyncio, os, pathlib, sys
+
+from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import engine, lookup, offer
+
+async def main():
+    hosts = ("web-1", "web-2", "web-3")
+    behaviour = {"web-2": "hang", "web-3": "unreachable"}
+    async with engine(pathlib.Path(sys.argv[1]), behaviour, inventory=hosts, answer_deadline=60.0) as running:
+        for number in range(1_000_000):
+            rule = f"{sys.argv[2]} {number // 3}"
+            host = hosts[number % 9 % 3]
+            for stored in await running.spool.store([offer(rule, host), lookup(rule)], {"rejected": 1}):
+                os.write(1, f"{stored.folded_into or stored.trace_id}\\n".encode())
+            await asyncio.sleep(0.001)
+
+asyncio.run(main())
+"""
+
+
+async def test_over_kill_9_every_alert_is_answered_or_told(tmp_path: pathlib.Path) -> None:
+    chance = random.Random(5)  # noqa: S311 - no secret
+    stored: set[str] = set()
+    for run in range(5):
+        with running_script(RESPONDING, tmp_path, run) as child:
+            assert child.stdout
+            child.stdout.readline()  # it is at it
+            time.sleep(chance.uniform(0.1, 0.5))
+            child.kill()
+            stored |= {line for line in child.stdout.read().splitlines() if len(line) == 36}
+    assert len(stored) > 100
+    hosts = ("web-1", "web-2", "web-3")
+    async with engine(tmp_path, {"web-3": "unreachable"}, inventory=hosts, answer_deadline=4.0) as running:
+        await running.settled()
+        accounts = running.spool.accounts
+        assert accounts["received"] == sum(number for name, number in accounts.items() if name != "received")
+        ends = {trace_id: await running.spool.trace(trace_id) for trace_id in stored}
+    told = {each["trace_id"] for each in running.unanswered}
+    for trace_id, known in ends.items():
+        assert known, "it was accepted"
+        assert known["state"] in ("answered", "unanswered")
+        if known["state"] == "answered":
+            assert all(record["outcome"] == "no_policy" for record in known["hosts"].values())
+        else:
+            assert trace_id in told
+            assert all(record["told"] for record in known["hosts"].values())
+    assert {known["state"] for known in ends.values() if known} == {"answered", "unanswered"}
 
 
 async def test_what_is_too_old_at_the_start_is_told(tmp_path: pathlib.Path) -> None:
