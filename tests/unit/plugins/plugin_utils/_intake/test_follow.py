@@ -140,12 +140,18 @@ def test_the_first_batch_says_where_it_began(log: Log) -> None:
 
 def test_a_log_that_is_not_there_yet_is_read_from_its_beginning(log: Log, later: Later) -> None:
     assert log.read() == []
-    assert log.troubles == ["it does not exist"]
     log.append(1)
     assert later(log) == [1]
     log.append(2)
     assert later(log) == [2]
-    assert log.troubles[-1] == ""
+
+
+def test_that_there_is_no_log_is_told(log: Log) -> None:
+    assert log.read() == []
+    assert log.troubles == ["it does not exist"]
+    log.path.touch()
+    assert log.read() == []
+    assert log.troubles == ["it does not exist", ""]
 
 
 def test_growth(begun: Log, later: Later) -> None:
