@@ -241,7 +241,7 @@ class Deliveries:
                 item.raw_bytes,
                 item.received,
             )
-            lookup = set()
+            patterns = set()
             for host, known in item.hosts.items():
                 if known and "outcome" in known:
                     self._endings.answered(alert, host, known)
@@ -250,9 +250,10 @@ class Deliveries:
                 alert.turns[host] = Turn(
                     known.get("attempts", 0), why=known.get("why", ""), told=known.get("told", False)
                 )
-                if known.get("lookup"):
-                    lookup.add(host)
-            alert.lookup = frozenset(lookup)
+                alert.lookup = alert.lookup or known.get("lookup", False)
+                if known.get("pattern"):
+                    patterns.add(host)
+            alert.patterns = frozenset(patterns)
             if alert.turns:
                 self._schedule.add(alert, now)
             else:

@@ -44,6 +44,8 @@ _RECEIPT_PORT = "receipt_port"
 """Under which name the spool keeps it."""
 _SHUTDOWN_TIMEOUT = 1.0
 """How long a shutdown waits for open requests, in seconds."""
+_AT_ONCE = 0.1
+"""The same where the source cannot go on. To aiohttp, 0 is for ever."""
 _BEGINS = 3.0
 """Within how many seconds the rule engine begins the playbook run of an event."""
 _RECEIPT_CONNECTIONS = 256
@@ -189,8 +191,8 @@ class Intake:
             working = [await stack.enter_async_context(_task(part)) for part in parts]
             if receipts is not None:
                 working.append(await stack.enter_async_context(self._receiving(receipts)))
+            stack.push_async_callback(http.close, _AT_ONCE)
             taking = [await stack.enter_async_context(_task(part)) for part in (*reading, acceptor.run())]
-            stack.push_async_callback(http.close, 0)
             self._log_start(addresses)
             asked = await stack.enter_async_context(_task(stop.wait()))
             done, _pending = await asyncio.wait([*working, *taking, asked], return_when=asyncio.FIRST_COMPLETED)

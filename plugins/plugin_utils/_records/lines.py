@@ -143,7 +143,7 @@ class Lines:
     def _encoding(self) -> str:
         """That of the line under way, by how it begins; a line that does not tell is as the one before."""
         head = self._head
-        if head[:2] in _BOMS:
+        if head[:2] in _BOMS and b"\0" in head:  # else two bytes could hide all that follows
             return _BOMS[head[:2]]
         if len(head) < _HOLE:
             return self.encoding

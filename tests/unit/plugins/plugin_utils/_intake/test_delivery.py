@@ -310,7 +310,13 @@ async def test_attempts_and_answers_of_hosts_outlive_a_restart(tmp_path: pathlib
     known = trace(tmp_path, stored.trace_id)
     assert known is not None
     assert (known["state"], known["hosts"]["web-1"]["outcome"]) == ("waiting", "no_policy")
-    assert known["hosts"]["web-2"] == {"attempts": 1, "why": "unreachable", "told": False, "lookup": True}
+    assert known["hosts"]["web-2"] == {
+        "attempts": 1,
+        "why": "unreachable",
+        "told": False,
+        "lookup": True,
+        "pattern": False,
+    }
     async with engine(tmp_path, {"web-2": "unreachable"}, answer_deadline=1.0, retry_pause=60.0) as running:
         await running.settled()
         (told,) = running.unanswered

@@ -146,6 +146,14 @@ def test_a_log_that_is_not_there_yet_is_read_from_its_beginning(log: Log, later:
     assert later(log) == [2]
 
 
+def test_that_there_is_no_log_is_told(log: Log) -> None:
+    assert log.read() == []
+    assert log.troubles == ["it does not exist"]
+    log.path.touch()
+    assert log.read() == []
+    assert log.troubles == ["it does not exist", ""]
+
+
 def test_growth(begun: Log, later: Later) -> None:
     begun.append(4)
     assert later(begun) == [4]
@@ -394,6 +402,34 @@ def test_a_damaged_part_is_told_and_passed_over(begun: Log, later: Later, caplog
     begun.append(6)
     assert later(begun) == [4, 5, 6]
     assert "falco.log.1.gz cannot be read" in caplog.text
+
+
+def test_a_part_that_must_not_be_read_does_not_keep_the_log_from_being_read(
+    begun: Log, later: Later, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun.append(4)
+    begun.path.rename(f"{begun.path}.2")
+    begun.append(5, to=pathlib.Path(f"{begun.path}.1"))
+    begun.append(6)
+    real = pathlib.Path.open
+
+    def refuse(path: pathlib.Path, *args: t.Any, **keys: t.Any) -> t.Any:
+        if path.name == "falco.log.1":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **keys)
+
+    monkeypatch.setattr(pathlib.Path, "open", refuse)  # tests may run as root, whom nothing is denied
+    assert later(begun) == [4, 6]
+    assert caplog.text.count("falco.log.1 cannot be read: Permission denied") == 1
+
+
+def test_the_log_of_another_thread_is_no_part(tmp_path: pathlib.Path) -> None:
+    log = Log(tmp_path / "eve.json")
+    log.read()
+    log.append(1, to=tmp_path / "eve.9.json")
+    log.append(2)
+    assert log.read() == [2]
+    log.follower.close()
 
 
 def test_what_is_not_read_is_counted_with_its_line(begun: Log) -> None:

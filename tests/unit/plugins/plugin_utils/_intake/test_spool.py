@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import pathlib
 import random
@@ -244,12 +245,14 @@ async def test_an_alert_concerns_a_host(tmp_path: pathlib.Path) -> None:
 
 async def test_what_is_known_of_hosts_is_kept(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
-        await spool.store([lookup("a", "all", "web-9")])
-        (accepted,) = waiting(spool)
-        assert accepted.hosts == {"all": {"lookup": True}, "web-9": {"lookup": True}}
+        asked = lookup("a", "all", "web-9")
+        await spool.store([asked, dataclasses.replace(lookup("b", "web-9"), expanded=True)])
+        accepted, expanded = waiting(spool)
+        assert accepted.hosts == {name: {"lookup": True, "pattern": True} for name in ("all", "web-9")}
+        assert expanded.hosts == {"web-9": {"lookup": True, "pattern": False}}
         spool.note({accepted.seq: {"web-1": {"outcome": "gone"}, "web-2": {"attempts": 1}}})
     async with opened(tmp_path) as spool:
-        (accepted,) = waiting(spool)
+        accepted, _expanded = waiting(spool)
         assert accepted.hosts == {"web-1": {"outcome": "gone"}, "web-2": {"attempts": 1}}
 
 
@@ -280,6 +283,18 @@ async def test_the_history_is_bounded(tmp_path: pathlib.Path) -> None:
     assert 10_000 < writer.history[1] <= 20_000
     assert [bool(await spool.trace(each)) for each in (many[0], many[-1])] == [False, True]
     await spool.close()
+
+
+async def test_a_history_of_a_storm_is_bounded_at_once(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path, history_max_bytes=100_000) as spool:
+        found = waiting(spool)
+        for number in range(20):
+            await spool.store([offer(f"r {number} {part}", raw="QUJD" * 100) for part in range(20)])
+            batch, found[:] = list(found), []
+            for each in batch:
+                await end(spool, each)
+        await spool.remember("last", True)
+        assert spool.figures()["history_bytes"] <= 110_000
 
 
 async def test_a_trace_of_another_process(tmp_path: pathlib.Path) -> None:

@@ -224,6 +224,13 @@ def test_encodings(encode: t.Callable[[str], bytes], size: int, end: str) -> Non
     assert messages(read(encode(text), size)) == alerts
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1 << 16])
+def test_a_mark_that_no_utf_16_follows_hides_nothing(size: int) -> None:
+    # Anybody who may write a line could hide what comes after it. The NUL makes no difference.
+    log = ONE.encode() + b"\n\xff\xfe\r\n\xfe\xff\r\n\xff\xfe{\n" + OTHER.encode() + b"\n\0\n"
+    assert messages(read(log, size)) == BOTH
+
+
 @pytest.mark.parametrize(
     ("hole", "size"), [(4, 1), (5, 1), (999, 1), (4, 5), (4096, 5), (4095, 64), (4096, 4096), (300_001, 1 << 16)]
 )
