@@ -59,8 +59,7 @@ class ActionModule(HostAction):
                 for warning in receipts.end(state, {"msg": f"{type(error).__name__}: {shown_line(str(error))}"}):
                     self._display.warning(warning)
                 raise
-            state = receipt.ANSWERED if result.get("responses") is not None else receipt.FAILED_RUN
-            return _with_warnings(result, receipts.end(state, result))
+            return _with_warnings(result, receipts.end(receipt.state_of(result), result))
 
     def defaults(self, variables: Json) -> Json:
         """What only the controller knows: who asks for it, which host this is, what is given, and what time it is."""

@@ -36,6 +36,8 @@ ANSWERED, FAILED_RUN, UNREACHABLE, NO_SUCH_HOST, CRASHED = (
 """States of a receipt: what became of the task on its host."""
 _OUTCOME_OF = {FAILED_RUN: FAILED, NO_SUCH_HOST: UNKNOWN_HOST}
 """Outcome of the alerts by the state, where the host gave none. What may have been cut short is not known."""
+_SILENT = ("engine_timeout", "engine_unreachable")
+"""Kinds of errors of a host whose Docker Engine does not answer."""
 
 Json = t.Mapping[str, t.Any]
 
@@ -113,6 +115,15 @@ class Delivery:
             "message": text.display(found.get("msg")),
             "alerts": list(entries),
         }
+
+
+def state_of(found: Json) -> str:
+    """What became of the task on its host, by its result after its checks.
+
+    Where the engine is silent the host works as little as one that is away, though its module says so of each alert.
+    """
+    silent = _mapping(found.get("error")).get("kind") in _SILENT
+    return FAILED_RUN if silent or found.get("responses") is None else ANSWERED
 
 
 def concerned(alerts: t.Any, host: str) -> list[str]:

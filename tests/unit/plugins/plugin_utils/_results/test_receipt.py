@@ -153,3 +153,18 @@ def test_a_receipt_repeats_what_the_capability_is_for() -> None:
         "message": "{ { bad }}",
         "alerts": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        ({"responses": []}, receipt.ANSWERED),
+        ({"responses": [], "error": None}, receipt.ANSWERED),
+        ({"responses": [], "error": {"kind": "busy"}}, receipt.ANSWERED),
+        ({"responses": [], "error": {"kind": "engine_timeout"}}, receipt.FAILED_RUN),
+        ({"responses": [], "error": {"kind": "engine_unreachable"}}, receipt.FAILED_RUN),
+        ({"msg": "it failed"}, receipt.FAILED_RUN),
+    ],
+)
+def test_a_host_whose_engine_is_silent_does_not_work(found: dict[str, t.Any], state: str) -> None:
+    assert receipt.state_of(found) == state
