@@ -393,7 +393,7 @@ def test_four_sick_hosts_leave_room_for_a_healthy_one(
         assert guard.waiting == 4 * (1 + len(wanted))
 
 
-def test_unanswered_is_told_while_every_run_hangs(tmp_path: pathlib.Path) -> None:
+def test_unanswered_is_told_while_every_run_hangs(healthy: GuardedHost, tmp_path: pathlib.Path) -> None:
     # The interpreter takes what it is sent, and waits for somebody who opens the other end.
     gate = tmp_path / "gate"
     os.mkfifo(gate)
@@ -401,10 +401,14 @@ def test_unanswered_is_told_while_every_run_hangs(tmp_path: pathlib.Path) -> Non
     interpreter.write_text(f"#!/bin/sh\nread line <{gate}\n")
     interpreter.chmod(0o755)
     local = {"ansible_connection": "local", "ansible_python_interpreter": str(interpreter)}
-    hosts = {f"web-{number}": local for number in range(12)}
+    hung = {f"web-{number}": local for number in range(12)}
+    hosts = {**hung, "healthy": healthy.variables}
     with Guard(tmp_path, hosts, answer_timeout=5, answer_deadline=30) as guard, _opened_at_last(gate):
+        # One that answers says that receipts can come at all.
+        post(guard.port, falco(healthy.make(1)[0], "healthy"))
+        guard.wait_for(lambda: elements(guard.port)["answered"] == 1, "receipt of the healthy host")
         accepted = set()
-        for host in hosts:
+        for host in hung:
             status, answer = post(guard.port, falco("0" * 12, host))
             assert status == 202
             accepted.add(answer["alerts"][0]["trace_id"])
@@ -412,7 +416,7 @@ def test_unanswered_is_told_while_every_run_hangs(tmp_path: pathlib.Path) -> Non
         guard.wait_for(lambda: guard.told() == accepted, "alerts that are told as unanswered")
         assert guard.playbooks(), "all of them hang"
         accounts = elements(guard.port)
-        assert (accounts["unanswered"], accounts["waiting"]) == (len(hosts), 0)
+        assert (accounts["unanswered"], accounts["waiting"]) == (len(hung), 0)
         for trace_id in accepted:
             assert trace_id in guard.process.log
         # What hangs does not outlive the rulebook.
