@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATING
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
@@ -79,6 +81,17 @@ class TestIsolate:
         assert [finding.kind for finding in isolator.verify(entry)[1].unmet] == ["reconnected"]
         assert isolator.isolate(sidecar, BOTH).outcome == "isolated"
         assert not on_network(engine, owner)
+
+    def test_an_owner_whose_isolation_was_interrupted_is_led_to_its_end(
+        self, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        entry = journal.load(owner)
+        assert entry is not None
+        journal.store(dataclasses.replace(entry, phase=ISOLATING))
+        outcome = isolator.isolate(sidecar, BOTH)
+        assert (outcome.outcome, [step.action for step in outcome.steps]) == ("isolated", ["isolate_network"])
+        assert journal.load(owner) == entry
 
     def test_an_owner_that_cannot_leave_is_not_called_isolated(
         self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str
