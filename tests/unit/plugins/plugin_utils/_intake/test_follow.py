@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import follow as follow_module
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import rotated
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.follow import Batch, Follower, follow
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.rotated import Position
 
@@ -205,6 +206,39 @@ def test_a_part_that_is_being_copied_is_waited_for(begun: Log) -> None:
     assert begun.read() == []
     pathlib.Path(f"{begun.path}.1").write_text(whole)
     assert begun.read() == [6, 7]
+
+
+def test_a_log_that_is_deleted_under_its_writer(begun: Log) -> None:
+    with begun.path.open("a") as writer:
+        begun.path.unlink()
+        assert begun.read() == []
+        begun.path.touch()
+        assert begun.read() == []
+        writer.write(line(4))
+        writer.flush()
+        assert begun.read() == [4]
+    begun.append(5)
+    assert begun.read() == [5]
+
+
+def test_a_part_that_is_missed_as_it_is_renamed(begun: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun.append(4)
+    begun.path.rename(f"{begun.path}.2")
+    begun.append(5, to=pathlib.Path(f"{begun.path}.1"))
+    begun.append(6)
+    real, looks = rotated.earlier_parts, itertools.count()
+    monkeypatch.setattr(rotated, "earlier_parts", lambda path: real(path)[: -1 if next(looks) == 0 else None])
+    assert begun.read() == [4, 5, 6]
+
+
+def test_copytruncate_of_a_log_of_less_than_a_line(log: Log, later: Later) -> None:
+    log.read()
+    log.path.write_text(line(4)[:9])
+    assert later(log) == []
+    log.path.write_text(line(4))
+    shutil.copy(log.path, f"{log.path}.1")
+    log.path.write_text(line(5))
+    assert later(log) == [4, 5]
 
 
 SCHEMES = {

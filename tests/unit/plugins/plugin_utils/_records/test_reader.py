@@ -219,7 +219,7 @@ ENCODINGS = {
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_encodings(encode: t.Callable[[str], bytes], size: int, end: str) -> None:
     # 上 (4E0A) and ਅ (0A05) hold the byte of a line end.
-    alerts = [{**ALERT, "output": "上 ਅ Ċ 😀"}, BOTH[1]]
+    alerts = [{**ALERT, "output": "上 ਅ Ċ ਅĀ 😀"}, BOTH[1]]
     text = "".join(json.dumps(alert, ensure_ascii=False) + end for alert in alerts)
     assert messages(read(encode(text), size)) == alerts
 

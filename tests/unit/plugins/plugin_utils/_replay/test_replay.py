@@ -298,6 +298,7 @@ def tagless(image: str = "hub:5000/shop", **keys: t.Any) -> dict[str, t.Any]:
         ({"image_patterns": ["nginx:*", "*/shop:*"]}, {"isolations": 1}),
         ({"image_patterns": ["*@sha256:00*"]}, {"undecidable": 1}),
         ({"image_patterns": ["*4.2"]}, {"undecidable": 1}),
+        ({"image_patterns": ["hub:5000/shop:"]}, {"undecidable": 1}),
         ({"image_patterns": ["hub:5000/*"]}, {"isolations": 1}),
         ({"image_patterns": ["*"]}, {"isolations": 1}),
         ({"image_patterns": ["hub:5000/shops:*", "nginx:*", "*/web"]}, {}),
