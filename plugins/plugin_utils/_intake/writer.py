@@ -254,6 +254,9 @@ class Writer:
                 database.remember(remembered)
         except (sqlite3.Error, OSError) as error:
             return self._failed(error)
+        except Exception as error:  # a fault of ours is no reason to hold what was not stored for stored
+            logger.exception("The spool failed")
+            return self._failed(error)
         self.accounts = accounts
         number, size = self.history
         self.history = number + len(owed.ended), size + sum(ended.bytes for ended in owed.ended)
