@@ -284,12 +284,20 @@ def _settings(options: Options) -> DeliverySettings:
         answer_timeout=options.answer_timeout,
         answer_deadline=options.answer_deadline,
         max_deliveries=options.max_deliveries,
+        # What hosts share is one run, in which those that hang hold up nobody as long as there are forks.
+        max_hosts=_forks(),
         receipts=options.receipts,
     )
 
 
 def _shown(address: str) -> str:
     return f"[{address}]" if ":" in address else address
+
+
+def _forks() -> int:
+    """As many as ansible-playbook will take: a user may say it in the environment."""
+    said = os.environ.get("ANSIBLE_FORKS", "")
+    return int(said) if said.isdecimal() and int(said) else 5
 
 
 def _url(listening: socket.socket | None) -> str:

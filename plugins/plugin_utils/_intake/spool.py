@@ -463,7 +463,7 @@ def _row(offer: Offer, now: float) -> Row:
 
 def _container(alert: Alert) -> str:
     container = alert.container
-    other = getattr(container, "pid", 0) or ",".join(getattr(container, "addresses", ()))
+    other = container.pid or ",".join(container.addresses)
     return container.id[:12] or container.name or str(other)
 
 
