@@ -59,7 +59,7 @@ class Lines:
 
     def feed(self, chunk: bytes) -> t.Iterator[Line]:
         """The lines that end in the chunk, which is smaller than MAX_LINE. To be read to the end."""
-        if self.encoding != UTF_8 or self._has_nul or b"\0" in chunk:
+        if self._is_any(chunk):
             yield from self._feed_any(chunk)
             return
         pieces = chunk.split(b"\n")
@@ -72,6 +72,12 @@ class Lines:
                 self.position += len(piece) + 1
                 yield line
         self._add(rest)
+
+    def _is_any(self, chunk: bytes) -> bool:
+        """Whether there may be more in the chunk than lines of UTF-8."""
+        if self.encoding != UTF_8 or self._has_nul or b"\0" in chunk:
+            return True
+        return self._head[:1] in (b"\xff", b"\xfe") or any(bom in chunk for bom in _BOMS)
 
     def close(self) -> t.Iterator[Line]:
         """The line that has no end, if there is one."""

@@ -436,6 +436,12 @@ def test_anything_is_read_without_an_error(content: bytes) -> None:
     assert read(content, 7) == read(content)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_a_byte_order_mark_is_one_wherever_chunks_begin(size: int) -> None:
+    content = b'text\n\xff\xfe{"a": 1}\n{"b": 2}\n\0\n'
+    assert read(content, size) == read(content)
+
+
 def test_memory_does_not_grow_with_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "MAX_OPEN", 1 << 20)
     chance = random.Random(1)  # noqa: S311 - the same log each time
