@@ -46,6 +46,7 @@ _SHUTDOWN_TIMEOUT = 1.0
 """How long a shutdown waits for open requests, in seconds."""
 _AT_ONCE = 0.1
 """The same where the source cannot go on. To aiohttp, 0 is for ever."""
+_NO_RECEIPTS = "receipts are off: nobody knows which alerts were answered, and none is sent again"
 _BEGINS = 3.0
 """Within how many seconds the rule engine begins the playbook run of an event."""
 _RECEIPT_CONNECTIONS = 256
@@ -146,7 +147,7 @@ class Intake:
         self._deliveries = deliveries
         self._tls = tls
         self._wanted = wanted
-        self._notes = list(notes)
+        self._notes = [*notes, *([] if options.receipts else [_NO_RECEIPTS])]
         self._counters = Counters()
         self._inventory = InventoryWatch(options) if options.inventory else None
         self._connections = Connections(
