@@ -435,6 +435,14 @@ def test_a_byte_order_mark_is_one_wherever_chunks_begin(size: int) -> None:
     assert read(content, size) == read(content)
 
 
+@pytest.mark.parametrize("size", [1, 7, 1 << 16])
+@pytest.mark.parametrize("poison", [b"\xff\xfe", b"\xfe\xff", b"\xff\xfex\0y\0", b"x\0y\0", b"\0x\0y", b"\0" * 9])
+def test_a_line_that_looks_like_another_encoding_hides_no_others(poison: bytes, size: int) -> None:
+    records = read(b"text\n" + poison + b"\n" + ONE.encode() + b"\n" + OTHER.encode() + b"\n", size)
+    assert messages(records) == BOTH
+    assert [record.line for record in records if record.body] == [3, 4]
+
+
 def test_memory_does_not_grow_with_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "MAX_OPEN", 1 << 20)
     chance = random.Random(1)  # noqa: S311 - the same log each time
