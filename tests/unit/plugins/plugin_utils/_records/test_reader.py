@@ -310,6 +310,14 @@ def test_json_over_lines_that_breaks_off() -> None:
     assert [line for line, _why in skipped(records)] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("begun", ['{"a":', '{"a": [', '{"a": {"b": [1,', '{"a": 1,', "{"])
+@pytest.mark.parametrize("alert", [ONE, json.dumps(journald(ONE)), f"falco-1  | {ONE}"])
+def test_an_object_that_was_begun_holds_back_no_alert(begun: str, alert: str) -> None:
+    records = list(Reader().feed(f"{begun}\n{alert}\n".encode()))
+    assert messages(records) == [ALERT]
+    assert records[0] == Record(1, None, BROKEN)
+
+
 def test_blank_lines_are_nothing() -> None:
     assert read("\n \r\n\t\n[\n]\n") == []
 
