@@ -317,6 +317,14 @@ def test_json_over_lines_that_breaks_off() -> None:
     assert [line for line, _why in skipped(records)] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("begun", ['{"a":', '{"a": [', '{"a": {"b": [1,', '{"a": 1,', "{"])
+@pytest.mark.parametrize("alert", [ONE, json.dumps(journald(ONE)), f"falco-1  | {ONE}"])
+def test_an_object_that_was_begun_holds_back_no_alert(begun: str, alert: str) -> None:
+    records = list(Reader().feed(f"{begun}\n{alert}\n".encode()))
+    assert messages(records) == [ALERT]
+    assert records[0] == Record(1, None, BROKEN)
+
+
 def test_blank_lines_are_nothing() -> None:
     assert read("\n \r\n\t\n[\n]\n") == []
 
@@ -440,6 +448,14 @@ def test_anything_is_read_without_an_error(content: bytes) -> None:
 def test_a_byte_order_mark_is_one_wherever_chunks_begin(size: int) -> None:
     content = b'text\n\xff\xfe{"a": 1}\n{"b": 2}\n\0\n'
     assert read(content, size) == read(content)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 16])
+@pytest.mark.parametrize("poison", [b"\xff\xfe", b"\xfe\xff", b"\xff\xfex\0y\0", b"x\0y\0", b"\0x\0y", b"\0" * 9])
+def test_a_line_that_looks_like_another_encoding_hides_no_others(poison: bytes, size: int) -> None:
+    records = read(b"text\n" + poison + b"\n" + ONE.encode() + b"\n" + OTHER.encode() + b"\n", size)
+    assert messages(records) == BOTH
+    assert [record.line for record in records if record.body] == [3, 4]
 
 
 def test_memory_does_not_grow_with_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
