@@ -76,6 +76,7 @@ def _sides(docker_host: str, collections: str) -> Iterator[tuple[Guard, Peer]]:
         Guard(pathlib.Path(directory) / "guard", {HOST: local(docker_host)}, drop_early=True) as guard,
         Peer(pathlib.Path(directory) / "peer", {HOST: local(docker_host)}, collections, IGNORING) as peer,
     ):
+        guard.deploy("shop", "pause")
         # Nothing is dropped by policies before each host has said that it goes by them.
         post(guard.port, falco("0" * 12, "nobody", priority=CRITICAL))
         guard.wait_for(lambda: elements(guard.port)["waiting"] == 0, "answer of the host")
