@@ -93,12 +93,16 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
                 last = spool.position(_RECEIPT_PORT)
                 receipts = stack.enter_context(receipt_listener.listen(options.receipt_port, last or 0))
                 await spool.remember(_RECEIPT_PORT, receipts.getsockname()[1])
+
+            def confirmed(host: str, digest: str) -> None:
+                intake.confirmed(host, digest)
+
             deliveries = Deliveries(
                 spool,
                 _settings(options),
                 queue.put,
                 receipt_url=options.receipt_url or _url(receipts),
-                confirmed=lambda host, digest: intake.confirmed(host, digest),
+                confirmed=confirmed,
             )
             intake = Intake(options, spool, deliveries, wanted, tls, notes)
             async with signals.stop_asked() as stop:
