@@ -153,7 +153,8 @@ async def engine(
     spool = await Spool.open(directory, limits)
     queue: asyncio.Queue[Event] = asyncio.Queue(1)
     # Fast: what these tests are about is not time.
-    pace = {"batch_window": 0.01, "batch_interval": 0.0, "retry_pause": 0.02, "answer_timeout": 0.3, **settings}
+    pace = {"batch_window": 0.01, "batch_interval": 0.0, "retry_pause": 0.02, "tell_interval": 0.0}
+    pace |= {"answer_timeout": 0.3, **settings}
     deliveries = Deliveries(
         spool, DeliverySettings(**pace), queue.put, receipt_url="http://127.0.0.1:1/receipts", confirmed=confirmed
     )

@@ -44,15 +44,13 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.s
 
 __all__ = ["Deliveries", "DeliverySettings", "Event", "ReceiptError"]
 
-_NONE_EVER = 5
-"""Deliveries that nobody acknowledged after which the setting is taken for one without receipts."""
+_SILENCE = 5
+"""Deliveries in a row that nobody acknowledged, after which nothing is sent again until a receipt comes."""
 _STUCK = 60.0
 """Seconds after which an engine that takes no event is in trouble."""
 _GRACE = 60.0
 """Seconds for which a capability is good beyond what it is needed for."""
 _HOUR = 3600.0
-_RECEIPTS = "receipts"
-"""What the spool remembers of whether receipts have ever come, by name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +66,8 @@ class DeliverySettings:
         max_deliveries: playbook runs at the same time, 2 to 21: the engine does 25 things at a time.
         max_hosts: most hosts that share a run; as many as Ansible has forks, so that hosts which hang hold up nobody.
         receipts: whether hosts say what they answered. Without, an alert has ended once it was handed over.
+        tell_interval: least time between two events of what nobody answered: each is a playbook run or a job, of which
+            the engine does 25 at a time.
         retry_pause: before a host that did not answer is asked again; doubled each time, up to a minute.
     """
 
@@ -79,6 +79,7 @@ class DeliverySettings:
     max_deliveries: int = 21
     max_hosts: int = 5
     receipts: bool = True
+    tell_interval: float = 10.0
     retry_pause: float = 5.0
 
 
@@ -131,12 +132,13 @@ class Deliveries:
         self._something_to_send = asyncio.Event()
         self._something_ended = asyncio.Event()
         self._putting_since: float | None = None
-        self._ever_acknowledged = bool(spool.position(_RECEIPTS))
         self._draining = False
         self._digests: dict[str, str] = {}  # of policy sets, by host
+        self._heard_at = 0  # how many timeouts there had been when the last receipt came
         self._given_up = 0  # timeouts that were seen to
         self._events = 0
         self._unanswered_events = 0
+        self._tell_at = float("-inf")
         self._receipts = 0
 
     async def run(self) -> t.NoReturn:
@@ -160,9 +162,7 @@ class Deliveries:
         now = datetime.datetime.fromtimestamp(self._wall(), datetime.UTC)
         receipt = read_receipt(self._spool.key, authorization, body, now)
         self._receipts += 1
-        if not self._ever_acknowledged:
-            self._ever_acknowledged = True
-            self._spool.remember_soon(_RECEIPTS, True)
+        self._heard_at = self._schedule.timeouts
         if receipt.state == "answered" and receipt.policy_set_digest:
             self._answered_by(receipt.host, receipt.policy_set_digest)
         said: dict[str, list[Answer]] = {}
@@ -194,10 +194,11 @@ class Deliveries:
         stuck = self._now() - self._putting_since if self._putting_since is not None else 0.0
         if stuck > _STUCK:
             found.append(f"the rule engine has taken no event for {stuck:.0f} seconds")
-        if self._settings.receipts and self._none_ever():
-            found.append("no receipt has ever come: nobody knows which alerts were answered, and none is sent again")
-        elif self._settings.receipts and not self._receipts and self._schedule.timeouts >= _NONE_EVER:
-            found.append("no receipt has come since the start")
+        if self._silent():
+            found.append(
+                f"nobody has acknowledged the last {self._schedule.timeouts - self._heard_at} deliveries: whether "
+                "alerts were answered is not known, and none is sent again"
+            )
         overdue = self._now() - self._schedule.oldest()
         if overdue > _STUCK:
             found.append(f"an alert waits {overdue:.0f} seconds longer than answer_deadline allows")
@@ -272,7 +273,7 @@ class Deliveries:
             if begun:
                 self._outbox.extend(begun)
                 self._spool.note({alert.seq: known_of(alert) for delivery in begun for alert in delivery.alerts})
-        if self._none_ever() and self._given_up != self._schedule.timeouts:
+        if self._silent() and self._given_up != self._schedule.timeouts:
             self._given_up = self._schedule.timeouts
             for alert, host, turn in self._schedule.give_up_tried():
                 self._not_answered(alert, host, turn)
@@ -326,14 +327,19 @@ class Deliveries:
         """Hand over what is to be sent; what nobody answered goes first."""
         while True:
             self._something_to_send.clear()
-            while self._endings.untold or (self._outbox and not self._draining):
-                if self._endings.untold:
+            while self._may_tell() or (self._outbox and not self._draining):
+                if self._may_tell():
+                    self._tell_at = self._now() + self._settings.tell_interval
                     await self._endings.tell_some(self._hand_over)
                     self._unanswered_events += 1
                 else:
                     await self._send(self._outbox.popleft())
                 self._something_ended.set()
-            await self._something_to_send.wait()
+            await _wait(self._something_to_send, self._tell_at - self._now() if self._endings.untold else _HOUR)
+
+    def _may_tell(self) -> bool:
+        """Whether it is time to tell what nobody answered; at a shutdown it is."""
+        return self._endings.untold > 0 and (self._draining or self._now() >= self._tell_at)
 
     async def _hand_over(self, event: Event) -> None:
         self._putting_since = self._now()
@@ -354,11 +360,10 @@ class Deliveries:
             return
         alerts = [contents[alert.seq] for alert in delivery.alerts if alert.seq in contents]
         event: Event = {"alerts": alerts, "meta": {"hosts": list(delivery.hosts)}}
-        with_receipts = self._settings.receipts and not self._none_ever()
         if self._settings.receipts:
             event["delivery"] = self._delivery(delivery)
         await self._hand_over(event)
-        if with_receipts:
+        if self._settings.receipts:
             self._schedule.emitted(delivery, self._now())
         else:
             over = []
@@ -385,8 +390,9 @@ class Deliveries:
         """Until there may be something to do."""
         await _wait(self._something_to_do, self._schedule.wake_at(self._now()) - self._now())
 
-    def _none_ever(self) -> bool:
-        return not self._ever_acknowledged and self._schedule.timeouts >= _NONE_EVER
+    def _silent(self) -> bool:
+        """Whether receipts stay out: then what was delivered may have been answered, and would be over and over."""
+        return self._settings.receipts and self._schedule.timeouts - self._heard_at >= _SILENCE
 
     def _under_way(self) -> bool:
         return any(delivery.due < NEVER for delivery in self._schedule.deliveries.values())

@@ -184,7 +184,7 @@ class Writer:
         """What is to be done now, and whether there may be more."""
         taken: list[tuple[Request, t.Any]] = []
         with contextlib.suppress(queue.Empty):
-            item = self._requests.get(timeout=_RETRY if self._owed or self._untidy else _TIDY)
+            item = self._requests.get(timeout=_RETRY if self._owed or self._untidy or self.trouble else _TIDY)
             while item is not None and len(taken) < _TAKEN:
                 taken.append(item)
                 item = self._requests.get_nowait()
@@ -220,7 +220,8 @@ class Writer:
             elif isinstance(request, Forget):
                 self._dedup.forget_ended()
                 answers.append((token, None))
-        error = self._write(stores, rows) if stores or self._owed else None
+        # Where something is wrong, it is looked whether it still is: who goes by /healthz sends nothing meanwhile.
+        error = self._write(stores, rows) if stores or self._owed or self.trouble else None
         if error is None:
             self._last_seq = seq
             answers += [(token, placed) for _store, token, placed in stores]

@@ -278,19 +278,6 @@ async def test_after_a_deployment_nothing_is_folded_into_what_was_decided_before
         assert not await answered_by("sha256:new", "a")
 
 
-async def test_where_receipts_have_come_before_a_restart_hosts_that_hang_are_told(tmp_path: pathlib.Path) -> None:
-    async with engine(tmp_path) as running:
-        await running.spool.store([offer()])
-        await running.settled()
-    behaviour = {f"web-{number}": "hang" for number in range(6)}
-    async with engine(tmp_path, behaviour, answer_timeout=0.05, answer_deadline=1.0, max_hosts=1) as running:
-        await running.spool.store([offer("a", host) for host in behaviour])
-        await running.settled()
-        assert running.deliveries.health() == ["no receipt has come since the start"]
-        assert ended(running.spool) == {"received": 7, "answered": 1, "unanswered": 6}
-        assert min(told["attempts"] for told in running.unanswered) > 1
-
-
 async def test_a_restart_delivers_what_was_not_answered_and_takes_receipts_of_before(tmp_path: pathlib.Path) -> None:
     async with engine(tmp_path, {"web-1": "hang", "web-2": "hang"}, answer_timeout=60.0) as running:
         await running.spool.store([offer("a", "web-1"), offer("b", "web-2")])
@@ -392,19 +379,34 @@ async def test_without_receipts_an_alert_has_ended_once_it_was_handed_over(tmp_p
         assert running.deliveries.health() == []
 
 
-async def test_where_no_receipt_ever_came_nothing_is_sent_again(tmp_path: pathlib.Path) -> None:
+async def test_where_receipts_stay_out_nothing_is_sent_again_until_one_comes(tmp_path: pathlib.Path) -> None:
     behaviour: dict[str, str] = {f"web-{number}": "hang" for number in range(9)}
     async with engine(tmp_path, behaviour, answer_timeout=0.05, answer_deadline=60.0) as running:
-        await running.spool.store([offer("a", f"web-{number}") for number in range(5)])
+        for outage in ("first", "second"):
+            await running.spool.store([offer(outage, f"web-{number}") for number in range(5)])
+            await running.settled()
+            assert "nobody has acknowledged the last" in running.deliveries.health()[0]
+            assert {told["why"] for told in running.unanswered} == {"no_receipt"}
+            assert max(told["attempts"] for told in running.unanswered) <= 5
+            running.behaviour["web-8"] = "unreachable"
+            await running.spool.store([offer(f"after the {outage}", "web-8")])
+            await running.until(lambda: running.deliveries.health() == [])
+            # Its host said that it could not, so that it is sent again.
+            running.behaviour["web-8"] = "no_policy"
+            await running.settled()
+        assert (running.spool.accounts["handed_over"], running.spool.accounts["answered"]) == (0, 2)
+
+
+async def test_what_nobody_answered_is_told_at_once_and_then_together(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {f"web-{number}": "unresolved" for number in range(3)}, tell_interval=0.5) as running:
+        await running.spool.store([offer("a", "web-0")])
+        await running.until(lambda: len(running.unanswered) == 1)
+        for number in (1, 2):
+            await running.spool.store([offer("b", f"web-{number}")])
+            await running.until(lambda expected=number: running.deliveries.figures()["receipts_total"] > expected)
         await running.settled()
-        assert "no receipt has ever come" in running.deliveries.health()[0]
-        assert {told["why"] for told in running.unanswered} == {"no_receipt"}
-        emitted = running.delivered()["b"]
-        await running.spool.store([offer("b", "web-8")])
-        await running.settled()
-        assert (running.delivered()["b"], running.spool.accounts["handed_over"]) == (emitted + 1, 1)
-        await running.deliveries.receipt(authorization(running.events[-1]), receipt(running.events[-1], "web-8"))
-        assert running.deliveries.health() == []
+        assert len(running.unanswered) == 3
+        assert running.deliveries.figures()["unanswered_events_total"] == 2
 
 
 async def test_a_drain_begins_nothing_and_waits_for_receipts(tmp_path: pathlib.Path) -> None:

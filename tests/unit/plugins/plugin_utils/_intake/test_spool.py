@@ -29,7 +29,13 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.s
     SpoolLimits,
     trace,
 )
-from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import alert, lookup, offer, running_script
+from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import (
+    DEADLINE,
+    alert,
+    lookup,
+    offer,
+    running_script,
+)
 
 
 @contextlib.asynccontextmanager
@@ -375,6 +381,9 @@ async def test_a_damage_while_it_runs_refuses_alerts_until_it_is_mended(tmp_path
         assert adds_up(spool.accounts)
         (tmp_path / "spool.db").rmdir()
         (tmp_path / "taken away").rename(tmp_path / "spool.db")
+        async with asyncio.timeout(DEADLINE):
+            while spool.troubles():  # nobody need send anything: who goes by /healthz does not
+                await asyncio.sleep(0.05)
         (stored,) = await spool.store([offer("b")])
         assert stored.folded_into == "", "what was refused takes no repeats"
         assert spool.troubles() == []
@@ -428,7 +437,7 @@ FULL_DISK = """
 import asyncio, pathlib, resource, signal, sys
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Ended, Spool, SpoolError
-from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import offer
+from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import DEADLINE, offer
 
 async def main():
     directory = pathlib.Path(sys.argv[1])
@@ -484,7 +493,7 @@ STORING = """
 import asyncio, os, pathlib, sys, time
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Ended, Spool
-from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import offer
+from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import DEADLINE, offer
 
 async def main():
     directory, run = pathlib.Path(sys.argv[1]), sys.argv[2]
