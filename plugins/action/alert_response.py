@@ -55,8 +55,7 @@ class ActionModule(HostAction):
             try:
                 result = super().run(tmp, task_vars)
             except BaseException as error:
-                state = receipt.UNREACHABLE if isinstance(error, AnsibleConnectionFailure) else receipt.CRASHED
-                for warning in receipts.end(state, {"msg": f"{type(error).__name__}: {shown_line(str(error))}"}):
+                for warning in receipts.end(*_ended_by(error)):
                     self._display.warning(warning)
                 raise
             return _with_warnings(result, receipts.end(receipt.state_of(result), result))
@@ -137,7 +136,7 @@ class _Receipts:
         delivery = self._delivery
         moment = datetime.datetime.now(datetime.UTC)
         try:
-            alerts = receipt.entries(self._alerts, host, state, found, moment)
+            alerts = receipt.entries(self._alerts, host, found, moment)
             why = post(
                 delivery.receipt_url,
                 delivery.capability,
@@ -146,6 +145,14 @@ class _Receipts:
         except Exception as error:  # a defect here must not change what becomes of the host
             why = f"internal error: {type(error).__name__}"
         return f"the receipt of {host} was not delivered, so its alerts may come again: {why}" if why else ""
+
+
+def _ended_by(error: BaseException) -> tuple[str, Json]:
+    """The state of a task that an exception ended, and why."""
+    why = shown_line(str(error))
+    if isinstance(error, AnsibleConnectionFailure):
+        return receipt.UNREACHABLE, {"msg": why}
+    return receipt.CRASHED, {"msg": f"{type(error).__name__}: {why}"}
 
 
 def _with_warnings(result: Json, warnings: list[str]) -> Json:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Made-up inputs for the parsers, the filters and the listener: make fuzz, or -m ...tests.fuzz [--inputs N] [--seed S].
+"""Made-up inputs for parsers, logs, filters and the listener: make fuzz, or -m ...tests.fuzz [--inputs N] [--seed S].
 
 Says which seed it uses, and ends with 1 at the first input that makes something crash, hang, or grow.
 """
@@ -21,7 +21,7 @@ import traceback
 from ansible_collections.ironpost.container_guard.tests.fuzz import listener, parsers
 from ansible_collections.ironpost.container_guard.tests.fuzz.parsers import Counts
 
-_OF_LISTENER, _OF_FILTERS = 0.1, 0.1
+_SHARES = {"logs": 0.02, "filters": 0.08, "listener": 0.1}
 """Which parts of the inputs are for these; the others are for the parsers."""
 
 
@@ -32,14 +32,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31), metavar="S")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="the one input of that number")
     options = parser.parse_args()
-    logging.disable()
+    # What is refused is logged: that of a million inputs is nothing to read.
+    ours = logging.getLogger(__package__.partition(".tests")[0])
+    ours.addHandler(logging.NullHandler())
+    ours.propagate = False
     print(f"seed {options.seed}", flush=True)
-    listened, filtered = int(options.inputs * _OF_LISTENER), int(options.inputs * _OF_FILTERS)
-    numbers = {
-        "parsers": range(options.inputs - listened - filtered),
-        "filters": range(filtered),
-        "listener": range(listened),
-    }
+    numbers = {kind: range(int(options.inputs * share)) for kind, share in _SHARES.items()}
+    numbers["parsers"] = range(options.inputs - sum(map(len, numbers.values())))
     try:
         for kind, those in numbers.items():
             chosen = those if options.only is None else range(options.only, options.only + 1)
@@ -58,7 +57,8 @@ def _run(kind: str, seed: int, numbers: range) -> Counts:
     if kind == "listener":
         with tempfile.TemporaryDirectory(prefix="cg-fuzz-") as directory:
             return listener.run(pathlib.Path(directory), seed, numbers)
-    counts, watch = parsers.run(kind, parsers.read if kind == "parsers" else parsers.filtering(), seed, numbers)
+    one = {"parsers": parsers.read, "logs": parsers.read_log, "filters": parsers.filtering()}[kind]
+    counts, watch = parsers.run(kind, one, seed, numbers)
     print(f"slowest: input {watch.number} in {watch.slowest * 1_000:.0f} ms", flush=True)
     return counts
 

@@ -224,7 +224,7 @@ class Input:
                 lambda whole: whole[self._size(len(whole) + 1) :],
                 lambda whole: whole + whole,
                 lambda whole: whole + self.random.randbytes(self._size(100)),
-                lambda whole: whole.decode("utf-8", "surrogatepass").encode("utf-16", "surrogatepass"),
+                lambda whole: whole.decode("utf-8", "replace").encode("utf-16"),
                 lambda whole: b"\xef\xbb\xbf" + whole,
                 lambda whole: b"\0" * self._size(5_000) + whole,
                 lambda whole: b"Apr  5 12:43:02 web-1 falco[1]: " + whole,

@@ -84,8 +84,8 @@ def read_log(made: Input) -> Iterator[str]:
     log = made.log()
     whole = list(_records(log, [len(log)]))
     assert whole == list(_records(log, sorted(made.random.randrange(len(log) + 1) for _cut in range(5))))
-    assert [record.line for record in whole] == sorted(record.line for record in whole)
     for record in whole:
+        assert record.line > 0
         assert (record.body is None) == bool(record.skipped)
         if record.body is None:
             assert_shown(record.skipped)

@@ -206,7 +206,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     cells: dict[str, dict[str, str]] = collections.defaultdict(dict)
     for outcome, word in (("passed", "ok"), ("failed", "FAILED"), ("error", "FAILED")):
         for report in terminalreporter.stats.get(outcome, ()):
-            properties = dict(report.user_properties)
+            properties = dict(getattr(report, "user_properties", ()))  # a module that cannot be collected has none
             if "engine" in properties:
                 cells[properties["case"]][properties["engine"]] = word
     if not cells:

@@ -16,8 +16,8 @@ from ansible_collections.ironpost.container_guard.tests.integration.docker_world
 from ansible_collections.ironpost.container_guard.tests.integration.rulebook import RulebookProcess, local_inventory
 from ansible_collections.ironpost.container_guard.tests.integration.test_respond import (
     TOKEN,
-    counters,
     falco,
+    health,
     paused,
     post,
 )
@@ -64,7 +64,7 @@ def test_a_deployment_between_two_alerts(docker_world: DockerWorld, tmp_path: pa
             return "dropped" if answer["dropped"] else "accepted"
 
         def answered(number: int) -> None:
-            process.wait_for(lambda: counters(process.port)["elements"].get("answered") == number, f"{number} answers")
+            process.wait_for(lambda: health(process.port)["elements"].get("answered") == number, f"{number} answers")
 
         # The host has not said yet which set it has. With its answer it does.
         assert send(MINERS, first) == "accepted"
@@ -90,12 +90,12 @@ def test_a_deployment_between_two_alerts(docker_world: DockerWorld, tmp_path: pa
 
         # A set that cannot be used changes nothing, and is told.
         fleet.on_controller.write_text("{")
-        process.wait_for(lambda: counters(process.port)["warnings"], "warning")
-        (warning,) = counters(process.port)["warnings"]
+        process.wait_for(lambda: health(process.port)["warnings"], "warning")
+        (warning,) = health(process.port)["warnings"]
         assert warning.startswith(f"policy_set cannot be used: {fleet.on_controller} is not a deployed policy set")
         assert send(SHELLS, second) == "dropped"
-        assert counters(process.port)["elements"] == {
-            **dict.fromkeys(counters(process.port)["elements"], 0),
+        assert health(process.port)["elements"] == {
+            **dict.fromkeys(health(process.port)["elements"], 0),
             "received": 8,
             "answered": 4,
             "dropped": 4,

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pathlib
 
@@ -76,6 +77,25 @@ def test_what_would_have_happened(tmp_path: pathlib.Path, inputs: dict[str, str]
 
     again = ansible.playbook("replay", inputs)
     assert "changed=0" in again.output
+
+
+def test_a_log_in_which_nothing_is_found_says_why(tmp_path: pathlib.Path, inputs: dict[str, str]) -> None:
+    text = "12:43:02.928967123: Notice A shell was spawned (cmdline=sh -c {{ 7 * 7 }})"
+    (tmp_path / "falco.log").write_text("\n".join([LOG[0], text, text]))
+    run = Ansible(tmp_path).playbook("replay", inputs)
+    assert run.status == 0, run.output
+    said = " ".join(run.output.split())
+    assert "[WARNING]: no alert was found in 3 lines: it is an alert of Falco as text: set json_output to true" in said
+    assert "note: no alert was found in 3 lines" in said
+    assert run.stats["guard_replay"]["skipped"][0]["lines"] == 2
+
+
+def test_a_log_as_the_engine_writes_it(tmp_path: pathlib.Path, inputs: dict[str, str]) -> None:
+    lines = [json.dumps({"log": f"{line}\n", "stream": "stdout", "time": "2026-04-05T12:43:02.93Z"}) for line in LOG]
+    (tmp_path / "falco.log").write_bytes(gzip.compress("\n".join(lines).encode()))
+    run = Ansible(tmp_path).playbook("replay", inputs)
+    assert run.status == 0, run.output
+    assert "5 lines: 3 alerts, 1 skipped, 1 refused" in run.output
 
 
 @pytest.mark.parametrize(

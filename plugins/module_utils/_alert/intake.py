@@ -259,14 +259,18 @@ def _converted(value: object, detector: Detector, severities: Overrides) -> dict
 def _facets(found: dict[str, t.Any]) -> Facets | None:
     """The facets of a generic alert, as far as they stand there as they are; None where it has to be read whole.
 
-    They are compared with those of alerts, so what is equal needs no check of its own. Raises AlertError.
+    They are compared with those of alerts, so what is equal needs no check of its own.
     """
     tags = found.get("tags") or ()
     if "received_at" in found or not found.keys() <= KEYS or not isinstance(tags, (list, tuple)):
         return None
     if not all(isinstance(said, str) for said in (found.get("source"), found.get("rule"), *tags)):
         return None
-    container, host = ContainerRef.from_dict(found.get("container")), found.get("host") or ""
+    host = found.get("host") or ""
+    try:
+        container = ContainerRef.from_dict(found.get("container"))
+    except AlertError:
+        return None
     if not isinstance(host, str):
         return None
     has_addresses = bool(container.addresses)

@@ -98,7 +98,9 @@ def process_id(value: object) -> int:
     """The id of a process, as a number or in decimal digits, 1 to 4194304; else 0."""
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         value = int(value)
-    return value if type(value) is int and 0 < value <= _LARGEST_PID else 0
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST_PID:
+        return value
+    return 0
 
 
 def address(value: object) -> str:

@@ -28,7 +28,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.i
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.process import process_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 
-_NOBODY: t.Mapping[str, t.Collection[str]] = {}
 CLOCK_TOLERANCE = datetime.timedelta(seconds=2)
 """How far a detector's clock may be behind the engine's before a container counts as created after the alert."""
 
@@ -128,7 +127,10 @@ class Resolver:
         return self._one("process", str(pid), found)
 
     def by_address(
-        self, addresses: t.Sequence[str], seen_at: datetime.datetime, held: t.Mapping[str, t.Collection[str]] = _NOBODY
+        self,
+        addresses: t.Sequence[str],
+        seen_at: datetime.datetime,
+        held: t.Mapping[str, t.Collection[str]] | None = None,
     ) -> Container:
         """The container that had one of the addresses. Raises ResolutionError, EngineError.
 
@@ -141,7 +143,7 @@ class Resolver:
         now = [(address, entry) for address in addresses for entry in listing.by_address(address)]
         then = {entry["Id"]: entry for address, entry in now if not self._given_since(entry, address, seen_at)}
         for address in addresses:
-            then.update({one: listing.entries[one] for one in held.get(address, ()) if one in listing.entries})
+            then.update({one: listing.entries[one] for one in (held or {}).get(address, ()) if one in listing.entries})
         wanted = " or ".join(addresses)
         if now and not then:
             raise ResolutionError(

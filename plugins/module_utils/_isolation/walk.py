@@ -520,12 +520,11 @@ class Walk:
         change = self._change
         if not isinstance(change, Take) or not change.remembered or self._check:
             return
-        before, everything = self._before, change.which is every_claim
-        if everything and (before is None or not self._entry.own_claims):
+        if change.which is every_claim:
             taken: tuple[str, ...] = ()  # all
         else:
             # What others hold was not released: only alerts of those whose claims were taken are superseded.
-            claims = before.own_claims if before else ()
+            claims = self._before.own_claims if self._before else ()
             taken = tuple(claim.subject for claim in claims if change.takes(claim))
             if not taken:
                 return

@@ -48,7 +48,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.own_effects import OwnEffects
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 
-_NOBODY: t.Mapping[str, str] = {}
 _NOT_ONE = {"ambiguous": AMBIGUOUS, "stale": STALE, "no_container": NO_CONTAINER}
 
 
@@ -115,11 +114,11 @@ class Judge:
         now: datetime.datetime | None = None,
         clock: t.Callable[[], datetime.datetime] = _utc_now,
         journal: Journal | None = None,
-        absent: t.Mapping[str, str] = _NOBODY,
+        absent: t.Mapping[str, str] | None = None,
     ) -> None:
         self._policies = policies
         self._resolver = resolver
-        self._absent = absent
+        self._absent = absent or {}
         self._locator = Locator(resolver, journal)
         self._own_effects = OwnEffects(journal) if journal else None
         self._protection = Protection(resolver, policies, docker_host)

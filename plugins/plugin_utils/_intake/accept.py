@@ -177,7 +177,7 @@ class Acceptor:
             options = {"ssl_handshake_timeout": HANDSHAKE_TIMEOUT, "ssl_shutdown_timeout": 1.0}
         try:
             transport, _protocol = await loop.connect_accepted_socket(
-                lambda: self._protocol(connection), accepted, ssl=t.cast("ssl.SSLContext | None", handshake), **options
+                lambda: self._protocol(connection), accepted, ssl=t.cast(ssl.SSLContext | None, handshake), **options
             )
         except (OSError, asyncio.CancelledError) as error:
             # A cancelled task may not have come as far as to hand the socket over.

@@ -90,7 +90,7 @@ class Admitted:
             "alerts": [
                 {
                     "id": alert.id,
-                    "trace_id": alert.trace_id,
+                    "trace_id": stored.trace_id,
                     **({"folded_into": stored.folded_into} if stored.folded_into else {}),
                 }
                 for alert, stored in self.stored
@@ -205,7 +205,7 @@ class Admission:
                 f"host {alert.host or '(none)'} is not known",
                 "Add it to hosts or host_map of the guard, or let lookup_hosts ask others",
             )
-        return Offer(alert, targets)
+        return Offer(alert, targets, expanded=inventory is not None)
 
     def _count(self, admitted: Admitted, reading: Reading, sender: Sender) -> None:
         counters = self._counters

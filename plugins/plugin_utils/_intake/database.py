@@ -34,8 +34,8 @@ _VARIABLES = 5_000 if sqlite3.sqlite_version_info >= (3, 32) else 999
 """Parameters of a statement at most: far from the limit, as statements are kept."""
 _STATEMENTS = 16
 """Statements that are kept. Those with many rows are large."""
-_PRUNED = 500
-"""Rows of history that are removed at a time: nobody who stores waits long for it."""
+_PRUNED = 2_000
+"""Rows of history that are removed at a time: more than are added, and nobody who stores waits long for it."""
 
 _TABLES = """
 CREATE TABLE alerts (

@@ -34,7 +34,7 @@ def key_of(alert: Alert) -> bytes:
     elif container.name:
         about = (container.name,)
     else:
-        about = (container.subject.value, getattr(container, "pid", 0), *sorted(getattr(container, "addresses", ())))
+        about = (container.subject.value, container.pid, *sorted(container.addresses))
     said = (alert.inventory_host, alert.host, about, alert.source, alert.rule, int(alert.severity), alert.tags)
     return hashlib.blake2b(repr(said).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 

@@ -194,11 +194,9 @@ class Deliveries:
         stuck = self._now() - self._putting_since if self._putting_since is not None else 0.0
         if stuck > _STUCK:
             found.append(f"the rule engine has taken no event for {stuck:.0f} seconds")
-        if not self._settings.receipts:
-            found.append("receipts are off: nobody knows which alerts were answered")
-        elif self._none_ever():
+        if self._settings.receipts and self._none_ever():
             found.append("no receipt has ever come: nobody knows which alerts were answered, and none is sent again")
-        elif not self._receipts and self._schedule.timeouts >= _NONE_EVER:
+        elif self._settings.receipts and not self._receipts and self._schedule.timeouts >= _NONE_EVER:
             found.append("no receipt has come since the start")
         overdue = self._now() - self._schedule.oldest()
         if overdue > _STUCK:
@@ -241,7 +239,7 @@ class Deliveries:
                 item.raw_bytes,
                 item.received,
             )
-            lookup = set()
+            patterns = set()
             for host, known in item.hosts.items():
                 if known and "outcome" in known:
                     self._endings.answered(alert, host, known)
@@ -250,9 +248,10 @@ class Deliveries:
                 alert.turns[host] = Turn(
                     known.get("attempts", 0), why=known.get("why", ""), told=known.get("told", False)
                 )
-                if known.get("lookup"):
-                    lookup.add(host)
-            alert.lookup = frozenset(lookup)
+                alert.lookup = alert.lookup or known.get("lookup", False)
+                if known.get("pattern"):
+                    patterns.add(host)
+            alert.patterns = frozenset(patterns)
             if alert.turns:
                 self._schedule.add(alert, now)
             else:

@@ -45,8 +45,8 @@ def known_of(alert: Open) -> dict[str, Json]:
     known = dict(alert.answers)
     for host, turn in alert.turns.items():
         known[host] = {"attempts": turn.attempts, "why": turn.why, "told": turn.told}
-        if host in alert.lookup:
-            known[host]["lookup"] = True
+        if alert.lookup:
+            known[host].update(lookup=True, pattern=host in alert.patterns)
     return known
 
 

@@ -217,13 +217,13 @@ class Filter:
         self._step.refresh()
 
 
-def normalize(environment: Mapping[str, str] = os.environ, clock: Clock = time.monotonic) -> Filter:
+def normalize(environment: Mapping[str, str] | None = None, clock: Clock = time.monotonic) -> Filter:
     """The filter C(normalize) of one source."""
     dropped = Dropped(clock)
-    return Filter(Normalize(dropped), dropped, environment, clock)
+    return Filter(Normalize(dropped), dropped, os.environ if environment is None else environment, clock)
 
 
-def decide(environment: Mapping[str, str] = os.environ, clock: Clock = time.monotonic) -> Filter:
+def decide(environment: Mapping[str, str] | None = None, clock: Clock = time.monotonic) -> Filter:
     """The filter C(decide) of one source."""
     dropped = Dropped(clock)
-    return Filter(Decide(dropped, clock), dropped, environment, clock)
+    return Filter(Decide(dropped, clock), dropped, os.environ if environment is None else environment, clock)

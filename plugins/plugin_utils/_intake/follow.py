@@ -20,6 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.rotated import (
     PRINT,
     Content,
+    Part,
     Position,
     digest,
     unread_parts,
@@ -55,7 +56,7 @@ async def follow(
     path: pathlib.Path,
     position: Position | None = None,
     *,
-    interval: float = 1.0,
+    interval: float = 0.25,
     from_start: bool = False,
     told: t.Callable[[str], None] = lambda _trouble: None,
 ) -> t.AsyncIterator[Batch]:
@@ -71,8 +72,8 @@ async def follow(
             position is to be stored, too.
         interval: how often to look whether it has grown, in seconds.
         from_start: whether to begin anew with what the file holds by then, and not at its end.
-        told: is called with what keeps the file from being read, for people, each time that changes; empty once it is
-            read again. It is logged as well. Called from another thread.
+        told: is called with what keeps the file from being read, such as that it does not exist, for people, each time
+            that changes; empty once it can be read. It is logged as well. Called from another thread.
     """
     follower = Follower(path, position, from_start=from_start, told=told)
     try:
@@ -149,7 +150,7 @@ class Follower:
         self._file: _Tracked | None = None
         self._parts: list[Content] = []
         self._part: pathlib.Path | None = None  # that the position was in last
-        self._given_up: set[tuple[int, int]] = set()
+        self._given_up: set[tuple[int, int, int]] = set()
         self._nothing: tuple[t.Any, ...] = ()  # as it was when there was nothing to read
         self._is_drained = False  # nothing was written to the log behind the position when it was left
         self._was_quiet = False
@@ -189,12 +190,13 @@ class Follower:
         self._descriptor, self._parts = -1, []
 
     def _tell(self, trouble: str) -> None:
+        trouble = text.display(trouble)
         if trouble != self._trouble:
-            self._trouble = text.display(trouble)
+            self._trouble = trouble
             if trouble:
                 logger.warning("Followed file %s: %s", self._path, self._trouble)
             else:
-                logger.info("Followed file %s: it is read again", self._path)
+                logger.info("Followed file %s: it is read", self._path)
             self._told(self._trouble)
 
     def _batch(self, file: _Tracked, records: tuple[Record, ...]) -> Batch | None:
@@ -207,6 +209,7 @@ class Follower:
         """Open the log, and find out what of it is to be read first. Raises OSError."""
         before, self._file = self._file, None
         status = self._open()
+        self._tell("" if status else "it does not exist")
         position = self._position
         if position is None:
             return self._begin_anew(status)
@@ -220,8 +223,7 @@ class Follower:
             return None
         # Read before parts are looked for: what is truncated from now on is in one of them later, and known again.
         chunk = os.pread(self._descriptor, CHUNK, 0) if status else b""
-        found, parts = unread_parts(self._path, position, status)
-        self._parts = [part for part in parts if self._is_readable(part)]
+        found, self._parts = unread_parts(self._path, position, status, self._give_up)
         self._part = found.path if found else None
         if not self._is_log(status):
             self._close()
@@ -236,6 +238,7 @@ class Follower:
         if before and not found:
             # What was read is nowhere any more, and so is what was written behind it.
             self._tell_lost(position)
+            self._again = self.has_more = True
             return self._batch(before, before.finish())
         if not found and status:
             self._tell_lost(position)
@@ -272,11 +275,14 @@ class Follower:
                 self._path,
             )
 
-    def _is_readable(self, part: Content) -> bool:
-        if (part.part.status.st_dev, part.part.status.st_ino) not in self._given_up:
-            return True
-        part.close()
-        return False
+    def _give_up(self, part: Part, why: str) -> bool:
+        """Whether a part was given up before; it is from now on where C(why) says so."""
+        identity = part.status.st_dev, part.status.st_ino, part.status.st_mtime_ns
+        before = identity in self._given_up
+        if why and not before:
+            self._given_up.add(identity)
+            logger.warning("Followed file %s: its part %s cannot be read: %s", self._path, part.path.name, why)
+        return before
 
     def _begin_anew(self, status: os.stat_result | None) -> Batch:
         if status is None:
@@ -299,8 +305,7 @@ class Follower:
         try:
             chunk = part.chunk()
         except (*compression.UNREADABLE, compression.CompressionError) as error:
-            logger.warning("Followed file %s: its part %s cannot be read: %s", self._path, part.part.path.name, error)
-            self._given_up.add((status.st_dev, status.st_ino))
+            self._give_up(part.part, str(error) or "it is damaged")
             chunk = b""
         if chunk:
             return self._batch(file, file.take(chunk))
@@ -376,7 +381,8 @@ class Follower:
         if state and state == self._nothing:
             return False
         self._nothing = state
-        _found, parts = unread_parts(self._path, file.position, log)  # perhaps that was rotated away, too
+        # Perhaps that was rotated away, too.
+        _found, parts = unread_parts(self._path, file.position, log, self._give_up)
         for part in parts:
             part.close()
         return any(not os.path.samestat(part.part.status, file.status) for part in parts)

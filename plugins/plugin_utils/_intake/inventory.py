@@ -92,14 +92,17 @@ async def read_inventory(path: str, timeout: float = TIMEOUT) -> Inventory:
         raise InventoryError(
             "ansible-inventory is not installed", remedy="Leave inventory out, or install ansible-core"
         )
-    process = await asyncio.create_subprocess_exec(
-        *(command, "--inventory", path, "--list"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # a plugin that asks for a password finds no terminal
-        env={**os.environ, "ANSIBLE_DEPRECATION_WARNINGS": "0"},
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(command, "--inventory", path, "--list"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # a plugin that asks for a password finds no terminal
+            env={**os.environ, "ANSIBLE_DEPRECATION_WARNINGS": "0"},
+        )
+    except OSError as error:
+        raise InventoryError(f"ansible-inventory cannot be run: {error}") from None
     try:
         async with asyncio.timeout(timeout):
             output, errors = await process.communicate()

@@ -279,7 +279,7 @@ def _sender(name: str, value: object) -> SenderOptions:
     for required in ("name", "hosts"):
         if required not in given:
             raise ValueError(f"a sender in {name} has no {required}. Each needs a name, and hosts that it speaks for")
-    return SenderOptions(**given)
+    return SenderOptions(name=given.pop("name"), hosts=given.pop("hosts"), **given)
 
 
 def _file(name: str, value: object) -> FileOptions:
@@ -287,7 +287,7 @@ def _file(name: str, value: object) -> FileOptions:
     given = values.fields(name, {"path": value} if isinstance(value, str) else value, readers, "key")
     if "path" not in given:
         raise ValueError(f"a file in {name} has no path")
-    return FileOptions(**given)
+    return FileOptions(path=given.pop("path"), **given)
 
 
 def _detector(name: str, value: object) -> str:

@@ -90,8 +90,11 @@ def earlier_parts(path: pathlib.Path) -> list[Part]:
 
     Raises OSError.
     """
-    stem, suffix = re.escape(path.stem), re.escape(path.suffix)
-    pattern = re.compile(rf"{stem}(?:{suffix})?[.-](\d[\dT._-]{{0,40}}?)(?:{suffix})?(?:\.(?:gz|bz2|xz|zst))?")
+    name, stem, suffix = (re.escape(part) for part in (path.name, path.stem, path.suffix))
+    # A number in the middle may be that of a thread, as in eve.9.json of Suricata; a date is none.
+    pattern = re.compile(
+        rf"(?:{name}[.-](\d[\dT._-]{{0,40}}?)|{stem}-(\d{{4}}[\dT._-]{{4,40}}?){suffix})(?:\.(?:gz|bz2|xz|zst))?"
+    )
     parts, names = [], set()
     with os.scandir(path.parent) as entries:
         for entry in entries:
@@ -104,7 +107,7 @@ def earlier_parts(path: pathlib.Path) -> list[Part]:
             except FileNotFoundError:  # rotated away meanwhile
                 continue
             if stat.S_ISREG(status.st_mode):
-                parts.append(Part(path.parent / entry.name, status, _order(match[1])))
+                parts.append(Part(path.parent / entry.name, status, _order(match[1] or match[2])))
     # One that is being compressed is there twice, and the second time not whole.
     whole = [part for part in parts if not (_COMPRESSED.search(part.path.name) and part.path.stem in names)]
     return sorted(whole, key=lambda part: part.order)
@@ -203,7 +206,7 @@ class Content:
 
 
 def unread_parts(
-    path: pathlib.Path, position: Position, log: os.stat_result | None
+    path: pathlib.Path, position: Position, log: os.stat_result | None, give_up: t.Callable[[Part, str], bool]
 ) -> tuple[Part | None, list[Content]]:
     """What was written to the parts of a log behind a position, oldest first. To be closed.
 
@@ -211,6 +214,8 @@ def unread_parts(
         path: of the log.
         position: how far it was read.
         log: status of the log itself, which may bear the name of a part, and is none.
+        give_up: is told of parts that must not be read, and why. Whether a part was given up before, where that is
+            empty.
 
     Returns:
         The part that the position is in, or None, and those in which there is more. The first may be at its mark.
@@ -221,9 +226,8 @@ def unread_parts(
         parts = earlier_parts(path)
         opened: list[Content] = []
         try:
-            found = _opened_behind(
-                [part for part in parts if log is None or not os.path.samestat(part.status, log)], position, opened
-            )
+            candidates = [part for part in parts if log is None or not os.path.samestat(part.status, log)]
+            found = _opened_behind([part for part in candidates if not give_up(part, "")], position, opened, give_up)
             # What is renamed while a directory is read can be missed.
             if [*map(_identity, parts)] == [*map(_identity, earlier_parts(path))]:
                 return found
@@ -240,21 +244,31 @@ def _identity(part: Part) -> tuple[str, int, int]:
     return part.path.name, part.status.st_dev, part.status.st_ino
 
 
-def _opened_behind(parts: list[Part], position: Position, opened: list[Content]) -> tuple[Part | None, list[Content]]:
+def _opened_behind(
+    parts: list[Part], position: Position, opened: list[Content], give_up: t.Callable[[Part, str], bool]
+) -> tuple[Part | None, list[Content]]:
     """See unread_parts. What is opened is in C(opened), too."""
+
+    def opens(part: Part) -> bool:
+        try:
+            opened.append(Content(part))
+        except PermissionError as error:
+            give_up(part, error.strerror or str(error))  # it must not keep the log itself from being read
+            return False
+        return True
+
     later = [part for part in parts if part.status.st_mtime_ns >= position.changed]
     found = None
     for part in reversed(parts):
-        if position.seen or (part.status.st_dev, part.status.st_ino) == (position.device, position.inode):
-            content = Content(part)
-            opened.append(content)
-            if _holds(content, position):
+        is_it = (part.status.st_dev, part.status.st_ino) == (position.device, position.inode)
+        if (position.seen or is_it) and opens(part):
+            if _holds(opened[0], position):
                 found = part
                 later = [each for each in parts if each.order[0] == part.order[0] and each.order > part.order]
                 break
-            content.close()
-            opened.pop()
-    opened += [Content(part) for part in later]
+            opened.pop().close()
+    for part in later:
+        opens(part)
     more = [content for content in opened if not _is_at_end(content)]
     _close(content for content in opened if content not in more)
     return found, more

@@ -104,7 +104,8 @@ class Open:
         raw_bytes: size of that.
         received: seconds since the epoch.
         turns: hosts that have not answered.
-        lookup: the hosts and patterns that are asked as nobody knows of which host it is; empty where that is known.
+        lookup: nobody knows of which host it is; those that have a turn are asked.
+        patterns: names of turns that may be patterns or groups.
         answers: what is remembered of the others.
         over: it is on its way into the history.
     """
@@ -118,7 +119,8 @@ class Open:
     raw_bytes: int = 0
     received: float = 0.0
     turns: dict[str, Turn] = dataclasses.field(default_factory=dict)
-    lookup: frozenset[str] = frozenset()
+    lookup: bool = False
+    patterns: frozenset[str] = frozenset()
     answers: dict[str, Json] = dataclasses.field(default_factory=dict)
     over: bool = False
 
@@ -289,9 +291,9 @@ class Schedule:
         self._alerts[alert.trace_id] = alert
         for name in list(alert.turns):
             expires, members = self._members.get(name, (0.0, ()))
-            if name in alert.lookup and now < expires:
+            if name in alert.patterns and now < expires:
                 self._replace(alert, name, members)
-        self._hosts.update(name for name in alert.turns if name not in alert.lookup)
+        self._hosts.update(name for name in alert.turns if name not in alert.patterns)
         for name in alert.turns:
             self._wait(alert, name, now)
 
@@ -448,7 +450,7 @@ class Schedule:
 
     def _wait(self, alert: Open, name: str, now: float) -> None:
         lane = self._lane(name)
-        lane.pattern = name in alert.lookup and name not in self._hosts
+        lane.pattern = name in alert.patterns and name not in self._hosts
         if not lane.queue:
             lane.oldest = now
         lane.newest = now
@@ -622,7 +624,6 @@ class Schedule:
         """Give the turn of a pattern to hosts. Returns those that had none yet."""
         turn = alert.turns.pop(pattern)
         new = [host for host in hosts if host not in alert.turns and host not in alert.answers]
-        alert.lookup |= set(new)
         for host in new:
             alert.turns[host] = dataclasses.replace(turn)
             if delivery:

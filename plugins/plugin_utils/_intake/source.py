@@ -44,6 +44,9 @@ _RECEIPT_PORT = "receipt_port"
 """Under which name the spool keeps it."""
 _SHUTDOWN_TIMEOUT = 1.0
 """How long a shutdown waits for open requests, in seconds."""
+_AT_ONCE = 0.1
+"""The same where the source cannot go on. To aiohttp, 0 is for ever."""
+_NO_RECEIPTS = "receipts are off: nobody knows which alerts were answered, and none is sent again"
 _BEGINS = 3.0
 """Within how many seconds the rule engine begins the playbook run of an event."""
 _RECEIPT_CONNECTIONS = 256
@@ -90,12 +93,16 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
                 last = spool.position(_RECEIPT_PORT)
                 receipts = stack.enter_context(receipt_listener.listen(options.receipt_port, last or 0))
                 await spool.remember(_RECEIPT_PORT, receipts.getsockname()[1])
+
+            def confirmed(host: str, digest: str) -> None:
+                intake.confirmed(host, digest)
+
             deliveries = Deliveries(
                 spool,
                 _settings(options),
                 queue.put,
                 receipt_url=options.receipt_url or _url(receipts),
-                confirmed=lambda host, digest: intake.confirmed(host, digest),
+                confirmed=confirmed,
             )
             intake = Intake(options, spool, deliveries, wanted, tls, notes)
             async with signals.stop_asked() as stop:
@@ -144,7 +151,7 @@ class Intake:
         self._deliveries = deliveries
         self._tls = tls
         self._wanted = wanted
-        self._notes = list(notes)
+        self._notes = [*notes, *([] if options.receipts else [_NO_RECEIPTS])]
         self._counters = Counters()
         self._inventory = InventoryWatch(options) if options.inventory else None
         self._connections = Connections(
@@ -189,8 +196,8 @@ class Intake:
             working = [await stack.enter_async_context(_task(part)) for part in parts]
             if receipts is not None:
                 working.append(await stack.enter_async_context(self._receiving(receipts)))
+            stack.push_async_callback(http.close, _AT_ONCE)
             taking = [await stack.enter_async_context(_task(part)) for part in (*reading, acceptor.run())]
-            stack.push_async_callback(http.close, 0)
             self._log_start(addresses)
             asked = await stack.enter_async_context(_task(stop.wait()))
             done, _pending = await asyncio.wait([*working, *taking, asked], return_when=asyncio.FIRST_COMPLETED)
@@ -282,12 +289,20 @@ def _settings(options: Options) -> DeliverySettings:
         answer_timeout=options.answer_timeout,
         answer_deadline=options.answer_deadline,
         max_deliveries=options.max_deliveries,
+        # What hosts share is one run, in which those that hang hold up nobody as long as there are forks.
+        max_hosts=_forks(),
         receipts=options.receipts,
     )
 
 
 def _shown(address: str) -> str:
     return f"[{address}]" if ":" in address else address
+
+
+def _forks() -> int:
+    """As many as ansible-playbook will take: a user may say it in the environment."""
+    said = os.environ.get("ANSIBLE_FORKS", "")
+    return int(said) if said.isdecimal() and int(said) else 5
 
 
 def _url(listening: socket.socket | None) -> str:

@@ -80,10 +80,12 @@ class Offer:
         alert: with its C(inventory_host), or without where it is not known.
         targets: inventory hosts that are to answer, at least one. Where the alert has no C(inventory_host), each may
             be a pattern or group as well, such as C(all).
+        expanded: none of the targets is a pattern or group. It need not be said of an alert with C(inventory_host).
     """
 
     alert: Alert
     targets: tuple[str, ...]
+    expanded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Accepted:
         body_bytes: of its JSON, without the message as received.
         raw_bytes: of the message as received, base64.
         hosts: those that are to answer, or patterns -> None, or what is known of it, as it was last noted. With
-            C(lookup) true it may be a pattern.
+            C(lookup) true nobody knows of which host the alert is, with C(pattern) true it may be a pattern.
     """
 
     seq: int
@@ -382,7 +384,7 @@ class Spool:
     def _with_own_trace_id(self, offer: Offer, taken: set[str]) -> Offer:
         """The offer, with another trace id where one that waits has the same: senders may choose it."""
         if offer.alert.trace_id in self._trace_ids or offer.alert.trace_id in taken:
-            offer = Offer(dataclasses.replace(offer.alert, trace_id=str(uuid.uuid4())), offer.targets)
+            offer = dataclasses.replace(offer, alert=dataclasses.replace(offer.alert, trace_id=str(uuid.uuid4())))
         taken.add(offer.alert.trace_id)
         return offer
 
@@ -442,7 +444,7 @@ def _row(offer: Offer, now: float) -> Row:
     alert = offer.alert.to_dict()
     raw = alert.pop("raw")
     body = encode(alert)
-    known = None if offer.alert.inventory_host else {"lookup": True}
+    known = None if offer.alert.inventory_host else {"lookup": True, "pattern": not offer.expanded}
     hosts = encode(dict.fromkeys(offer.targets, known))
     return Row(
         0,
@@ -461,7 +463,7 @@ def _row(offer: Offer, now: float) -> Row:
 
 def _container(alert: Alert) -> str:
     container = alert.container
-    other = getattr(container, "pid", 0) or ",".join(getattr(container, "addresses", ()))
+    other = container.pid or ",".join(container.addresses)
     return container.id[:12] or container.name or str(other)
 
 

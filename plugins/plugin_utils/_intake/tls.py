@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 EXPIRES_SOON = 30 * 86_400
 """From how many seconds before its end on a certificate is told."""
+_TELL_AGAIN = 86_400.0
+"""After how many seconds what is wrong with certificates is logged again."""
 _LOOK_AGAIN = 1.0
 """How long, in seconds, files are taken to be as they were."""
 
@@ -44,7 +46,7 @@ class Tls:
         self.generation = 0
         self._options = options
         self._clock = clock
-        self._looked = time.monotonic()
+        self._looked = self._told = time.monotonic()
         self._files = self._stamps()
         self._context = _context_of(options)
         self._trouble = ""
@@ -62,6 +64,8 @@ class Tls:
         if now - self._looked < _LOOK_AGAIN:
             return
         self._looked = now
+        if now - self._told >= _TELL_AGAIN:
+            self.tell()
         files = self._stamps()
         if files == self._files:
             return
@@ -81,6 +85,7 @@ class Tls:
 
     def tell(self) -> None:
         """Log what is wrong with the certificates."""
+        self._told = time.monotonic()
         for trouble in self.troubles():
             logger.error("%s", trouble)
         for warning in (*self.warnings(), *self._strictness()):

@@ -13,7 +13,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.in
 
 MOMENT = 1.0
 """How long that is taken to be so, in seconds. Policy sets are looked at as often."""
-_MOST = 10_000
+_MOST = 1_000
+"""Floods have few; each may take 10 KB where somebody wants them to."""
 
 
 class Unwanted:

@@ -108,7 +108,7 @@ class Writer:
 
     Attributes:
         accounts: as they are on disk. Replaced, never changed.
-        history: number and bytes of alerts that have ended, as of the last minute.
+        history: number and bytes of alerts that have ended; a little less than there are.
         trouble: why nothing can be written, or empty.
     """
 
@@ -133,6 +133,8 @@ class Writer:
         self._last_seq = 0
         self._owed = _Owed()
         self._doubtful = False
+        self._tidied = clock()
+        self._untidy = False
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
 
     def start(self) -> tuple[list[Row], dict[str, Json]]:
@@ -164,7 +166,6 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        tidied = self._clock()
         going = True
         while going:
             requests, going = self._take()
@@ -174,8 +175,8 @@ class Writer:
                 logger.exception("The spool failed")
                 answers = [(token, self._unusable(error)) for _request, token in requests]
             self._answered(answers)
-            if abs(self._clock() - tidied) > _TIDY:
-                tidied = self._clock() - (_TIDY - _RETRY if self._tidy() else 0)
+            if self._untidy or self.history[1] > self._keep[2] or abs(self._clock() - self._tidied) > _TIDY:
+                self._tidied, self._untidy = self._clock(), self._tidy()
         if self._database:
             self._database.close()
 
@@ -183,7 +184,7 @@ class Writer:
         """What is to be done now, and whether there may be more."""
         taken: list[tuple[Request, t.Any]] = []
         with contextlib.suppress(queue.Empty):
-            item = self._requests.get(timeout=_RETRY if self._owed else _TIDY)
+            item = self._requests.get(timeout=_RETRY if self._owed or self._untidy else _TIDY)
             while item is not None and len(taken) < _TAKEN:
                 taken.append(item)
                 item = self._requests.get_nowait()
@@ -253,7 +254,12 @@ class Writer:
                 database.remember(remembered)
         except (sqlite3.Error, OSError) as error:
             return self._failed(error)
+        except Exception as error:  # a fault of ours is no reason to hold what was not stored for stored
+            logger.exception("The spool failed")
+            return self._failed(error)
         self.accounts = accounts
+        number, size = self.history
+        self.history = number + len(owed.ended), size + sum(ended.bytes for ended in owed.ended)
         self._owed = _Owed()
         self._doubtful = False
         if self.trouble:
@@ -299,6 +305,8 @@ class Writer:
         """Remove what is too old or too much of the history. Returns whether there is more."""
         now = self._clock()
         seconds, raw_seconds, most_bytes = self._keep
+        if self._untidy or self.history[1] > most_bytes:
+            most_bytes -= most_bytes // 20  # so that it is not full again at once
         try:
             database = self._open()
             with database.transaction():

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 MAX_LINE = 10 * 1024 * 1024
@@ -13,7 +14,11 @@ MAX_LINE = 10 * 1024 * 1024
 UTF_8, UTF_16_LE, UTF_16_BE = ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be")
 _BOMS = {b"\xff\xfe": UTF_16_LE, b"\xfe\xff": UTF_16_BE}
 _HOLE = 4
-"""This many NUL bytes are no character of UTF-16 but a hole."""
+"""This many NUL bytes are no character of UTF-16 but a hole; and this many bytes tell the encoding."""
+_HEAD = _HOLE + 2
+_AHEAD = 16
+_ASCII = re.compile(rb"[\x20-\x7e]{%d}" % _AHEAD)
+"""How a line of UTF-8 begins, and no text of UTF-16 goes on."""
 
 
 class Line(t.NamedTuple):
@@ -59,7 +64,7 @@ class Lines:
 
     def feed(self, chunk: bytes) -> t.Iterator[Line]:
         """The lines that end in the chunk, which is smaller than MAX_LINE. To be read to the end."""
-        if self.encoding != UTF_8 or self._has_nul or b"\0" in chunk:
+        if self._is_any(chunk):
             yield from self._feed_any(chunk)
             return
         pieces = chunk.split(b"\n")
@@ -72,6 +77,12 @@ class Lines:
                 self.position += len(piece) + 1
                 yield line
         self._add(rest)
+
+    def _is_any(self, chunk: bytes) -> bool:
+        """Whether there may be more in the chunk than lines of UTF-8."""
+        if self.encoding != UTF_8 or self._has_nul or b"\0" in chunk:
+            return True
+        return self._head[:1] in (b"\xff", b"\xfe") or any(bom in chunk for bom in _BOMS)
 
     def close(self) -> t.Iterator[Line]:
         """The line that has no end, if there is one."""
@@ -87,13 +98,18 @@ class Lines:
             self._add(chunk[begin:newline])
             begin = newline + 1
             encoding = self._encoding()
-            if encoding == UTF_16_LE and begin == len(chunk):
-                self._undecided = b"\n"
-                return
             if self._ends(encoding, chunk[newline - 1 : newline], chunk[begin : begin + 1]):
                 width = 2 if encoding == UTF_16_LE else 1
                 yield self._end(encoding, width)
                 begin = newline + width
+            elif begin + _AHEAD > len(chunk):
+                self._undecided = chunk[newline:]
+                return
+            elif _ASCII.match(chunk, begin):
+                # Whoever writes a few bytes that look like UTF-16 must not hide all lines of UTF-8 that follow.
+                line = self._end(encoding, 0)
+                self.position += 1
+                yield line
             else:
                 self._add(b"\n")
         self._add(chunk[begin:])
@@ -113,11 +129,11 @@ class Lines:
             if len(piece) > _HOLE and not piece.strip(b"\0"):
                 # A hole can be larger than memory. Pairs are left out, so that UTF-16 stays in step.
                 piece = piece[: _HOLE + len(piece) % 2]
-        if len(self._head) < _HOLE:
+        if len(self._head) < _HEAD:
             head = self._head + piece
             zeros = _zeros(head)
             self._in_hole = self._in_hole or zeros >= _HOLE
-            self._head = head[zeros - zeros % 2 if self._in_hole else 0 :][:_HOLE]
+            self._head = head[zeros - zeros % 2 if self._in_hole else 0 :][:_HEAD]
         self._kept += len(piece)
         if self._kept <= MAX_LINE:
             self._parts.append(piece)
@@ -144,15 +160,15 @@ class Lines:
         """That of the line under way, by how it begins; a line that does not tell is as the one before."""
         head = self._head
         if head[:2] in _BOMS:
-            return _BOMS[head[:2]]
+            head = head[2:]
         if len(head) < _HOLE:
             return self.encoding
-        nuls = [byte == 0 for byte in head]
+        nuls = [byte == 0 for byte in head[:_HOLE]]
         if nuls == [False, True, False, True]:
             return UTF_16_LE
         if nuls == [True, False, True, False]:
             return UTF_16_BE
-        return UTF_8 if all(0x20 <= byte < 0x7F for byte in head) else self.encoding
+        return UTF_8 if all(0x20 <= byte < 0x7F for byte in head[:_HOLE]) else self.encoding
 
 
 def _zeros(content: bytes) -> int:

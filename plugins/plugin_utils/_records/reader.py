@@ -25,7 +25,12 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.
     scan,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.prefixes import without_prefix
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.wrappers import KEYS, Wrapped, unwrapped
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.wrappers import (
+    KEYS,
+    Wrapped,
+    is_message,
+    unwrapped,
+)
 
 TEXT = "it is text and holds no JSON"
 SHARED = "it is text of another program that holds JSON"
@@ -216,6 +221,8 @@ class Reader:
         if self._unfinished is not None:
             lines = self._unfinished_lines
             try:
+                if _is_message(text):  # whoever writes the beginning of an object must not hold back what follows
+                    raise BrokenError
                 end = self._unfinished.feed(text)
             except BrokenError:
                 yield from self._break_off()
@@ -330,6 +337,16 @@ class Reader:
         whole = self._whole(text.strip(_SPACE), origin)
         if whole:
             yield from self._read(whole[0].strip(_SPACE), whole[1], depth)
+
+
+def _is_message(text: str) -> bool:
+    if text[:1] != "{" or text[-1:] != "}":
+        return False
+    try:
+        value, end = decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return end == len(text) and is_message(value)
 
 
 def _plain(content: bytes | None) -> bytes | None:

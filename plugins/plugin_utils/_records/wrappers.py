@@ -52,6 +52,13 @@ def unwrapped(message: Object) -> Wrapped | None:
     return None
 
 
+def is_message(value: t.Any) -> bool:
+    """Whether a JSON value is a message by itself, and no part of another."""
+    return isinstance(value, dict) and (
+        any(detector.recognises(value) for detector in DETECTORS.values()) or unwrapped(value) is not None
+    )
+
+
 def _is_alert(message: Object) -> bool:
     """Whether it is for a parser, whatever it says beside."""
     return "rule" in message or any(

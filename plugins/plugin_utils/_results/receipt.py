@@ -23,7 +23,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
     OUTCOMES,
     REFUSED,
     UNKNOWN,
-    UNKNOWN_HOST,
 )
 
 ANSWERED, FAILED_RUN, UNREACHABLE, NO_SUCH_HOST, CRASHED = (
@@ -33,11 +32,8 @@ ANSWERED, FAILED_RUN, UNREACHABLE, NO_SUCH_HOST, CRASHED = (
     "unknown_host",
     "crashed",
 )
-"""States of a receipt: what became of the task on its host."""
-_OUTCOME_OF = {FAILED_RUN: FAILED, NO_SUCH_HOST: UNKNOWN_HOST}
-"""Outcome of the alerts by the state, where the host gave none. What may have been cut short is not known."""
-_SILENT = ("engine_timeout", "engine_unreachable")
-"""Kinds of errors of a host whose Docker Engine does not answer."""
+"""States of a receipt: what became of the task on its host. Only C(answered) is the word of a host that works."""
+_NO_ENGINE = ("engine_timeout", "engine_unreachable")
 
 Json = t.Mapping[str, t.Any]
 
@@ -117,15 +113,6 @@ class Delivery:
         }
 
 
-def state_of(found: Json) -> str:
-    """What became of the task on its host, by its result after its checks.
-
-    Where the engine is silent the host works as little as one that is away, though its module says so of each alert.
-    """
-    silent = _mapping(found.get("error")).get("kind") in _SILENT
-    return FAILED_RUN if silent or found.get("responses") is None else ANSWERED
-
-
 def concerned(alerts: t.Any, host: str) -> list[str]:
     """The trace ids of those alerts that the host is to answer: they name it, or no host that is known."""
     return list(
@@ -139,28 +126,34 @@ def concerned(alerts: t.Any, host: str) -> list[str]:
     )
 
 
-def entries(alerts: t.Any, host: str, state: str, found: Json, now: datetime.datetime) -> list[dict[str, t.Any]]:
-    """What became of each alert that the host is to answer, whatever the host says of others.
+def state_of(found: Json) -> str:
+    """The state of a receipt about a task that has a result: C(failed) also where the engine of the host is silent."""
+    responses = found.get("responses")
+    return FAILED_RUN if responses is None or any(map(_without_engine, responses)) else ANSWERED
 
-    An alert that reaches several containers has an entry for each outcome. One that the host says nothing about has the
-    outcome of the state: C(failed), C(unknown_host), or C(unknown).
+
+def entries(alerts: t.Any, host: str, found: Json, now: datetime.datetime) -> list[dict[str, t.Any]]:
+    """What became of each alert that the host is to answer, by its word; of others it may say what it likes.
+
+    An alert that reaches several containers has an entry for each outcome. One that the host said nothing of has none,
+    and neither has one that could not be answered without an engine: it is tried again, for the reason that the state
+    and the message of the receipt give.
 
     Args:
         alerts: as they were given to the module.
         host: inventory name.
-        state: one of the states above.
         found: the result of the task, after its checks.
         now: when the result was there, by the clock of the controller.
     """
     told: dict[str, dict[str, dict[str, t.Any]]] = {}
     for entry in (*_of_responses(found, now), *_of_rejected(alerts, found)):
         told.setdefault(entry["trace_id"], {}).setdefault(entry["outcome"], entry)
-    unsaid = _OUTCOME_OF.get(state, UNKNOWN)
-    return [
-        entry
-        for trace_id in concerned(alerts, host)
-        for entry in told.get(trace_id, {unsaid: _entry(trace_id, unsaid)}).values()
-    ]
+    return [entry for trace_id in concerned(alerts, host) for entry in told.get(trace_id, {}).values()]
+
+
+def _without_engine(response: Json) -> bool:
+    event = response.get("event") or {}
+    return event.get("outcome") in (FAILED, UNKNOWN) and _mapping(event.get("error")).get("kind") in _NO_ENGINE
 
 
 def _of_responses(found: Json, now: datetime.datetime) -> t.Iterator[dict[str, t.Any]]:
@@ -172,6 +165,8 @@ def _of_responses(found: Json, now: datetime.datetime) -> t.Iterator[dict[str, t
         else [""] * len(responses)
     )
     for response, record_id in zip(responses, record_ids, strict=True):
+        if _without_engine(response):
+            continue
         decision, event = response["decision"], response.get("event") or {}
         outcome = event.get("outcome") or decision["outcome"]
         container = event.get("container") or decision.get("container")

@@ -54,7 +54,9 @@ def split(message: dict[str, t.Any]) -> list[object]:
         {"status": message.get("status"), **alert} if isinstance(alert, dict) else alert for alert in message["alerts"]
     ]
     missing = message.get(_TRUNCATED)
-    return [*alerts, {_TRUNCATED: missing}] if type(missing) is int and missing > 0 else alerts
+    if isinstance(missing, int) and not isinstance(missing, bool) and missing > 0:
+        return [*alerts, {_TRUNCATED: missing}]
+    return alerts
 
 
 def convert(alert: dict[str, t.Any], source: str = NAME) -> dict[str, t.Any] | PassedOver:

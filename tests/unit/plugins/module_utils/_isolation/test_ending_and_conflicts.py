@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
@@ -295,8 +296,25 @@ class TestNetworkMadeAnew:
     ) -> None:
         plain = engine.add_container("plain")
         isolator.isolate(plain, [KILL])
-        container = engine._containers[plain]
-        assert list(container.keys) == ["bridge"]
-        container.keys["bridge"].network_id = "0" * 64
+        engine.remove_network("bridge")
+        engine.add_network("bridge", "172.17.0.0/16")
         outcome = isolator.release(plain, check=True)
         assert (outcome.outcome, steps(outcome)) == ("would_release", ["start"])
+
+    def test_one_that_a_prune_took_after_it_came_back_is_made_anew(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        engine.set_restart_policy(web, "always", 0)
+        shells = Cause(policy_id="shells")
+        isolator.isolate(web, [CUT], shells)
+        isolator.isolate(web, [PAUSE])
+        isolator.release(web, which=lambda claim: claim.subject == "shells")
+        engine.kill(web)
+        engine.remove_network("front")
+        assert "recreate_networks makes it anew" in str(isolator.release(web).error)
+        outcome = isolator.release(web, recreate_networks=True)
+        assert (outcome.outcome, steps(outcome)[:3]) == (
+            "released",
+            ["create_network front", "disconnect front", "connect front"],
+        ), outcome.error
+        assert web in engine.inspect_network("front")["Containers"]

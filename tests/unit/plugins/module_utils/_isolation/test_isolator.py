@@ -20,7 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Hold
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import RELEASING, Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
@@ -745,6 +745,10 @@ class TestBusy:
         engine.unpause(web)
         with journal.lock(web):
             assert isolator.hold(web).outcome == "busy"
+        # Also where all but the entry is as before: a release that is about to remove it.
+        engine.set_restart_policy(web, *policy_of(journal, web))
+        with journal.lock(web):
+            assert isolator.hold(web).outcome == "busy"
 
     def test_one_that_could_only_be_paused_after_waiting_says_so(
         self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str, monkeypatch: pytest.MonkeyPatch
@@ -765,3 +769,58 @@ class TestBusy:
             walk.begin()
         assert engine.changes == []
         assert walk.finish().outcome == "isolated"
+
+
+def policy_of(journal: Journal, container_id: str) -> tuple[str, int]:
+    """The restart policy that a container had before it was isolated."""
+    entry = journal.load(container_id)
+    assert entry is not None
+    return entry.snapshot.restart_policy.name, entry.snapshot.restart_policy.maximum_retry_count
+
+
+class TestOrder:
+    """What must not be done before something else is known."""
+
+    def test_it_runs_again_only_once_all_its_networks_are_back(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        engine.fail_next("connect", EngineError("no", status=409))
+        outcome = isolator.release(web)
+        assert outcome.outcome == "released"
+        assert [(step.action, step.status) for step in outcome.steps] == [
+            ("connect", "failed"),
+            ("connect", "done"),
+            ("set_restart_policy", "skipped"),
+            ("connect", "done"),
+            ("set_restart_policy", "done"),
+            ("unpause", "done"),
+        ]
+        assert "it is not on network" in outcome.steps[2].message
+
+    def test_after_a_pause_without_an_answer_the_state_is_read_before_anything_else_is_done(
+        self, engine: FakeEngine, isolator: Isolator, web: str
+    ) -> None:
+        engine.fail_next("pause", EngineTimeout("no answer"))
+        outcome = isolator.isolate(web, BOTH)
+        assert outcome.outcome == "isolated"
+        assert [(step.action, step.status) for step in outcome.steps][:3] == [
+            ("pause", "unknown"),
+            ("pause", "done"),
+            ("disconnect", "done"),
+        ]
+
+    def test_a_snapshot_of_which_only_the_removal_failed_is_history(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, web: str
+    ) -> None:
+        isolator.isolate(web, BOTH)
+        entry = journal.load(web)
+        assert entry is not None
+        assert isolator.release(web).outcome == "released"
+        journal.store(dataclasses.replace(entry, claims=(), phase=RELEASING))
+        engine.stop(web, 0)
+        engine.start(web)
+        assert isolator.isolate(web, BOTH).outcome == "isolated"
+        outcome = isolator.release(web)
+        assert outcome.outcome == "released"
+        assert [difference["what"] for difference in outcome.not_restored if difference["what"] == "processes"] == []

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATING, RELEASING
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
@@ -79,6 +81,17 @@ class TestIsolate:
         assert [finding.kind for finding in isolator.verify(entry)[1].unmet] == ["reconnected"]
         assert isolator.isolate(sidecar, BOTH).outcome == "isolated"
         assert not on_network(engine, owner)
+
+    def test_an_owner_whose_isolation_was_interrupted_is_led_to_its_end(
+        self, isolator: Isolator, journal: Journal, owner: str, sidecar: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        entry = journal.load(owner)
+        assert entry is not None
+        journal.store(dataclasses.replace(entry, phase=ISOLATING))
+        outcome = isolator.isolate(sidecar, BOTH)
+        assert (outcome.outcome, [step.action for step in outcome.steps]) == ("isolated", ["isolate_network"])
+        assert journal.load(owner) == entry
 
     def test_an_owner_that_cannot_leave_is_not_called_isolated(
         self, engine: FakeEngine, isolator: Isolator, owner: str, sidecar: str
@@ -367,6 +380,37 @@ class TestPodThatIsDown:
         assert isolator.release(sidecar).outcome == "released"
         assert [list(networks) for networks in seen] == [["back"]]
         assert owner in engine.inspect_network(back)["Containers"]
+
+    def test_an_owner_that_needs_its_network_off_for_others_alone_is_not_expected_to_start(
+        self, engine: FakeEngine, isolator: Isolator, journal: Journal, owner: str, sidecar: str, other: str
+    ) -> None:
+        isolator.isolate(sidecar, BOTH)
+        isolator.isolate(other, BOTH)
+        self.end(engine, sidecar, other, owner)
+        entry = journal.load(owner)
+        assert entry is not None
+        # A release of the sidecar was killed between its claim and the start.
+        journal.store(dataclasses.replace(entry, claims=entry.claims[1:], phase=RELEASING))
+        assert "does not run: docker start owner" in str(isolator.release(sidecar).error)
+        engine.start(owner)
+        assert isolator.release(sidecar).outcome == "released"
+
+    def test_ports_that_others_took_do_not_keep_an_owner_without_its_network_from_starting(
+        self, engine: FakeEngine, isolator: Isolator
+    ) -> None:
+        engine.add_network("front", "10.1.0.0/24")
+        web = engine.add_container("web", networks={"front": EndpointSettings()}, published={"80/tcp": 8080})
+        one, other = (engine.add_container(name, network_mode=f"container:{web}") for name in ("one", "other"))
+        for container in (web, one, other):
+            engine.set_restart_policy(container, "always", 0)
+        isolator.isolate(one, BOTH)
+        isolator.isolate(other, BOTH)
+        self.end(engine, one, other, web)
+        squatter = engine.add_container("squatter", published={"80/tcp": 8080})
+        assert isolator.release(one).outcome == "released"
+        assert "host port 8080/tcp is taken by container squatter" in str(isolator.release(other).error)
+        engine.kill(squatter)
+        assert isolator.release(other).outcome == "released"
 
 
 class TestOwnerThatIsGone:

@@ -24,6 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import RELEASING, Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.walk import Walk
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import NO_FILTER, TargetFilter
@@ -788,6 +789,24 @@ class TestPods:
         assert (owner.outcome.changed, owner.outcome.claims, owner.outcome.error) == (True, (), None)
         assert owner.outcome.after["networks"] == ["front"]
         assert [step.action for step in one.outcome.steps] == ["release_network", "set_restart_policy", "start"]
+        assert (one.outcome.changed, [lost["what"] for lost in one.outcome.not_restored]) == (True, ["processes"])
+
+    def test_one_that_is_of_no_pod_is_tried_once(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried: list[str] = []
+        walk = Isolator.walk
+
+        def counted(self: Isolator, container_id: str, *arguments: t.Any, **options: t.Any) -> Walk:
+            tried.append(container_id)
+            return walk(self, container_id, *arguments, **options)
+
+        monkeypatch.setattr(Isolator, "walk", counted)
+        host.engine.add_network("back", "10.2.0.0/24")
+        pod, alone = self.pod(host), host.add("alone", networks={"back": EndpointSettings()})
+        host.isolate("owner", "one", "alone", actions=(CUT, KILL))
+        host.engine.remove_network("back")
+        tried.clear()
+        assert [result.ok for result in host.release("owner", "one", "alone")] == [True, True, False]
+        assert [tried.count(container) for container in (pod[0], pod[1], alone)] == [2, 2, 1]
 
     def test_what_is_still_in_the_way_is_told_once(self, host: Host) -> None:
         self.pod(host)

@@ -310,7 +310,13 @@ async def test_attempts_and_answers_of_hosts_outlive_a_restart(tmp_path: pathlib
     known = trace(tmp_path, stored.trace_id)
     assert known is not None
     assert (known["state"], known["hosts"]["web-1"]["outcome"]) == ("waiting", "no_policy")
-    assert known["hosts"]["web-2"] == {"attempts": 1, "why": "unreachable", "told": False, "lookup": True}
+    assert known["hosts"]["web-2"] == {
+        "attempts": 1,
+        "why": "unreachable",
+        "told": False,
+        "lookup": True,
+        "pattern": False,
+    }
     async with engine(tmp_path, {"web-2": "unreachable"}, answer_deadline=1.0, retry_pause=60.0) as running:
         await running.settled()
         (told,) = running.unanswered
@@ -383,7 +389,7 @@ async def test_without_receipts_an_alert_has_ended_once_it_was_handed_over(tmp_p
         await running.settled()
         assert ended(running.spool) == {"received": 1, "handed_over": 1}
         assert "delivery" not in running.events[0]
-        assert running.deliveries.health() == ["receipts are off: nobody knows which alerts were answered"]
+        assert running.deliveries.health() == []
 
 
 async def test_where_no_receipt_ever_came_nothing_is_sent_again(tmp_path: pathlib.Path) -> None:

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import follow as follow_module
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import rotated
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.follow import Batch, Follower, follow
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.rotated import Position
 
@@ -146,6 +147,14 @@ def test_a_log_that_is_not_there_yet_is_read_from_its_beginning(log: Log, later:
     assert later(log) == [2]
 
 
+def test_that_there_is_no_log_is_told(log: Log) -> None:
+    assert log.read() == []
+    assert log.troubles == ["it does not exist"]
+    log.path.touch()
+    assert log.read() == []
+    assert log.troubles == ["it does not exist", ""]
+
+
 def test_growth(begun: Log, later: Later) -> None:
     begun.append(4)
     assert later(begun) == [4]
@@ -197,6 +206,39 @@ def test_a_part_that_is_being_copied_is_waited_for(begun: Log) -> None:
     assert begun.read() == []
     pathlib.Path(f"{begun.path}.1").write_text(whole)
     assert begun.read() == [6, 7]
+
+
+def test_a_log_that_is_deleted_under_its_writer(begun: Log) -> None:
+    with begun.path.open("a") as writer:
+        begun.path.unlink()
+        assert begun.read() == []
+        begun.path.touch()
+        assert begun.read() == []
+        writer.write(line(4))
+        writer.flush()
+        assert begun.read() == [4]
+    begun.append(5)
+    assert begun.read() == [5]
+
+
+def test_a_part_that_is_missed_as_it_is_renamed(begun: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun.append(4)
+    begun.path.rename(f"{begun.path}.2")
+    begun.append(5, to=pathlib.Path(f"{begun.path}.1"))
+    begun.append(6)
+    real, looks = rotated.earlier_parts, itertools.count()
+    monkeypatch.setattr(rotated, "earlier_parts", lambda path: real(path)[: -1 if next(looks) == 0 else None])
+    assert begun.read() == [4, 5, 6]
+
+
+def test_copytruncate_of_a_log_of_less_than_a_line(log: Log, later: Later) -> None:
+    log.read()
+    log.path.write_text(line(4)[:9])
+    assert later(log) == []
+    log.path.write_text(line(4))
+    shutil.copy(log.path, f"{log.path}.1")
+    log.path.write_text(line(5))
+    assert later(log) == [4, 5]
 
 
 SCHEMES = {
@@ -394,6 +436,34 @@ def test_a_damaged_part_is_told_and_passed_over(begun: Log, later: Later, caplog
     begun.append(6)
     assert later(begun) == [4, 5, 6]
     assert "falco.log.1.gz cannot be read" in caplog.text
+
+
+def test_a_part_that_must_not_be_read_does_not_keep_the_log_from_being_read(
+    begun: Log, later: Later, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun.append(4)
+    begun.path.rename(f"{begun.path}.2")
+    begun.append(5, to=pathlib.Path(f"{begun.path}.1"))
+    begun.append(6)
+    real = pathlib.Path.open
+
+    def refuse(path: pathlib.Path, *args: t.Any, **keys: t.Any) -> t.Any:
+        if path.name == "falco.log.1":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **keys)
+
+    monkeypatch.setattr(pathlib.Path, "open", refuse)  # tests may run as root, whom nothing is denied
+    assert later(begun) == [4, 6]
+    assert caplog.text.count("falco.log.1 cannot be read: Permission denied") == 1
+
+
+def test_the_log_of_another_thread_is_no_part(tmp_path: pathlib.Path) -> None:
+    log = Log(tmp_path / "eve.json")
+    log.read()
+    log.append(1, to=tmp_path / "eve.9.json")
+    log.append(2)
+    assert log.read() == [2]
+    log.follower.close()
 
 
 def test_what_is_not_read_is_counted_with_its_line(begun: Log) -> None:

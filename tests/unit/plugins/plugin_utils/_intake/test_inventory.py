@@ -44,6 +44,15 @@ async def test_an_inventory_as_ansible_reads_it(tmp_path: pathlib.Path) -> None:
     assert [name in inventory for name in ("web", "web-1", "nobody")] == [True, True, False]
 
 
+async def test_one_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_arguments: object, **_options: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", fail)
+    with pytest.raises(InventoryError, match=r"ansible-inventory cannot be run: .*Too many open files"):
+        await read_inventory("web-1,")
+
+
 async def test_a_list_of_hosts() -> None:
     assert (await read_inventory("web-1,web-2,")).hosts == {"web-1", "web-2"}
 

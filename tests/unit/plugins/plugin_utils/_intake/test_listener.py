@@ -209,7 +209,7 @@ async def answer_of(reader: asyncio.StreamReader) -> tuple[bytes, t.Any]:
 
 
 async def test_as_falco_sends(start: Start) -> None:
-    """What libcurl 8 sends for Falco's http_output with keep_alive, byte by byte (read off a socket)."""
+    """What libcurl 7.88 was seen to send with the options of Falco's http_output and keep_alive, byte by byte."""
     body = json.dumps({**FALCO, "output": "x" * 1200}).encode()
     common = (
         f"POST /alerts/{PATH_TOKEN} HTTP/1.1\r\nHost: guard.example.com:5000\r\nUser-Agent: falcosecurity/falco\r\n"
@@ -245,6 +245,21 @@ async def test_as_falco_sends(start: Start) -> None:
         writer.close()
         assert len(intake.alerts) == 3
         assert (await intake.metrics())["connections"] <= 2
+
+
+async def test_as_libcurl_sends(start: Start) -> None:
+    body = json.dumps({**FALCO, "output": "x" * 1200})
+    async with start(path_token=PATH_TOKEN) as intake:
+        one = [
+            *("--silent", "--show-error", "--max-time", "20", "--header", "Expect: 100-continue", "--data", body),
+            *("--write-out", " %{http_code} %{num_connects}\\n", f"http://127.0.0.1:{intake.port}/alerts/{PATH_TOKEN}"),
+        ]
+        command = ["curl", *one, "--next", *one, "--header", "Transfer-Encoding: chunked"]
+        curl = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        output, _ = await curl.communicate()
+    # The second on the connection of the first.
+    assert [line.rsplit(" ", 2)[1:] for line in output.decode().splitlines()] == [["202", "1"], ["202", "0"]]
+    assert len(intake.alerts) == 2
 
 
 @pytest.mark.parametrize("path", ["/", "/alert", "/alerts/", "/alerts//x", "/alerts/a/b/c", "/healthz/x", "/{{x}}"])
@@ -512,6 +527,42 @@ async def test_an_unexpected_failure_is_answered_and_logged(
         status, answer = await intake.post(BODY)
     assert (status, answer["error"]["kind"]) == (500, "internal_error")
     assert "RuntimeError: a bug" in caplog.text
+
+
+async def test_requests_on_open_connections_during_a_shutdown(start: Start) -> None:
+    async with start() as intake:
+        assert (await intake.post(BODY))[0] == 202  # the connection stays open
+        intake.spool.go_on.clear()
+        under_way = asyncio.create_task(intake.post(BODY))
+        async with asyncio.timeout(10):
+            while len(intake.wanted.asked) < 2:
+                await asyncio.sleep(0.01)
+        reader, writer = await intake.connect()
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await answer_of(reader)
+        intake.stop.set()
+        await asyncio.sleep(0)
+        writer.write(http(AUTHORIZED, f"Content-Length: {len(BODY)}", body=BODY.encode()))
+        status, answer = await answer_of(reader)
+        assert (status[:12], answer["error"]["kind"]) == (b"HTTP/1.1 503", "shutting_down")
+        intake.spool.go_on.set()
+        assert (await under_way)[0] == 202
+        await asyncio.wait_for(intake.task, 20)
+        writer.close()
+    assert intake.deliveries.drained is not None
+
+
+async def test_who_has_to_sign_is_known_once_he_has(start: Start) -> None:
+    async with start(token=None, hmac_secret="a-key-of-somebody", max_connections=2) as intake:
+        strangers = [await intake.connect() for _ in range(2)]
+        for reader, writer in strangers:
+            writer.write(http("Content-Length: 100", "Expect: 100-continue"))
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        signature = hmac.new(b"a-key-of-somebody", BODY.encode(), hashlib.sha256).hexdigest()
+        status, _ = await intake.post(BODY, token=None, headers={"X-Hub-Signature-256": signature})
+        assert status == 202
+        for _, writer in strangers:
+            writer.close()
 
 
 async def test_places_are_given_back(start: Start) -> None:

@@ -30,7 +30,7 @@ ANSWERED = Outcome(True, "isolated", {"outcome": "isolated"})
 FAILED = Outcome(False, "failed")
 
 
-def alert(*hosts: str, severity: int = HIGH, container: str = "c", lookup: bool = False, **fields: t.Any) -> Open:
+def alert(*hosts: str, severity: int = HIGH, container: str = "c", pattern: bool = False, **fields: t.Any) -> Open:
     seq = next(_numbers)
     return Open(
         seq,
@@ -39,7 +39,8 @@ def alert(*hosts: str, severity: int = HIGH, container: str = "c", lookup: bool 
         container,
         fields.pop("deadline", 600.0),
         turns={host: Turn() for host in hosts},
-        lookup=frozenset(hosts if lookup else ()),
+        lookup=fields.pop("lookup", pattern),
+        patterns=frozenset(hosts if pattern else ()),
         **fields,
     )
 
@@ -298,7 +299,7 @@ def test_no_alert_ends_before_those_that_came_before_it() -> None:
 
 def test_a_pattern_becomes_the_hosts_of_its_first_run() -> None:
     schedule = Schedule(Pace(window=0, interval=0, timeout=10, pause=5))
-    of_nobody_knows_whom = alert("all", lookup=True)
+    of_nobody_knows_whom = alert("all", pattern=True)
     schedule.add(of_nobody_knows_whom, 0.0)
     delivery = only(begin(schedule, 0.0))
     assert delivery.hosts == ["all"]
@@ -306,7 +307,7 @@ def test_a_pattern_becomes_the_hosts_of_its_first_run() -> None:
     assert answer(schedule, delivery, "web-1", 1.0, run_hosts=hosts) == [of_nobody_knows_whom]
     assert list(of_nobody_knows_whom.turns) == ["web-2", "web-3"]
     answer(schedule, delivery, "web-2", 1.0, run_hosts=hosts)
-    known = alert("all", lookup=True)
+    known = alert("all", pattern=True)
     schedule.add(known, 2.0)
     assert list(known.turns) == hosts
     healthy = only(begin(schedule, 2.0))
@@ -317,9 +318,9 @@ def test_a_pattern_becomes_the_hosts_of_its_first_run() -> None:
 
 def test_what_waits_for_a_pattern_waits_for_its_hosts() -> None:
     schedule = Schedule(Pace(window=0, interval=0))
-    schedule.add(alert("all", lookup=True), 0.0)
+    schedule.add(alert("all", pattern=True), 0.0)
     delivery = only(begin(schedule, 0.0))
-    waiting = alert("all", lookup=True)
+    waiting = alert("all", pattern=True)
     schedule.add(waiting, 0.5)
     answer(schedule, delivery, "web-1", 1.0, run_hosts=["web-1", "web-2"])
     assert list(waiting.turns) == ["web-1", "web-2"]
@@ -328,10 +329,10 @@ def test_what_waits_for_a_pattern_waits_for_its_hosts() -> None:
 
 def test_a_host_that_is_looked_up_by_its_own_name_is_no_pattern() -> None:
     schedule = Schedule(Pace(window=0, interval=0))
-    schedule.add(alert("web-9", lookup=True), 0.0)
+    schedule.add(alert("web-9", pattern=True), 0.0)
     assert len(answer(schedule, only(begin(schedule, 0.0)), "web-9", 1.0, run_hosts=["web-9"])) == 1
     schedule.add(alert("web-1"), 2.0)
-    schedule.add(alert("web-9", "web-1", lookup=True), 2.0)
+    schedule.add(alert("web-9", "web-1", pattern=True), 2.0)
     assert sorted(only(begin(schedule, 2.0)).hosts) == ["web-1", "web-9"]
 
 
@@ -348,6 +349,12 @@ def test_an_alert_of_an_unknown_host_is_seen_by_nobody_else_than_those_who_are_a
     first, second = begin(schedule, 1.0)
     assert (first.hosts, asked in first.alerts, len(first.alerts)) == (["web-2", "web-3"], True, 2)
     assert second.hosts == ["web-1"]
+
+
+def test_hosts_that_are_known_to_be_hosts_share_deliveries_from_the_first() -> None:
+    schedule = Schedule(Pace(window=0))
+    schedule.add(alert("web-1", "web-2", lookup=True), 0.0)
+    assert only(begin(schedule, 0.0)).hosts == ["web-1", "web-2"]
 
 
 def test_a_host_that_takes_no_part_in_a_run_is_no_pattern() -> None:
@@ -400,8 +407,9 @@ def test_of_one_delivery_at_a_time_none_could_be_kept_for_healthy_hosts() -> Non
 class Hosts(RuleBasedStateMachine):
     """Hosts that answer, fail, hang and come back, and alerts of all kinds about them."""
 
-    @initialize(most=st.integers(2, 6), hosts=st.integers(1, 6), most_hosts=st.integers(1, 3))
-    def start(self, most: int, hosts: int, most_hosts: int) -> None:
+    @initialize(most=st.integers(2, 6), hosts=st.integers(1, 6), most_hosts=st.integers(1, 3), patterns=st.booleans())
+    def start(self, most: int, hosts: int, most_hosts: int, patterns: bool) -> None:
+        self.patterns = patterns
         self.pace = Pace(
             most_deliveries=most, most_hosts=most_hosts, timeout=20, pause=3, longest_pause=20, most_alerts=3
         )
@@ -419,7 +427,11 @@ class Hosts(RuleBasedStateMachine):
     def alert(self, data: st.DataObject, severity: int, container: str, size: int) -> None:
         hosts = data.draw(st.lists(st.sampled_from(self.hosts), min_size=1, max_size=2, unique=True))
         fields = {"severity": severity, "container": container, "body_bytes": size, "deadline": self.now + 100}
-        new = alert(*hosts, lookup=len(hosts) > 1, **fields)
+        if self.patterns and data.draw(st.booleans()):
+            hosts = self.hosts
+            new = alert("all", pattern=True, **fields)
+        else:
+            new = alert(*hosts, lookup=len(hosts) > 1, **fields)
         self.received[new.seq], self.asked[new.seq] = new, set(hosts)
         self.schedule.add(new, self.now)
 
@@ -459,7 +471,8 @@ class Hosts(RuleBasedStateMachine):
             self.running[delivery.id] = delivery
         under_way = [d for d in self.schedule.deliveries.values() if d.missing]
         hosts = [host for d in under_way for host in d.missing]
-        assert len(hosts) == len(set(hosts)), "one delivery under way for each host"
+        if not self.patterns:  # of which nobody knows whom they concern before their first run
+            assert len(hosts) == len(set(hosts)), "one delivery under way for each host"
         assert len(under_way) <= self.pace.most_deliveries
         at_the_sick = sum(d.sick for d in under_way)
         assert at_the_sick <= self.pace.most_deliveries // 2
@@ -470,8 +483,9 @@ class Hosts(RuleBasedStateMachine):
     def receipt(self, data: st.DataObject, outcome: Outcome | None, works: bool) -> None:
         """Of any delivery that ever was, also again, also late, also of before a restart."""
         delivery = self.running[data.draw(st.sampled_from(sorted(self.running)))]
-        host = data.draw(st.sampled_from(delivery.hosts))
-        for each in answer(self.schedule, delivery, host, self.now, outcome, delivery.hosts, works):
+        run_hosts = self.hosts if delivery.hosts == ["all"] else delivery.hosts
+        host = data.draw(st.sampled_from(run_hosts))
+        for each in answer(self.schedule, delivery, host, self.now, outcome, run_hosts, works):
             assert outcome is ANSWERED
             assert host in each.answers
             if not each.turns:
@@ -480,8 +494,9 @@ class Hosts(RuleBasedStateMachine):
     @rule(data=st.data())
     def everything_is_answered(self, data: st.DataObject) -> None:
         for delivery in list(self.schedule.deliveries.values()):
-            for host in list(delivery.missing):
-                for each in answer(self.schedule, delivery, host, self.now, ANSWERED, delivery.hosts):
+            run_hosts = self.hosts if delivery.hosts == ["all"] else delivery.hosts
+            for host in run_hosts:
+                for each in answer(self.schedule, delivery, host, self.now, ANSWERED, run_hosts):
                     if not each.turns:
                         self.end(each, "answered")
 
@@ -498,7 +513,7 @@ class Hosts(RuleBasedStateMachine):
         assert len(self.received) == len(self.ended) + len(self.schedule)
         for each in self.received.values():
             if each.seq not in self.ended:
-                assert set(each.turns) | set(each.answers) == self.asked[each.seq]
+                assert set(each.turns) | set(each.answers) in ({"all"}, self.asked[each.seq])
                 assert set(each.turns)
 
     def teardown(self) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import pathlib
 import random
@@ -17,6 +18,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import database
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import spool as spool_module
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import (
     Accepted,
@@ -108,24 +110,24 @@ async def test_a_secret_is_made_once(tmp_path: pathlib.Path) -> None:
 
 async def test_what_is_stored_is_synced(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
-        database = spool._writer._database
-        assert database is not None
-        assert (database._value("PRAGMA journal_mode"), database._value("PRAGMA synchronous")) == ("wal", 2)
+        found = spool._writer._database
+        assert found is not None
+        assert (found._value("PRAGMA journal_mode"), found._value("PRAGMA synchronous")) == ("wal", 2)
 
 
 async def test_requests_that_come_while_one_is_written_are_one_transaction(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
         commits = 0
-        database = spool._writer._database
-        assert database is not None
-        transaction = database.transaction
+        in_use = spool._writer._database
+        assert in_use is not None
+        transaction = in_use.transaction
 
         def counted() -> t.Any:
             nonlocal commits
             commits += 1
             return transaction()
 
-        database.transaction = counted  # type: ignore[method-assign]
+        in_use.transaction = counted  # type: ignore[method-assign]
         await asyncio.gather(*(spool.store([offer(str(number))]) for number in range(1000)))
         assert commits < 50
         assert len(waiting(spool)) == 1000
@@ -244,12 +246,14 @@ async def test_an_alert_concerns_a_host(tmp_path: pathlib.Path) -> None:
 
 async def test_what_is_known_of_hosts_is_kept(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
-        await spool.store([lookup("a", "all", "web-9")])
-        (accepted,) = waiting(spool)
-        assert accepted.hosts == {"all": {"lookup": True}, "web-9": {"lookup": True}}
+        asked = lookup("a", "all", "web-9")
+        await spool.store([asked, dataclasses.replace(lookup("b", "web-9"), expanded=True)])
+        accepted, expanded = waiting(spool)
+        assert accepted.hosts == {name: {"lookup": True, "pattern": True} for name in ("all", "web-9")}
+        assert expanded.hosts == {"web-9": {"lookup": True, "pattern": False}}
         spool.note({accepted.seq: {"web-1": {"outcome": "gone"}, "web-2": {"attempts": 1}}})
     async with opened(tmp_path) as spool:
-        (accepted,) = waiting(spool)
+        accepted, _expanded = waiting(spool)
         assert accepted.hosts == {"web-1": {"outcome": "gone"}, "web-2": {"attempts": 1}}
 
 
@@ -280,6 +284,18 @@ async def test_the_history_is_bounded(tmp_path: pathlib.Path) -> None:
     assert 10_000 < writer.history[1] <= 20_000
     assert [bool(await spool.trace(each)) for each in (many[0], many[-1])] == [False, True]
     await spool.close()
+
+
+async def test_a_history_of_a_storm_is_bounded_at_once(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path, history_max_bytes=100_000) as spool:
+        found = waiting(spool)
+        for number in range(20):
+            await spool.store([offer(f"r {number} {part}", raw="QUJD" * 100) for part in range(20)])
+            batch, found[:] = list(found), []
+            for each in batch:
+                await end(spool, each)
+        await spool.remember("last", True)
+        assert spool.figures()["history_bytes"] <= 110_000
 
 
 async def test_a_trace_of_another_process(tmp_path: pathlib.Path) -> None:
@@ -369,9 +385,9 @@ async def test_a_commit_that_fails_and_comes_about_is_undone(tmp_path: pathlib.P
     """As it may where the disk takes the data and not the sync."""
     async with opened(tmp_path) as spool:
         await spool.store([offer("a")])
-        database = spool._writer._database
-        assert database is not None
-        transaction = database.transaction
+        in_use = spool._writer._database
+        assert in_use is not None
+        transaction = in_use.transaction
 
         @contextlib.contextmanager
         def committed_and_failed() -> t.Iterator[None]:
@@ -379,7 +395,7 @@ async def test_a_commit_that_fails_and_comes_about_is_undone(tmp_path: pathlib.P
                 yield
             raise sqlite3.OperationalError("disk I/O error")
 
-        database.transaction = committed_and_failed  # type: ignore[method-assign]
+        in_use.transaction = committed_and_failed  # type: ignore[method-assign]
         with pytest.raises(SpoolError, match="disk I/O error"):
             await spool.store([offer("b")], {"rejected": 5})
         (stored,) = await spool.store([offer("c")])
@@ -391,15 +407,21 @@ async def test_a_commit_that_fails_and_comes_about_is_undone(tmp_path: pathlib.P
         assert (spool.accounts["received"], spool.accounts["rejected"]) == (2, 0)
 
 
+@pytest.mark.parametrize("where", ["insert", "transaction"])
 async def test_an_error_of_the_spool_itself_is_heard_of(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     async with opened(tmp_path) as spool:
         with monkeypatch.context() as broken:
-            broken.setattr(spool._writer, "_write", None)
+            broken.setattr(database.Database, where, None)
             with pytest.raises(SpoolError, match="not callable"):
                 await asyncio.wait_for(spool.store([offer("a")]), 10)
-        await spool.store([offer("b")])
+        (stored,) = await spool.store([offer("a")])
+        assert stored.folded_into == "", "what was refused takes no repeats"
+        with monkeypatch.context() as broken:
+            broken.setattr(spool._writer, "_write", None)
+            with pytest.raises(SpoolError, match="not callable"):
+                await asyncio.wait_for(spool.store([offer("b")]), 10)
 
 
 FULL_DISK = """

@@ -250,6 +250,19 @@ def test_what_expires_is_told(
     assert abs(expiry["certfile"] - now - 365 * DAY) < 3600
 
 
+def test_what_is_wrong_is_told_again_now_and_then(
+    authority: t.Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    tls = Tls(parse_options({"token": TOKEN, **server(authority)}), clock=lambda: now + 366 * DAY)
+    monkeypatch.setattr(module, "_LOOK_AGAIN", 0.0)
+    tls.refresh()
+    assert caplog.messages == []
+    monkeypatch.setattr(module, "_TELL_AGAIN", 0.0)
+    tls.refresh()
+    assert caplog.messages == tls.troubles() != []
+
+
 async def test_an_expired_certificate_is_in_health(start: Start, authority: t.Any) -> None:
     certificate, key = authority.issue("expired", days=0)
     lenient = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

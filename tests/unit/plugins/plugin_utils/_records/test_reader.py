@@ -219,9 +219,16 @@ ENCODINGS = {
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_encodings(encode: t.Callable[[str], bytes], size: int, end: str) -> None:
     # 上 (4E0A) and ਅ (0A05) hold the byte of a line end.
-    alerts = [{**ALERT, "output": "上 ਅ Ċ 😀"}, BOTH[1]]
+    alerts = [{**ALERT, "output": "上 ਅ Ċ ਅĀ 😀"}, BOTH[1]]
     text = "".join(json.dumps(alert, ensure_ascii=False) + end for alert in alerts)
     assert messages(read(encode(text), size)) == alerts
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1 << 16])
+def test_a_mark_that_no_utf_16_follows_hides_nothing(size: int) -> None:
+    # Anybody who may write a line could hide what comes after it. The NUL makes no difference.
+    log = ONE.encode() + b"\n\xff\xfe\r\n\xfe\xff\r\n\xff\xfe{\n" + OTHER.encode() + b"\n\0\n"
+    assert messages(read(log, size)) == BOTH
 
 
 @pytest.mark.parametrize(
@@ -308,6 +315,14 @@ def test_json_over_lines_that_breaks_off() -> None:
     assert messages(records) == [BOTH[1], ALERT]
     assert skipped(records)[0] == (1, BROKEN)
     assert [line for line, _why in skipped(records)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("begun", ['{"a":', '{"a": [', '{"a": {"b": [1,', '{"a": 1,', "{"])
+@pytest.mark.parametrize("alert", [ONE, json.dumps(journald(ONE)), f"falco-1  | {ONE}"])
+def test_an_object_that_was_begun_holds_back_no_alert(begun: str, alert: str) -> None:
+    records = list(Reader().feed(f"{begun}\n{alert}\n".encode()))
+    assert messages(records) == [ALERT]
+    assert records[0] == Record(1, None, BROKEN)
 
 
 def test_blank_lines_are_nothing() -> None:
@@ -427,6 +442,20 @@ def test_how_it_is_cut_into_chunks_does_not_matter_and_any_mark_is_a_place_to_go
 @settings(max_examples=500, deadline=None)
 def test_anything_is_read_without_an_error(content: bytes) -> None:
     assert read(content, 7) == read(content)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_a_byte_order_mark_is_one_wherever_chunks_begin(size: int) -> None:
+    content = b'text\n\xff\xfe{"a": 1}\n{"b": 2}\n\0\n'
+    assert read(content, size) == read(content)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 16])
+@pytest.mark.parametrize("poison", [b"\xff\xfe", b"\xfe\xff", b"\xff\xfex\0y\0", b"x\0y\0", b"\0x\0y", b"\0" * 9])
+def test_a_line_that_looks_like_another_encoding_hides_no_others(poison: bytes, size: int) -> None:
+    records = read(b"text\n" + poison + b"\n" + ONE.encode() + b"\n" + OTHER.encode() + b"\n", size)
+    assert messages(records) == BOTH
+    assert [record.line for record in records if record.body] == [3, 4]
 
 
 def test_memory_does_not_grow_with_the_log(monkeypatch: pytest.MonkeyPatch) -> None:

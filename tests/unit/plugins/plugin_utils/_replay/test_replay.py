@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
+import lzma
 import pathlib
 import tracemalloc
 import typing as t
@@ -296,6 +298,7 @@ def tagless(image: str = "hub:5000/shop", **keys: t.Any) -> dict[str, t.Any]:
         ({"image_patterns": ["nginx:*", "*/shop:*"]}, {"isolations": 1}),
         ({"image_patterns": ["*@sha256:00*"]}, {"undecidable": 1}),
         ({"image_patterns": ["*4.2"]}, {"undecidable": 1}),
+        ({"image_patterns": ["hub:5000/shop:"]}, {"undecidable": 1}),
         ({"image_patterns": ["hub:5000/*"]}, {"isolations": 1}),
         ({"image_patterns": ["*"]}, {"isolations": 1}),
         ({"image_patterns": ["hub:5000/shops:*", "nginx:*", "*/web"]}, {}),
@@ -347,6 +350,54 @@ def test_a_log_without_alerts_says_why() -> None:
 def test_a_log_of_which_more_than_half_was_skipped_says_so(texts: int, told: bool) -> None:
     report = run([policy()], [alert(0), alert(1), "", *["text"] * texts])
     assert [note.partition(",")[0] for note in report["notes"]] == ["3 lines were skipped"] * told
+
+
+ONE, TWO = json.dumps(alert(0)), json.dumps(alert(1))
+
+
+def prefixed(prefix: str) -> bytes:
+    return f"{prefix}{ONE}\n{prefix}{TWO}\n".encode()
+
+
+def wrapped(wrap: t.Callable[[str], object]) -> bytes:
+    return "".join(json.dumps(wrap(each)) + "\n" for each in (ONE, TWO)).encode()
+
+
+LOGS = {
+    "syslog": prefixed("Apr  5 12:43:02 web-1 falco[812]: "),
+    "journalctl, ISO": prefixed("2026-04-05T12:43:02+0000 web-1 falco[812]: "),
+    "syslog of falcosidekick": prefixed("<5>2026-04-05T12:43:02Z web-1 Falco[1]: "),
+    "compose": prefixed("falco-1  | "),
+    "docker logs with times": prefixed("2026-04-05T12:43:02.930000000Z "),
+    "UTF-16 LE": b"\xff\xfe" + f"{ONE}\r\n{TWO}\r\n".encode("utf-16-le"),
+    "docker json-file": wrapped(lambda it: {"log": it + "\n", "stream": "stdout", "time": "2026-04-05T12:43:02.93Z"}),
+    "journald": wrapped(lambda it: {"MESSAGE": list(it.encode()), "SYSLOG_IDENTIFIER": "falco"}),
+    "Vector": wrapped(lambda it: {"file": "/var/log/falco.log", "message": it, "source_type": "file"}),
+    "pretty": "\n".join(json.dumps(alert(second), indent=2) for second in range(2)).encode(),
+    "text glued to an alert": f"Sun Apr  5 12:43:02 2026: Falco internal: event drop.{ONE}\n{TWO}\n".encode(),
+    "a hole": b"\0" * 5000 + prefixed(""),
+    "gzip without a suffix": gzip.compress(prefixed("")),
+    "xz without a suffix": lzma.compress(prefixed("")),
+}
+
+
+@pytest.mark.parametrize("content", LOGS.values(), ids=LOGS)
+def test_logs_as_they_are_in_life(tmp_path: pathlib.Path, content: bytes) -> None:
+    path = tmp_path / "falco.log.1"
+    path.write_bytes(content)
+    with AlertLog(path) as log:
+        report = replay_file(log, Replay(PolicySet.of([policy()])), lambda _text: None)
+    assert outcomes(report) == {"isolations": 1, "repeats": 1}
+    assert [report["totals"][name] for name in ("alerts", "skipped", "refused")] == [2, 0, 0]
+    assert report["notes"] == []
+
+
+def test_messages_that_need_no_answer_are_counted_apart() -> None:
+    flow = {"event_type": "flow", "timestamp": "2026-04-05T12:43:02.828967+0000"}
+    report = run([policy()], [flow, alert()])
+    assert report["totals"]["passed_over"] == 1
+    assert "1 alerts, 0 skipped, 0 refused, 1 need no answer" in table(report)[0]
+    assert run([policy()], [flow])["notes"] == ["no alert was found in 1 lines: all 1 messages need no answer"]
 
 
 SWEEP = policy("sweep", scope="matching_containers", target_filter={"container_names": ["web-*"]})

@@ -33,8 +33,8 @@ def response(trace_id: str, outcome: str, acts: bool = True, **event: t.Any) -> 
     return {"decision": decision, "event": {"outcome": outcome, "container": container, **event} if acts else None}
 
 
-def told(alerts: t.Any, found: dict[str, t.Any], state: str = receipt.ANSWERED) -> dict[str, str]:
-    return {entry["trace_id"]: entry["outcome"] for entry in receipt.entries(alerts, "web-1", state, found, NOW)}
+def told(alerts: t.Any, found: dict[str, t.Any]) -> dict[str, str]:
+    return {entry["trace_id"]: entry["outcome"] for entry in receipt.entries(alerts, "web-1", found, NOW)}
 
 
 def alert(trace_id: str, host: str = "web-1") -> dict[str, str]:
@@ -77,44 +77,46 @@ class TestEntries:
     def test_one_for_each_alert_that_the_host_is_to_answer(self) -> None:
         alerts = [alert("t-1"), alert("t-2", ""), alert("t-3", "web-2"), alert("t-1"), {"id": "none"}, "none"]
         found = {"responses": [response("t-1", "isolated"), response("t-3", "isolated"), response("t-9", "isolated")]}
-        assert told(alerts, found) == {"t-1": "isolated", "t-2": "unknown"}, "of others the host may say nothing"
+        assert told(alerts, found) == {"t-1": "isolated"}, "of others the host may say what it likes"
 
     def test_several_containers_are_told_once_for_each_outcome(self) -> None:
         found = {"responses": [response("t-1", outcome) for outcome in ("isolated", "failed", "isolated", "held")]}
-        entries = receipt.entries([alert("t-1")], "web-1", receipt.ANSWERED, found, NOW)
+        entries = receipt.entries([alert("t-1")], "web-1", found, NOW)
         assert [entry["outcome"] for entry in entries] == ["isolated", "failed", "held"]
 
     def test_a_decision_that_does_not_act_is_the_outcome(self) -> None:
         found = {"responses": [response("t-1", "no_policy", acts=False), response("t-2", "isolate", acts=False)]}
         assert told([alert("t-1"), alert("t-2")], found) == {"t-1": "no_policy", "t-2": "unknown"}
 
-    @pytest.mark.parametrize(
-        ("state", "outcome"),
-        [
-            (receipt.FAILED_RUN, "failed"),
-            (receipt.UNREACHABLE, "unknown"),
-            (receipt.CRASHED, "unknown"),
-            (receipt.NO_SUCH_HOST, "unknown_host"),
-        ],
-    )
-    def test_of_a_host_that_says_nothing(self, state: str, outcome: str) -> None:
-        assert told([alert("t-1")], {}, state) == {"t-1": outcome}
+    @pytest.mark.parametrize("kind", ["engine_timeout", "engine_unreachable"])
+    def test_what_needed_an_engine_that_is_silent_is_left_out(self, kind: str) -> None:
+        silent = response("t-1", "failed", error={"kind": kind})
+        found = {"responses": [silent, response("t-2", "no_policy", acts=False)]}
+        assert told([alert("t-1"), alert("t-2")], found) == {"t-2": "no_policy"}
+        assert receipt.state_of(found) == receipt.FAILED_RUN
+        assert receipt.state_of({"responses": found["responses"][1:]}) == receipt.ANSWERED
+        assert receipt.state_of({"failed": True, "msg": "bad option"}) == receipt.FAILED_RUN
+
+    def test_other_failures_are_told(self) -> None:
+        found = {"responses": [response("t-1", "failed", error={"kind": "engine_error"}), response("t-2", "failed")]}
+        assert told([alert("t-1"), alert("t-2")], found) == {"t-1": "failed", "t-2": "failed"}
+        assert receipt.state_of(found) == receipt.ANSWERED
 
     def test_an_element_that_the_host_takes_for_no_alert_is_refused(self) -> None:
         found = {"responses": [], "rejected": [{"index": 1}, {"index": 9}, {"index": -1}, {}]}
-        assert told([alert("t-1"), alert("t-2")], found) == {"t-1": "unknown", "t-2": "refused"}
+        assert told([alert("t-1"), alert("t-2")], found) == {"t-2": "refused"}
 
     def test_container_policy_and_record(self) -> None:
         found = {
             "responses": [response("t-1", "isolated"), response("t-2", "no_policy", acts=False)],
             "outcomes": [{"record_id": "r-1"}, {"record_id": "r 2"}],
         }
-        first, second = receipt.entries([alert("t-1"), alert("t-2")], "web-1", receipt.ANSWERED, found, NOW)
+        first, second = receipt.entries([alert("t-1"), alert("t-2")], "web-1", found, NOW)
         assert first["container"] == {"id": "ab" * 32, "name": "web"}
         assert (first["policy_id"], first["record_id"]) == ("p", "r-1")
         assert (second["container"], second["record_id"]) == (None, "")
         found["outcomes"] = found["outcomes"][:1]
-        assert receipt.entries([alert("t-1")], "web-1", receipt.ANSWERED, found, NOW)[0]["record_id"] == ""
+        assert receipt.entries([alert("t-1")], "web-1", found, NOW)[0]["record_id"] == ""
 
     @pytest.mark.parametrize(
         ("accepted", "acted", "answered_at", "milliseconds"),
@@ -134,7 +136,7 @@ class TestEntries:
     ) -> None:
         timeline = {"accepted": accepted, "acted": acted}
         found = {"responses": [response("t-1", "isolated", timeline=timeline)], "answered_at": answered_at}
-        (entry,) = receipt.entries([alert("t-1")], "web-1", receipt.ANSWERED, found, NOW)
+        (entry,) = receipt.entries([alert("t-1")], "web-1", found, NOW)
         assert entry["milliseconds"] == milliseconds
 
 
@@ -153,18 +155,3 @@ def test_a_receipt_repeats_what_the_capability_is_for() -> None:
         "message": "{ { bad }}",
         "alerts": [],
     }
-
-
-@pytest.mark.parametrize(
-    ("found", "state"),
-    [
-        ({"responses": []}, receipt.ANSWERED),
-        ({"responses": [], "error": None}, receipt.ANSWERED),
-        ({"responses": [], "error": {"kind": "busy"}}, receipt.ANSWERED),
-        ({"responses": [], "error": {"kind": "engine_timeout"}}, receipt.FAILED_RUN),
-        ({"responses": [], "error": {"kind": "engine_unreachable"}}, receipt.FAILED_RUN),
-        ({"msg": "it failed"}, receipt.FAILED_RUN),
-    ],
-)
-def test_a_host_whose_engine_is_silent_does_not_work(found: dict[str, t.Any], state: str) -> None:
-    assert receipt.state_of(found) == state
