@@ -111,8 +111,8 @@ def noise(docker_host: str, quick: bool, say: Callable[[str], None]) -> list[Row
             waits.append(_post(guard, quiet, f"meanwhile {len(waits)}"))
             time.sleep(PAUSE_BETWEEN)
         say(f"{alerts} alerts of {len(noise)} bytes in {shown(load.result().seconds)}")
-        # What is noise is over, and what it made is under way.
-        while elements(guard.port)["waiting"] or guard.children():
+        # All of it is taken, and most of it is yet to be answered.
+        while _ended(guard) < alerts:
             waits.append(_post(guard, quiet, f"afterwards {len(waits)}"))
             time.sleep(PAUSE_BETWEEN)
         guard.rest()
@@ -160,6 +160,11 @@ def _until_paused(guard: Guard, watch: Watch, victim: Victim) -> float:
     started = time.monotonic()
     post(guard.port, alert)
     return watch.wait([(PAUSE, victim.id)], 120) - started
+
+
+def _ended(guard: Guard) -> int:
+    accounts = elements(guard.port)
+    return accounts["answered"] + accounts["unanswered"] + accounts["folded"]
 
 
 def _post(guard: Guard, victim: Victim, rule: str) -> float:
