@@ -28,9 +28,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import accept
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options, parse_options
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.source import Intake, serve
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Json, Offer, Stored
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Stored
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.wanted import Wanted
-from ansible_collections.ironpost.container_guard.tests.benchmark.alerts import TOKEN
+from ansible_collections.ironpost.container_guard.tests.benchmark.alerts import TOKEN, Json
 
 _PATIENCE = 60.0
 
@@ -160,6 +160,12 @@ class Forgetful:
     async def receipt(self, authorization: str, body: bytes) -> None:
         return
 
+    def position(self, name: str) -> Json | None:
+        return None
+
+    def confirmed(self, host: str, digest: str) -> None:
+        return
+
 
 class Lines:
     """In the place of the rule engine: takes every event at once."""
@@ -177,7 +183,7 @@ async def run(options: Options, keeping: bool) -> None:
     else:
         sockets = accept.listen(options.host, options.port)
         intake = Intake(options, nobody, nobody, Wanted(None, 0))
-        work = asyncio.create_task(intake.run(sockets))
+        work = asyncio.create_task(intake.run(asyncio.Event(), sockets))
     ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     await _listening(options, work)
     print("listening", flush=True)

@@ -41,6 +41,8 @@ SENDERS = 4
 """Connections of a storm."""
 PAUSE_BETWEEN = 0.05
 """Between two alerts of the other sender, in seconds."""
+AFTERWARDS = 30.0
+"""How long the other sender goes on after the noise, in seconds."""
 SETTLE = 10.0
 """Longest time, in seconds, between the answer to an alert and what the engine tells of it."""
 
@@ -111,11 +113,11 @@ def noise(docker_host: str, quick: bool, say: Callable[[str], None]) -> list[Row
             waits.append(_post(guard, quiet, f"meanwhile {len(waits)}"))
             time.sleep(PAUSE_BETWEEN)
         say(f"{alerts} alerts of {len(noise)} bytes in {shown(load.result().seconds)}")
-        # What is noise is over, and what it made is under way.
-        while elements(guard.port)["waiting"] or guard.children():
+        # All of it is taken, and most of it is yet to be answered.
+        deadline = time.monotonic() + AFTERWARDS
+        while elements(guard.port)["waiting"] and time.monotonic() < deadline:
             waits.append(_post(guard, quiet, f"afterwards {len(waits)}"))
             time.sleep(PAUSE_BETWEEN)
-        guard.rest()
     return [
         Row(
             f"slowest POST of a sender, beside {alerts:,} alerts of 12 KB about one container, against an idle guard",

@@ -407,10 +407,10 @@ def test_unanswered_is_told_while_every_run_hangs(healthy: GuardedHost, tmp_path
     interpreter = tmp_path / "hung"
     interpreter.write_text(f"#!/bin/sh\nread line <{gate}\n")
     interpreter.chmod(0o755)
-    local = {"ansible_connection": "local", "ansible_python_interpreter": str(interpreter)}
+    local = {"ansible_connection": "local", "ansible_python_interpreter": str(interpreter), "guard_run_timeout": 15}
     hung = {f"web-{number}": local for number in range(12)}
     hosts = {**hung, "healthy": healthy.variables}
-    with Guard(tmp_path, hosts, answer_timeout=5, answer_deadline=30) as guard, _opened_at_last(gate):
+    with Guard(tmp_path, hosts, answer_timeout=20, answer_deadline=40) as guard, _opened_at_last(gate):
         # One that answers says that receipts can come at all.
         post(guard.port, falco(healthy.make(1)[0], "healthy"))
         guard.wait_for(lambda: elements(guard.port)["answered"] == 1, "receipt of the healthy host")
