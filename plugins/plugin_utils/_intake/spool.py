@@ -449,7 +449,7 @@ def _row(offer: Offer, now: float) -> Row:
     return Row(
         0,
         offer.alert.trace_id,
-        key_of(offer.alert),
+        key_of(offer.alert, offer.targets),
         now,
         int(offer.alert.severity),
         _container(offer.alert),

@@ -156,6 +156,14 @@ async def test_repeats_fold(tmp_path: pathlib.Path) -> None:
         assert adds_up(spool.accounts)
 
 
+async def test_nothing_folds_into_what_goes_to_other_hosts(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        offers = [lookup("a", "dev-1", "dev-2"), lookup("a", "prod-1", "prod-2"), lookup("a", "prod-2", "prod-1")]
+        dev, prod, again = await spool.store(offers)
+        assert [dev.folded_into, prod.folded_into, again.folded_into] == ["", "", prod.trace_id]
+        assert [list(accepted.hosts) for accepted in waiting(spool)] == [["dev-1", "dev-2"], ["prod-1", "prod-2"]]
+
+
 async def test_nothing_folds_into_what_was_not_answered(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
         await spool.store([offer("a")])
