@@ -305,7 +305,6 @@ class Deliveries:
         meaning = OUTCOMES[answer.outcome]
         if again:
             if meaning.told == AT_ONCE and not turn.told:
-                turn.told = True
                 self._endings.tell(alert, receipt.host, answer.outcome, turn.attempts)
             return Outcome(False, answer.outcome)
         took = answer.milliseconds

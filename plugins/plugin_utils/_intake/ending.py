@@ -62,7 +62,7 @@ class Endings:
         self._spool = spool
         self._wall = wall
         self._queue: collections.deque[_Untold] = collections.deque()
-        self._pending: collections.Counter[int] = collections.Counter()  # by number of the alert
+        self._pending: dict[int, set[str]] = {}  # hosts of what is in the queue, by number of the alert
 
     @property
     def untold(self) -> int:
@@ -76,7 +76,11 @@ class Endings:
             self.tell(alert, host, record["why"], record["attempts"])
 
     def tell(self, alert: Open, host: str, why: str, attempts: int) -> None:
-        """Have somebody told that a host did not answer an alert."""
+        """Have somebody told that a host did not answer an alert, once. C(told) is noted when the event is out."""
+        pending = self._pending.setdefault(alert.seq, set())
+        if host in pending:
+            return
+        pending.add(host)
         logger.error(
             "Alert %s is not answered: host %s, container %s, %s, after %d deliveries",
             alert.trace_id,
@@ -86,7 +90,6 @@ class Endings:
             attempts,
         )
         self._queue.append(_Untold(alert, host, why, attempts))
-        self._pending[alert.seq] += 1
 
     async def tell_some(self, put: Callable[[Event], Awaitable[None]]) -> None:
         """Put an event of what is to be told, and note that it was."""
@@ -106,12 +109,7 @@ class Endings:
         await put({"unanswered": entries, "meta": {}})
         told = [self._queue.popleft() for _entry in entries]
         for item in told:
-            self._pending[item.alert.seq] -= 1
-            if not self._pending[item.alert.seq]:
-                del self._pending[item.alert.seq]
-            record = item.alert.answers.get(item.host)
-            if record:
-                record["told"] = True
+            self._note_told(item.alert, item.host)
         await self.close(item.alert for item in told)
 
     async def close(self, alerts: Iterable[Open]) -> None:
@@ -121,7 +119,7 @@ class Endings:
         for alert in alerts:
             if alert.over:
                 continue
-            if alert.turns or self._pending[alert.seq]:
+            if alert.turns or alert.seq in self._pending:
                 progress[alert.seq] = known_of(alert)
             else:
                 alert.over = True
@@ -130,6 +128,15 @@ class Endings:
             await self._spool.settle([item for _alert, item in ended], progress)
         for alert, item in ended:
             _log(alert, item)
+
+    def _note_told(self, alert: Open, host: str) -> None:
+        self._pending[alert.seq].discard(host)
+        if not self._pending[alert.seq]:
+            del self._pending[alert.seq]
+        if host in alert.answers:
+            alert.answers[host]["told"] = True
+        elif host in alert.turns:
+            alert.turns[host].told = True
 
     def _ended(self, alert: Open) -> Ended:
         records = alert.answers.values()
