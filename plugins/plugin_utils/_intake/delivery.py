@@ -18,6 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
     AT_ONCE,
+    FROM_CRITICAL_ON,
     NOT_TOLD,
     OUTCOMES,
     UNKNOWN_HOST,
@@ -313,7 +314,7 @@ class Deliveries:
             "answers": meaning.answers,
             "why": answer.outcome,
             "attempts": turn.attempts,
-            "told": turn.told or meaning.answers or meaning.told == NOT_TOLD,
+            "told": turn.told or meaning.told == NOT_TOLD or (meaning.answers and meaning.told != FROM_CRITICAL_ON),
             "container": {"id": answer.container.id, "name": answer.container.name} if answer.container else None,
             "policy_id": answer.policy_id,
             "record_id": answer.record_id,

@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import datetime
 import json
 import pathlib
 import random
+import shutil
 import time
 import typing as t
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.delivery import (
     Deliveries,
     DeliverySettings,
@@ -161,6 +164,69 @@ async def test_a_limit_is_told_at_once_and_a_critical_alert_is_tried_again(tmp_p
         await running.settled()
         assert len(running.unanswered) == 2
         assert ended(running.spool) == {"received": 2, "answered": 1, "unanswered": 1}
+
+
+async def test_what_was_not_told_before_kill_9_is_told_after_it(tmp_path: pathlib.Path) -> None:
+    busy = asyncio.Event()
+    events: list[Event] = []
+
+    async def put(event: Event) -> None:
+        events.append(event)
+        if "unanswered" in event:
+            await busy.wait()
+
+    spool = await Spool.open(tmp_path / "spool")
+    settings = DeliverySettings(batch_window=0, retry_pause=60)
+    deliveries = Deliveries(spool, settings, put)
+    task = asyncio.create_task(deliveries.run())
+    try:
+        (stored,) = await spool.store([offer(severity="critical")])
+        while not events:
+            await asyncio.sleep(0.01)
+        await deliveries.receipt(authorization(events[0]), receipt(events[0], "web-1", "limit"))
+        while len(events) < 2:
+            await asyncio.sleep(0.01)
+        await spool.remember("later", True)
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+        busy.set()
+        while not ((known := await spool.trace(stored.trace_id)) and known["hosts"]["web-1"]["told"]):
+            await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await spool.close()
+    known = trace(tmp_path / "killed", stored.trace_id)
+    assert known is not None
+    assert known["hosts"]["web-1"] == {"attempts": 1, "why": "limit", "told": False}
+    async with engine(tmp_path / "killed", {"web-1": "hang"}, answer_deadline=1.0, answer_timeout=60.0) as running:
+        await running.settled()
+        assert [told["trace_id"] for told in running.unanswered] == [stored.trace_id]
+
+
+@pytest.mark.parametrize(("severity", "told"), [("critical", ["gone"]), ("high", [])])
+async def test_that_the_container_of_a_critical_alert_is_gone_is_told(
+    tmp_path: pathlib.Path, severity: str, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with engine(tmp_path, {"web-1": "gone"}) as running:
+        await running.spool.store([offer(severity=severity)])
+        await running.settled()
+        assert [each["why"] for each in running.unanswered] == told
+        assert ended(running.spool) == {"received": 1, "answered": 1}
+    assert "is not answered" not in caplog.text
+
+
+@pytest.mark.parametrize(("other", "told"), [("gone", 1), ("isolated", 0), ("other_host", 1)])
+async def test_an_alert_of_an_unknown_host_is_gone_where_no_host_has_its_container(
+    tmp_path: pathlib.Path, other: str, told: int
+) -> None:
+    hosts = ("web-1", "web-2", "web-3")
+    behaviour = {"web-1": "gone", "web-2": other, "web-3": "gone"}
+    async with engine(tmp_path, behaviour, inventory=hosts) as running:
+        lost = lookup()
+        critical = dataclasses.replace(lost.alert, severity=Severity.CRITICAL)
+        await running.spool.store([dataclasses.replace(lost, alert=critical)])
+        await running.settled()
+        assert [each["why"] for each in running.unanswered] == ["gone"] * told
 
 
 async def test_an_outcome_of_check_mode_is_no_answer_and_nobody_is_told(tmp_path: pathlib.Path) -> None:
