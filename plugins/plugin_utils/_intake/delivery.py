@@ -26,6 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.ending import Endings, Event, known_of
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import (
     Answer,
+    Claim,
     Receipt,
     ReceiptError,
     capability,
@@ -178,9 +179,8 @@ class Deliveries:
             return outcome
 
         works = receipt.state in ("answered", UNKNOWN_HOST)
-        answered = self._schedule.acknowledge(
-            receipt.delivery, receipt.host, receipt.run_hosts, works, judge, said, self._now()
-        )
+        members = receipt.run_hosts if receipt.pattern else ()
+        answered = self._schedule.acknowledge(receipt.delivery, receipt.host, members, works, judge, said, self._now())
         for alert in answered:
             if receipt.host in alert.answers:
                 self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
@@ -373,12 +373,16 @@ class Deliveries:
         longest = max(alert.deadline for alert in delivery.alerts) - self._now()
         until = self._wall() + max(longest, self._settings.answer_timeout) + _GRACE
         deadline = timestamp.format_timestamp(datetime.datetime.fromtimestamp(until, datetime.UTC))
+        trace_ids = [alert.trace_id for alert in delivery.alerts]
+        claim = Claim(delivery.id, tuple(delivery.hosts), delivery.pattern, deadline, tuple(trace_ids))
         return {
             "id": delivery.id,
             "hosts": list(delivery.hosts),
+            "pattern": delivery.pattern,
             "deadline": deadline,
+            "trace_ids": trace_ids,
             "receipt_url": self.receipt_url,
-            "capability": capability(self._spool.key, delivery.id, delivery.hosts, deadline),
+            "capability": capability(self._spool.key, claim),
         }
 
     async def _wait(self) -> None:

@@ -51,7 +51,9 @@ async def test_an_alert_is_delivered_and_answered(tmp_path: pathlib.Path, caplog
         (alert,) = event["alerts"]
         assert (alert["rule"], alert["trace_id"], alert["raw"]) == ("shell", stored.trace_id, "QUJD")
         assert event["meta"] == {"hosts": ["web-1"]}
-        assert set(event["delivery"]) == {"id", "hosts", "deadline", "receipt_url", "capability"}
+        assert event["delivery"].pop("receipt_url") == "http://127.0.0.1:1/receipts"
+        assert set(event["delivery"]) == {"id", "hosts", "pattern", "deadline", "trace_ids", "capability"}
+        assert event["delivery"]["trace_ids"] == [stored.trace_id]
         deadline = datetime.datetime.fromisoformat(event["delivery"]["deadline"])
         assert deadline > datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=600)
         assert running.deliveries.health() == []
@@ -271,6 +273,7 @@ async def test_a_receipt_counts_for_its_delivery_and_its_host_only(tmp_path: pat
         good = authorization(event)
         wrong_hosts = json.loads(receipt(event, "web-2"))
         wrong_hosts["hosts"] = ["web-2"]
+        other = receipt(event, "web-2", run_hosts=["web-2"])
         later = json.loads(receipt(event, "web-1"))
         later["deadline"] = "2999-01-01T00:00:00.000000Z"
         for status, header, body in (
@@ -281,6 +284,7 @@ async def test_a_receipt_counts_for_its_delivery_and_its_host_only(tmp_path: pat
             (403, good, json.dumps(wrong_hosts).encode()),
             (403, good, json.dumps(later).encode()),
             (403, good, receipt(event, "web-2")),
+            (403, good, other),
             (400, good, b"{}"),
             (400, good, b"[" * 100_000),
             (400, good, receipt(event, "web-1", state="fine")),
@@ -294,6 +298,22 @@ async def test_a_receipt_counts_for_its_delivery_and_its_host_only(tmp_path: pat
         await running.deliveries.receipt(good, receipt(event, "web-1"))
         await running.deliveries.receipt(good, receipt(event, "web-1", "failed"))
         assert ended(running.spool) == {"received": 1, "answered": 1}
+
+
+async def test_a_receipt_counts_for_the_alerts_of_its_delivery_only(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "hang", "web-2": "hang"}, answer_timeout=60.0) as running:
+        await running.spool.store([offer("small", "web-1")])
+        await running.until(lambda: len(running.events) == 1)
+        event = running.events[0]
+        (later,) = await running.spool.store([offer("critical", "web-1", severity="critical")])
+        (other,) = await running.spool.store([offer("critical", "web-2", severity="critical")])
+        answers = [{"trace_id": stored.trace_id, "outcome": "isolated"} for stored in (later, other)]
+        body = receipt(event, "web-2", alerts=answers, run_hosts=["web-1", "web-2"])
+        with pytest.raises(ReceiptError) as caught:
+            await running.deliveries.receipt(authorization(event), body)
+        assert caught.value.status == 403
+        await running.deliveries.receipt(authorization(event), receipt(event, "web-1", alerts=answers))
+        assert running.spool.accounts["waiting"] == 3
 
 
 async def test_a_receipt_after_the_deadline_is_too_late(tmp_path: pathlib.Path) -> None:

@@ -58,7 +58,7 @@ class Serving:
         """What the action plugin of alert_response does as the task of a host ends."""
         delivery = event["delivery"]
         receipt = {
-            **{key: delivery[key] for key in ("hosts", "deadline")},
+            **{key: delivery[key] for key in ("hosts", "pattern", "deadline", "trace_ids")},
             "delivery": delivery["id"],
             "host": delivery["hosts"][0],
             "run_hosts": delivery["hosts"],
