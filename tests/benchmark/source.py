@@ -105,7 +105,7 @@ def _acknowledge(event: Json) -> None:
     with contextlib.closing(connection):
         for host in delivery["hosts"]:
             receipt = {
-                **{name: delivery[name] for name in ("hosts", "deadline")},
+                **{name: delivery[name] for name in ("hosts", "pattern", "deadline", "trace_ids")},
                 "delivery": delivery["id"],
                 "host": host,
                 "run_hosts": delivery["hosts"],

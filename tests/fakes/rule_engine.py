@@ -53,8 +53,7 @@ def receipt(event: Event, host: str, outcome: str = "no_policy", state: str = "a
     return json.dumps(
         {
             "delivery": delivery["id"],
-            "hosts": delivery["hosts"],
-            "deadline": delivery["deadline"],
+            **{name: delivery[name] for name in ("hosts", "pattern", "deadline", "trace_ids")},
             "host": host,
             "run_hosts": delivery["hosts"],
             "state": state,

@@ -196,7 +196,7 @@ class Admission:
             # Whoever speaks for one host only means that one, whatever he calls it.
             host = default_host or (sender.hosts[0] if len(sender.hosts) == 1 else "")
         if host:
-            return Offer(dataclasses.replace(alert, inventory_host=host), (host,))
+            return Offer(dataclasses.replace(alert, inventory_host=host), (host,), sender=sender.name)
         asked = sender.hosts or options.lookup_hosts
         targets = inventory.expand(asked) if inventory is not None else asked
         if not targets:
@@ -205,7 +205,7 @@ class Admission:
                 f"host {alert.host or '(none)'} is not known",
                 "Add it to hosts or host_map of the guard, or let lookup_hosts ask others",
             )
-        return Offer(alert, targets, expanded=inventory is not None)
+        return Offer(alert, targets, expanded=inventory is not None, sender=sender.name)
 
     def _count(self, admitted: Admitted, reading: Reading, sender: Sender) -> None:
         counters = self._counters

@@ -27,8 +27,6 @@ encode = json.JSONEncoder(check_circular=False).encode
 """A value as JSON, in ASCII, of the length that it has in an event."""
 
 NAME = "spool.db"
-VERSION = 1
-"""Of the tables. A spool of another version is not touched."""
 
 _VARIABLES = 5_000 if sqlite3.sqlite_version_info >= (3, 32) else 999
 """Parameters of a statement at most: far from the limit, as statements are kept."""
@@ -37,7 +35,7 @@ _STATEMENTS = 16
 _PRUNED = 2_000
 """Rows of history that are removed at a time: more than are added, and nobody who stores waits long for it."""
 
-_TABLES = """
+_FIRST = """
 CREATE TABLE alerts (
     seq INTEGER PRIMARY KEY, trace_id TEXT NOT NULL, key BLOB NOT NULL, received REAL NOT NULL,
     severity INTEGER NOT NULL, container TEXT NOT NULL, hosts TEXT NOT NULL, body_bytes INTEGER NOT NULL,
@@ -59,6 +57,13 @@ CREATE INDEX history_raw ON history (ended) WHERE raw != '';
 CREATE TABLE accounts (name TEXT PRIMARY KEY, number INTEGER NOT NULL);
 CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+_SENDERS = """
+ALTER TABLE alerts ADD COLUMN sender TEXT NOT NULL DEFAULT '';
+"""
+_STEPS = (_FIRST, _SENDERS)
+"""What makes tables of each version out of those of the version before."""
+VERSION = len(_STEPS)
+"""Of the tables. A spool of a later version is not touched."""
 
 _TRACE = """
 SELECT 'waiting', '', received, NULL, 0, hosts, body, seq FROM alerts_now WHERE trace_id = ?
@@ -82,6 +87,7 @@ class Row(t.NamedTuple):
         raw_bytes: of the message as received.
         body: JSON, the alert without C(raw).
         raw: the message as received, base64, or empty.
+        sender: name of whose it is.
     """
 
     seq: int
@@ -95,6 +101,7 @@ class Row(t.NamedTuple):
     raw_bytes: int
     body: str
     raw: str
+    sender: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,8 +165,9 @@ class Database:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA journal_size_limit = 16777216")
-        if self._value("PRAGMA user_version") == 0:
-            self._connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+        for version in range(self._value("PRAGMA user_version"), VERSION):
+            step = f"BEGIN IMMEDIATE; {_STEPS[version]} PRAGMA user_version = {version + 1}; COMMIT;"
+            self._connection.executescript(step)
 
     def close(self) -> None:
         """Close the connection."""
@@ -268,10 +276,10 @@ class Database:
     def waiting(self) -> Iterator[Row]:
         """The alerts that wait, without body and raw, and with what is known of their hosts."""
         for columns in self._connection.execute(
-            "SELECT seq, trace_id, key, received, severity, container, hosts, body_bytes, raw_bytes FROM alerts_now"
-            " ORDER BY seq"
+            "SELECT seq, trace_id, key, received, severity, container, alerts_now.hosts, body_bytes, raw_bytes, '', '',"
+            " sender FROM alerts_now JOIN (SELECT seq, sender FROM alerts) USING (seq) ORDER BY seq"
         ):
-            yield Row._make((*columns, "", ""))
+            yield Row._make(columns)
 
     def ended_since(self, moment: float) -> list[tuple[bytes, int, str, str, float]]:
         """Key, number, trace id, outcome and time of alerts that have ended since."""

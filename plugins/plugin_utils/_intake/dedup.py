@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import hashlib
 import typing as t
+from collections.abc import Iterable
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
@@ -23,10 +24,15 @@ DECIDED = frozenset((NO_POLICY, PROTECTED, AUDIT))
 """Outcomes after which the same alert would be decided the same way, as nothing was done."""
 
 
-def key_of(alert: Alert) -> bytes:
+def key_of(alert: Alert, targets: Iterable[str] = ()) -> bytes:
     """What an alert has in common with its repeats, and with no other: 16 bytes.
 
-    Never its text, which differs from one repeat to the next.
+    Never its text, which differs from one repeat to the next. Always whom it goes to, as an alert is answered with
+    another one by those hosts alone that get the other one.
+
+    Args:
+        alert: that may be a repeat.
+        targets: hosts that are to answer it.
     """
     container = alert.container
     if container.id:
@@ -35,7 +41,8 @@ def key_of(alert: Alert) -> bytes:
         about = (container.name,)
     else:
         about = (container.subject.value, container.pid, *sorted(container.addresses))
-    said = (alert.inventory_host, alert.host, about, alert.source, alert.rule, int(alert.severity), alert.tags)
+    whose = (alert.inventory_host, alert.host, sorted(targets))
+    said = (whose, about, alert.source, alert.rule, int(alert.severity), alert.tags)
     return hashlib.blake2b(repr(said).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

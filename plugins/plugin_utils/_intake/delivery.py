@@ -18,6 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
     AT_ONCE,
+    FROM_CRITICAL_ON,
     NOT_TOLD,
     OUTCOMES,
     UNKNOWN_HOST,
@@ -25,6 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.ending import Endings, Event, known_of
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import (
     Answer,
+    Claim,
     Receipt,
     ReceiptError,
     capability,
@@ -177,9 +179,8 @@ class Deliveries:
             return outcome
 
         works = receipt.state in ("answered", UNKNOWN_HOST)
-        answered = self._schedule.acknowledge(
-            receipt.delivery, receipt.host, receipt.run_hosts, works, judge, said, self._now()
-        )
+        members = receipt.run_hosts if receipt.pattern else ()
+        answered = self._schedule.acknowledge(receipt.delivery, receipt.host, members, works, judge, said, self._now())
         for alert in answered:
             if receipt.host in alert.answers:
                 self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
@@ -306,7 +307,6 @@ class Deliveries:
         meaning = OUTCOMES[answer.outcome]
         if again:
             if meaning.told == AT_ONCE and not turn.told:
-                turn.told = True
                 self._endings.tell(alert, receipt.host, answer.outcome, turn.attempts)
             return Outcome(False, answer.outcome)
         took = answer.milliseconds
@@ -315,7 +315,7 @@ class Deliveries:
             "answers": meaning.answers,
             "why": answer.outcome,
             "attempts": turn.attempts,
-            "told": turn.told or meaning.answers or meaning.told == NOT_TOLD,
+            "told": turn.told or meaning.told == NOT_TOLD or (meaning.answers and meaning.told != FROM_CRITICAL_ON),
             "container": {"id": answer.container.id, "name": answer.container.name} if answer.container else None,
             "policy_id": answer.policy_id,
             "record_id": answer.record_id,
@@ -378,12 +378,16 @@ class Deliveries:
         longest = max(alert.deadline for alert in delivery.alerts) - self._now()
         until = self._wall() + max(longest, self._settings.answer_timeout) + _GRACE
         deadline = timestamp.format_timestamp(datetime.datetime.fromtimestamp(until, datetime.UTC))
+        trace_ids = [alert.trace_id for alert in delivery.alerts]
+        claim = Claim(delivery.id, tuple(delivery.hosts), delivery.pattern, deadline, tuple(trace_ids))
         return {
             "id": delivery.id,
             "hosts": list(delivery.hosts),
+            "pattern": delivery.pattern,
             "deadline": deadline,
+            "trace_ids": trace_ids,
             "receipt_url": self.receipt_url,
-            "capability": capability(self._spool.key, delivery.id, delivery.hosts, deadline),
+            "capability": capability(self._spool.key, claim),
         }
 
     async def _wait(self) -> None:

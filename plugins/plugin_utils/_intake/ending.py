@@ -12,6 +12,8 @@ import logging
 import typing as t
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import FROM_CRITICAL_ON, OUTCOMES
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accounting import (
     ANSWERED,
     HANDED_OVER,
@@ -32,7 +34,7 @@ _FRAME_BYTES = 64
 
 
 class _Untold(t.NamedTuple):
-    """What somebody is to be told: that a host did not answer an alert, and why."""
+    """What somebody is to be told: that a host did not answer an alert, or how it did, and why."""
 
     alert: Open
     host: str
@@ -62,7 +64,7 @@ class Endings:
         self._spool = spool
         self._wall = wall
         self._queue: collections.deque[_Untold] = collections.deque()
-        self._pending: collections.Counter[int] = collections.Counter()  # by number of the alert
+        self._pending: dict[int, set[str]] = {}  # hosts of what is in the queue, by number of the alert
 
     @property
     def untold(self) -> int:
@@ -70,23 +72,27 @@ class Endings:
         return len(self._queue)
 
     def answered(self, alert: Open, host: str, record: dict[str, Json]) -> None:
-        """A host gave its final answer, or none in time. Where C(told) is false in its record, somebody is told."""
+        """A host gave its final answer, or none in time; where it is none and C(told) is false, somebody is told."""
         alert.answers[host] = record
-        if not record["told"]:
+        if not record["told"] and not record["answers"]:
             self.tell(alert, host, record["why"], record["attempts"])
 
     def tell(self, alert: Open, host: str, why: str, attempts: int) -> None:
-        """Have somebody told that a host did not answer an alert."""
+        """Have somebody told of an alert and a host, once. C(told) is noted when the event is out."""
+        pending = self._pending.setdefault(alert.seq, set())
+        if host in pending:
+            return
+        pending.add(host)
         logger.error(
-            "Alert %s is not answered: host %s, container %s, %s, after %d deliveries",
+            "Alert %s %s: host %s, container %s, %s, after %d deliveries",
             alert.trace_id,
+            "is to be looked at" if alert.answers.get(host, {}).get("answers") else "is not answered",
             host,
             alert.container or "not known",
             why,
             attempts,
         )
         self._queue.append(_Untold(alert, host, why, attempts))
-        self._pending[alert.seq] += 1
 
     async def tell_some(self, put: Callable[[Event], Awaitable[None]]) -> None:
         """Put an event of what is to be told, and note that it was."""
@@ -106,12 +112,7 @@ class Endings:
         await put({"unanswered": entries, "meta": {}})
         told = [self._queue.popleft() for _entry in entries]
         for item in told:
-            self._pending[item.alert.seq] -= 1
-            if not self._pending[item.alert.seq]:
-                del self._pending[item.alert.seq]
-            record = item.alert.answers.get(item.host)
-            if record:
-                record["told"] = True
+            self._note_told(item.alert, item.host)
         await self.close(item.alert for item in told)
 
     async def close(self, alerts: Iterable[Open]) -> None:
@@ -121,7 +122,8 @@ class Endings:
         for alert in alerts:
             if alert.over:
                 continue
-            if alert.turns or self._pending[alert.seq]:
+            self._tell_of_end(alert)
+            if alert.turns or alert.seq in self._pending:
                 progress[alert.seq] = known_of(alert)
             else:
                 alert.over = True
@@ -130,6 +132,29 @@ class Endings:
             await self._spool.settle([item for _alert, item in ended], progress)
         for alert, item in ended:
             _log(alert, item)
+
+    def _tell_of_end(self, alert: Open) -> None:
+        """Where nothing more is awaited and no host had a better answer, a critical alert may end in an open question.
+
+        Of hosts that are asked as nobody knows whose it is, all but one have no such container: so not before the end.
+        """
+        if alert.turns or alert.severity < Severity.CRITICAL:
+            return
+        outcome = leading(record["outcome"] for record in alert.answers.values())
+        if outcome and OUTCOMES[outcome].told == FROM_CRITICAL_ON:
+            ended_so = {host: record for host, record in alert.answers.items() if record["outcome"] == outcome}
+            if not any(record["told"] for record in ended_so.values()):
+                host, record = next(iter(ended_so.items()))
+                self.tell(alert, host, outcome, record["attempts"])
+
+    def _note_told(self, alert: Open, host: str) -> None:
+        self._pending[alert.seq].discard(host)
+        if not self._pending[alert.seq]:
+            del self._pending[alert.seq]
+        if host in alert.answers:
+            alert.answers[host]["told"] = True
+        elif host in alert.turns:
+            alert.turns[host].told = True
 
     def _ended(self, alert: Open) -> Ended:
         records = alert.answers.values()

@@ -5,7 +5,8 @@
 """Receipts: a host's word that it has answered alerts, and the capability to give it.
 
 Whoever runs the playbook gets the capability with the event. It says nothing but that this intake made a delivery of
-that id, to these hosts, good until that moment; so it works after a restart, and gives nothing beyond them.
+that id, of these alerts, to these hosts, good until that moment; so it works after a restart, and gives nothing beyond
+them.
 """
 
 from __future__ import annotations
@@ -83,13 +84,29 @@ class Answer:
 
 
 @dataclasses.dataclass(frozen=True)
-class Receipt:
-    """What a host says of a delivery.
+class Claim:
+    """What a capability is for: a delivery.
 
     Attributes:
         delivery: id.
-        hosts: to whom the delivery went: hosts, or patterns.
+        hosts: to whom it went: hosts, or patterns.
+        pattern: whether they are patterns, so that the hosts of the run answer for them.
         deadline: until when its receipts count; RFC 3339, as in the event.
+        trace_ids: of its alerts.
+    """
+
+    delivery: str
+    hosts: tuple[str, ...]
+    pattern: bool
+    deadline: str
+    trace_ids: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Receipt(Claim):
+    """What a host says of a delivery.
+
+    Attributes:
         host: inventory name of the host whose word this is.
         run_hosts: all hosts of the play.
         state: one of STATES.
@@ -98,9 +115,6 @@ class Receipt:
         answers: of alerts.
     """
 
-    delivery: str
-    hosts: tuple[str, ...]
-    deadline: str
     host: str
     run_hosts: tuple[str, ...]
     state: str
@@ -137,14 +151,14 @@ def verdict(answers: Sequence[Answer], critical: bool) -> tuple[Answer, bool]:
     return next(answer for answer in answers if answer.outcome == outcome), False
 
 
-def capability(key: bytes, delivery: str, hosts: Sequence[str], deadline: str) -> str:
+def capability(key: bytes, claim: Claim) -> str:
     """The capability to acknowledge a delivery; hexadecimal."""
-    said = json.dumps([delivery, sorted(hosts), deadline], separators=(",", ":")).encode("ascii")
-    return hmac.new(key, said, hashlib.sha256).hexdigest()
+    said = [claim.delivery, sorted(claim.hosts), claim.pattern, claim.deadline, sorted(claim.trace_ids)]
+    return hmac.new(key, json.dumps(said, separators=(",", ":")).encode("ascii"), hashlib.sha256).hexdigest()
 
 
 def read_receipt(key: bytes, authorization: str, body: bytes, now: datetime.datetime) -> Receipt:
-    """The receipt in a request. Raises ReceiptError.
+    """The receipt in a request, without what it says of alerts of other deliveries. Raises ReceiptError.
 
     Args:
         key: of the spool.
@@ -156,15 +170,17 @@ def read_receipt(key: bytes, authorization: str, body: bytes, now: datetime.date
     if scheme.lower() != SCHEME.lower() or not given.strip():
         raise ReceiptError(401, "the capability is missing", kind="unauthorized")
     receipt = _parsed(body)
-    expected = capability(key, receipt.delivery, receipt.hosts, receipt.deadline)
+    expected = capability(key, receipt)
     if not hmac.compare_digest(given.strip().encode("utf-8", "surrogatepass"), expected.encode("ascii")):
         raise ReceiptError(403, "the capability is not that of this delivery", kind="wrong_capability")
     deadline = timestamp.parse_timestamp(receipt.deadline)
     if deadline is None or now > deadline:
         raise ReceiptError(410, "the delivery is over", kind="too_late")
-    if receipt.host not in receipt.hosts and receipt.host not in receipt.run_hosts:
+    if receipt.host not in receipt.hosts and not (receipt.pattern and receipt.host in receipt.run_hosts):
         raise ReceiptError(403, "the delivery did not go to that host", kind="wrong_host")
-    return receipt
+    trace_ids = frozenset(receipt.trace_ids)
+    answers = tuple(answer for answer in receipt.answers if answer.trace_id in trace_ids)
+    return dataclasses.replace(receipt, answers=answers)
 
 
 def _parsed(body: bytes) -> Receipt:
@@ -193,14 +209,18 @@ def _receipt(value: object) -> Receipt:
     )
     if not host or not delivery or not isinstance(deadline, str):
         raise _Malformed("host, delivery or deadline is missing or not usable")
+    if not isinstance(value.get("pattern"), bool):
+        raise _Malformed("pattern is neither true nor false")
     if value.get("state") not in STATES:
         raise _Malformed("state is not one of {}".format(", ".join(STATES)))
     return Receipt(
         delivery=delivery,
-        hosts=_hosts(value.get("hosts"), "hosts"),
+        hosts=_texts(value.get("hosts"), "hosts", MAX_HOSTS),
+        pattern=value["pattern"],
         deadline=deadline,
+        trace_ids=_texts(value.get("trace_ids"), "trace_ids", MAX_ANSWERS),
         host=host,
-        run_hosts=_hosts(value.get("run_hosts") or [], "run_hosts"),
+        run_hosts=_texts(value.get("run_hosts") or [], "run_hosts", MAX_HOSTS),
         state=value["state"],
         policy_set_digest=text.token(value.get("policy_set_digest")),
         message=text.display(value.get("message")),
@@ -208,9 +228,9 @@ def _receipt(value: object) -> Receipt:
     )
 
 
-def _hosts(value: object, name: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > MAX_HOSTS or not all(isinstance(host, str) for host in value):
-        raise _Malformed(f"{name} is not a list of at most {MAX_HOSTS} host names")
+def _texts(value: object, name: str, most: int) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > most or not all(isinstance(each, str) for each in value):
+        raise _Malformed(f"{name} is not a list of at most {most} texts")
     return tuple(value)
 
 

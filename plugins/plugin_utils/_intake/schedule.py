@@ -134,6 +134,7 @@ class Delivery:
         hosts: to which it goes; or one pattern.
         alerts: critical first.
         sick: it goes to a host that is sick.
+        pattern: it goes to what may be a pattern, so that other hosts answer it.
         missing: hosts that have not acknowledged it, and the alerts that each of them is to answer.
         due: when it is over; NEVER until the engine has taken it.
     """
@@ -143,6 +144,7 @@ class Delivery:
     alerts: list[Open]
     sick: bool
     missing: dict[str, dict[int, Open]]
+    pattern: bool = False
     due: float = NEVER
 
     def with_raw(self) -> list[int]:
@@ -558,7 +560,8 @@ class Schedule:
             yield rest[start : start + self._pace.most_hosts]
 
     def _begin(self, lanes: Sequence[_Lane], now: float) -> Delivery:
-        delivery = Delivery(self._new_id(), [], [], any(lane.sick for lane in lanes), {})
+        sick, pattern = any(lane.sick for lane in lanes), any(lane.pattern for lane in lanes)
+        delivery = Delivery(self._new_id(), [], [], sick, {}, pattern)
         room = EVENT_BYTES - _frame([lane.name for lane in lanes])
         for alert in self._chosen(lanes):
             if delivery.alerts and (_bytes(alert) > room or len(delivery.alerts) >= self._pace.most_alerts):
@@ -636,4 +639,4 @@ def _frame(hosts: Iterable[str]) -> int:
 
 
 def _bytes(alert: Open) -> int:
-    return alert.body_bytes + len(', "raw": ""')
+    return alert.body_bytes + len(', "raw": "", ""') + len(alert.trace_id)  # which is in C(delivery) once more

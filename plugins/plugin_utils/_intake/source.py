@@ -86,7 +86,7 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
     with contextlib.ExitStack() as stack:
         # Before anything else: who starts a second one by mistake reads that the port is in use.
         sockets = [stack.enter_context(each) for each in accept.listen(options.host, options.port)]
-        spool = await Spool.open(options.spool_directory, _limits(options))
+        spool = await Spool.open(options.spool_directory, limits_of(options))
         try:
             receipts = None
             if options.receipts:
@@ -270,10 +270,13 @@ async def _task(coroutine: Coroutine[t.Any, t.Any, t.Any]) -> AsyncIterator[asyn
         await asyncio.wait([task])
 
 
-def _limits(options: Options) -> SpoolLimits:
+def limits_of(options: Options) -> SpoolLimits:
+    """How much the spool keeps, and how many share it."""
+    unbound = options.all_tokens or options.all_path_tokens
     return SpoolLimits(
         max_bytes=options.spool_max_bytes,
         max_alerts=options.spool_max_alerts,
+        senders=len(options.senders) + bool(unbound or not options.senders) + bool(options.files),
         history_days=options.history_days,
         history_max_bytes=options.history_max_bytes,
         raw_hours=options.raw_hours,

@@ -38,6 +38,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     encode,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.dedup import Dedup, key_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.room import Place, Room
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.writer import SpoolError
 
 _KEY = "key"
@@ -56,6 +57,7 @@ class SpoolLimits:
     Attributes:
         max_bytes: of alerts that wait.
         max_alerts: that wait.
+        senders: how many there may be: they share the room.
         history_days: for which alerts that ended are kept.
         history_max_bytes: of alerts that ended; the oldest go first.
         raw_hours: for which the message as received is kept with an alert that ended.
@@ -65,6 +67,7 @@ class SpoolLimits:
 
     max_bytes: int = 268_435_456
     max_alerts: int = 100_000
+    senders: int = 1
     history_days: float = 7
     history_max_bytes: int = 209_715_200
     raw_hours: float = 24
@@ -81,11 +84,13 @@ class Offer:
         targets: inventory hosts that are to answer, at least one. Where the alert has no C(inventory_host), each may
             be a pattern or group as well, such as C(all).
         expanded: none of the targets is a pattern or group. It need not be said of an alert with C(inventory_host).
+        sender: name of whose it is, whose share of the room it takes.
     """
 
     alert: Alert
     targets: tuple[str, ...]
     expanded: bool = False
+    sender: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,9 +150,7 @@ class Spool:
         )
         self._key = b""
         self._remembered: dict[str, Json] = {}
-        self._alerts = 0
-        self._bytes = 0
-        self._trace_ids: set[str] = set()  # of alerts that wait
+        self._room = Room(limits.max_alerts, limits.max_bytes, limits.senders)
         self._accounts = Accounts()
         self._counts: collections.Counter[str] = collections.Counter()
         self._leaving: collections.Counter[str] = collections.Counter()
@@ -213,8 +216,7 @@ class Spool:
             return []
         now = self._clock()
         taken: set[str] = set()
-        rows = [_row(self._with_own_trace_id(offer, taken), now) for offer in offers]
-        self._reserve(rows)
+        rows = self._reserved([_row(self._with_own_trace_id(offer, taken), now) for offer in offers])
         request = writer.Store(rows, counts, dict([position]) if position else {})
         placed = await self._ask(request)
         return [Stored(row.trace_id, place.folded_into) for row, place in zip(rows, placed, strict=True)]
@@ -248,17 +250,15 @@ class Spool:
         """For metrics: C(waiting_alerts), C(waiting_bytes), C(history_alerts), C(history_bytes). Cheap."""
         number, size = self._writer.history
         return {
-            "waiting_alerts": self._alerts,
-            "waiting_bytes": self._bytes,
+            "waiting_alerts": self._room.alerts,
+            "waiting_bytes": self._room.bytes,
             "history_alerts": number,
             "history_bytes": size,
         }
 
     def troubles(self) -> list[str]:
-        """Why nothing can be stored at the moment; empty where it can."""
-        found = [self._writer.trouble] if self._writer.trouble else []
-        full = self._full(1, 0)
-        return [*found, full] if full else found
+        """Why nothing can be stored at the moment, or nothing more of a sender; empty where it can."""
+        return [*([self._writer.trouble] if self._writer.trouble else []), *self._room.troubles()]
 
     def forget_decided(self) -> None:
         """Fold nothing into alerts that have ended: policies have changed, and the answer may be another one."""
@@ -340,9 +340,7 @@ class Spool:
             if isinstance(request, writer.Store):
                 stored += self._settle_store(request, answer)
             elif isinstance(request, writer.Settle):
-                self._alerts -= len(request.ended)
-                self._bytes -= sum(item.bytes for item in request.ended)
-                self._trace_ids.difference_update(item.trace_id for item in request.ended)
+                self._room.give_back(item.trace_id for item in request.ended)
                 self._leaving.subtract(request.counts)
             if future.done():
                 continue
@@ -358,49 +356,35 @@ class Spool:
 
     def _settle_store(self, request: writer.Store, answer: list[writer.Placed] | SpoolError) -> list[Accepted]:
         if isinstance(answer, SpoolError):
-            self._release(request.rows)
+            self._room.give_back(row.trace_id for row in request.rows)
             return []
         self._remembered.update(request.remembered)
-        self._release([row for row, place in zip(request.rows, answer, strict=True) if place.folded_into])
-        return [
-            _accepted(row, place.seq) for row, place in zip(request.rows, answer, strict=True) if not place.folded_into
-        ]
+        placed = list(zip(request.rows, answer, strict=True))
+        self._room.give_back(row.trace_id for row, place in placed if place.folded_into)
+        return [_accepted(row, place.seq) for row, place in placed if not place.folded_into]
 
     def _take_over(self, rows: Sequence[Row]) -> None:
         self._accounts = self._writer.accounts
         self._open = [_accepted(row, row.seq) for row in rows]
-        self._alerts = len(rows)
-        self._bytes = sum(row.body_bytes + row.raw_bytes for row in rows)
-        self._trace_ids = {row.trace_id for row in rows}
-
-    def _full(self, alerts: int, size: int) -> str:
-        limits = self._limits
-        if self._alerts + alerts > limits.max_alerts:
-            return f"the spool is full: {self._alerts} alerts wait, of at most {limits.max_alerts}"
-        if self._bytes + size > limits.max_bytes:
-            return f"the spool is full: alerts of {self._bytes} bytes wait, of at most {limits.max_bytes}"
-        return ""
+        self._room.take(_places(rows))
 
     def _with_own_trace_id(self, offer: Offer, taken: set[str]) -> Offer:
         """The offer, with another trace id where one that waits has the same: senders may choose it."""
-        if offer.alert.trace_id in self._trace_ids or offer.alert.trace_id in taken:
+        if offer.alert.trace_id in self._room or offer.alert.trace_id in taken:
             offer = dataclasses.replace(offer, alert=dataclasses.replace(offer.alert, trace_id=str(uuid.uuid4())))
         taken.add(offer.alert.trace_id)
         return offer
 
-    def _reserve(self, rows: Sequence[Row]) -> None:
-        size = sum(row.body_bytes + row.raw_bytes for row in rows)
-        full = self._full(len(rows), size)
-        if full:
-            raise SpoolError(full, kind="spool_full", remedy="Send again later, or see why alerts are not answered")
-        self._alerts += len(rows)
-        self._bytes += size
-        self._trace_ids.update(row.trace_id for row in rows)
-
-    def _release(self, rows: Sequence[Row]) -> None:
-        self._alerts -= len(rows)
-        self._bytes -= sum(row.body_bytes + row.raw_bytes for row in rows)
-        self._trace_ids.difference_update(row.trace_id for row in rows)
+    def _reserved(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows, for which there is room from now on; messages as received are left out before they are refused."""
+        places = _places(rows)
+        if self._room.refusal(places, with_raw=True):
+            rows = [row._replace(raw="", raw_bytes=0) for row in rows]
+            places = _places(rows)
+            if full := self._room.refusal(places):
+                raise SpoolError(full, kind="spool_full", remedy="Send again later, or see why alerts are not answered")
+        self._room.take(places)
+        return rows
 
     def _count(self, counts: Mapping[str, int]) -> None:
         if not self._counts:
@@ -449,7 +433,7 @@ def _row(offer: Offer, now: float) -> Row:
     return Row(
         0,
         offer.alert.trace_id,
-        key_of(offer.alert),
+        key_of(offer.alert, offer.targets),
         now,
         int(offer.alert.severity),
         _container(offer.alert),
@@ -458,7 +442,12 @@ def _row(offer: Offer, now: float) -> Row:
         len(raw),
         body,
         raw,
+        offer.sender,
     )
+
+
+def _places(rows: Iterable[Row]) -> dict[str, Place]:
+    return {row.trace_id: Place(row.sender, row.severity, row.body_bytes + row.raw_bytes) for row in rows}
 
 
 def _container(alert: Alert) -> str:

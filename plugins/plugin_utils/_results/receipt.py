@@ -49,14 +49,18 @@ class Delivery:
     Attributes:
         id: of the delivery.
         hosts: inventory hosts or patterns that are to answer.
+        pattern: whether they may be patterns.
         deadline: until when a receipt counts, RFC 3339.
+        trace_ids: of its alerts.
         receipt_url: where receipts go, C(http) or C(https).
         capability: what allows to acknowledge. It is shown to nobody.
     """
 
     id: str
     hosts: tuple[str, ...]
+    pattern: bool
     deadline: str
+    trace_ids: tuple[str, ...]
     receipt_url: str
     capability: str = dataclasses.field(repr=False)
 
@@ -68,12 +72,14 @@ class Delivery:
         if said is None:
             return None
         values = _mapping(said)
-        hosts = values.get("hosts")
+        hosts, trace_ids = values.get("hosts"), values.get("trace_ids")
         url = urllib.parse.urlsplit(str(values.get("receipt_url", "")))
         usable = {
             "id": bool(text.token(values.get("id"))),
             "hosts": isinstance(hosts, (list, tuple)) and all(isinstance(host, str) for host in hosts),
+            "pattern": isinstance(values.get("pattern"), bool),
             "deadline": parse_timestamp(values.get("deadline")) is not None,
+            "trace_ids": isinstance(trace_ids, (list, tuple)) and all(map(text.token, trace_ids)),
             "receipt_url": url.scheme in ("http", "https") and bool(url.hostname),
             "capability": bool(text.sha256_hex(values.get("capability"))),
         }
@@ -83,7 +89,9 @@ class Delivery:
         return cls(
             str(values["id"]),
             tuple(map(str, t.cast("t.Sequence[str]", hosts))),
+            bool(values["pattern"]),
             str(values["deadline"]),
+            tuple(map(str, t.cast("t.Sequence[str]", trace_ids))),
             url.geturl(),
             str(values["capability"]),
         )
@@ -103,7 +111,9 @@ class Delivery:
         return {
             "delivery": self.id,
             "hosts": list(self.hosts),
+            "pattern": self.pattern,
             "deadline": self.deadline,
+            "trace_ids": list(self.trace_ids),
             "host": host,
             "run_hosts": list(run_hosts),
             "state": state,

@@ -83,6 +83,7 @@ async def test_where_the_inventory_is_known_lookup_hosts_are_hosts() -> None:
     admit, spool = admission(inventory=fleet, lookup_hosts=["web"])
     await admit.admit(reading(alert("web-9")), ANYBODY)
     assert spool.calls[0][0][0].targets == ("web-1", "web-2")
+    assert spool.calls[0][0][0].sender == "any"
 
 
 @pytest.mark.parametrize("fleet", [None, Inventory({"all": frozenset(["web-1"])})])
@@ -133,7 +134,7 @@ async def test_lines_of_a_file_are_stored_with_its_position() -> None:
     admit, spool = admission()
     await admit.admit(reading(alert("x")), Sender("file"), default_host="web-1", position=("/f", {"offset": 3}))
     ((offers, _counts, position),) = spool.calls
-    assert offers[0].targets == ("web-1",)
+    assert (offers[0].targets, offers[0].sender) == (("web-1",), "file")
     assert position == ("/f", {"offset": 3})
 
 

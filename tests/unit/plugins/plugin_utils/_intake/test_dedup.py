@@ -67,6 +67,13 @@ def test_a_container_of_that_name_is_not_one_with_that_id() -> None:
     assert len(names) == 2
 
 
+def test_what_goes_to_other_hosts_is_no_repeat() -> None:
+    """Two senders that each have hosts of their own may say the same of a container that nobody knows."""
+    said = alert(host="", container={"id": "6bc1b4be90d6"})
+    assert key_of(said, ("dev-1", "dev-2")) != key_of(said, ("prod-1", "prod-2"))
+    assert key_of(said, ("dev-1", "dev-2")) == key_of(said, ("dev-2", "dev-1"))
+
+
 def test_repeats_fold_while_the_first_is_open() -> None:
     dedup = Dedup(10, 10)
     assert folded_into(dedup, A, 0) == ""

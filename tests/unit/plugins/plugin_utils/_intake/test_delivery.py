@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import datetime
 import json
 import pathlib
 import random
+import shutil
 import time
 import typing as t
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.delivery import (
     Deliveries,
     DeliverySettings,
@@ -48,7 +51,9 @@ async def test_an_alert_is_delivered_and_answered(tmp_path: pathlib.Path, caplog
         (alert,) = event["alerts"]
         assert (alert["rule"], alert["trace_id"], alert["raw"]) == ("shell", stored.trace_id, "QUJD")
         assert event["meta"] == {"hosts": ["web-1"]}
-        assert set(event["delivery"]) == {"id", "hosts", "deadline", "receipt_url", "capability"}
+        assert event["delivery"].pop("receipt_url") == "http://127.0.0.1:1/receipts"
+        assert set(event["delivery"]) == {"id", "hosts", "pattern", "deadline", "trace_ids", "capability"}
+        assert event["delivery"]["trace_ids"] == [stored.trace_id]
         deadline = datetime.datetime.fromisoformat(event["delivery"]["deadline"])
         assert deadline > datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=600)
         assert running.deliveries.health() == []
@@ -163,6 +168,69 @@ async def test_a_limit_is_told_at_once_and_a_critical_alert_is_tried_again(tmp_p
         assert ended(running.spool) == {"received": 2, "answered": 1, "unanswered": 1}
 
 
+async def test_what_was_not_told_before_kill_9_is_told_after_it(tmp_path: pathlib.Path) -> None:
+    busy = asyncio.Event()
+    events: list[Event] = []
+
+    async def put(event: Event) -> None:
+        events.append(event)
+        if "unanswered" in event:
+            await busy.wait()
+
+    spool = await Spool.open(tmp_path / "spool")
+    settings = DeliverySettings(batch_window=0, retry_pause=60)
+    deliveries = Deliveries(spool, settings, put)
+    task = asyncio.create_task(deliveries.run())
+    try:
+        (stored,) = await spool.store([offer(severity="critical")])
+        while not events:
+            await asyncio.sleep(0.01)
+        await deliveries.receipt(authorization(events[0]), receipt(events[0], "web-1", "limit"))
+        while len(events) < 2:
+            await asyncio.sleep(0.01)
+        await spool.remember("later", True)
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+        busy.set()
+        while not ((known := await spool.trace(stored.trace_id)) and known["hosts"]["web-1"]["told"]):
+            await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await spool.close()
+    known = trace(tmp_path / "killed", stored.trace_id)
+    assert known is not None
+    assert known["hosts"]["web-1"] == {"attempts": 1, "why": "limit", "told": False}
+    async with engine(tmp_path / "killed", {"web-1": "hang"}, answer_deadline=1.0, answer_timeout=60.0) as running:
+        await running.settled()
+        assert [told["trace_id"] for told in running.unanswered] == [stored.trace_id]
+
+
+@pytest.mark.parametrize(("severity", "told"), [("critical", ["gone"]), ("high", [])])
+async def test_that_the_container_of_a_critical_alert_is_gone_is_told(
+    tmp_path: pathlib.Path, severity: str, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with engine(tmp_path, {"web-1": "gone"}) as running:
+        await running.spool.store([offer(severity=severity)])
+        await running.settled()
+        assert [each["why"] for each in running.unanswered] == told
+        assert ended(running.spool) == {"received": 1, "answered": 1}
+    assert "is not answered" not in caplog.text
+
+
+@pytest.mark.parametrize(("other", "told"), [("gone", 1), ("isolated", 0), ("other_host", 1)])
+async def test_an_alert_of_an_unknown_host_is_gone_where_no_host_has_its_container(
+    tmp_path: pathlib.Path, other: str, told: int
+) -> None:
+    hosts = ("web-1", "web-2", "web-3")
+    behaviour = {"web-1": "gone", "web-2": other, "web-3": "gone"}
+    async with engine(tmp_path, behaviour, inventory=hosts) as running:
+        lost = lookup()
+        critical = dataclasses.replace(lost.alert, severity=Severity.CRITICAL)
+        await running.spool.store([dataclasses.replace(lost, alert=critical)])
+        await running.settled()
+        assert [each["why"] for each in running.unanswered] == ["gone"] * told
+
+
 async def test_an_outcome_of_check_mode_is_no_answer_and_nobody_is_told(tmp_path: pathlib.Path) -> None:
     async with engine(tmp_path, {"web-1": "would_isolate"}) as running:
         await running.spool.store([offer()])
@@ -205,6 +273,7 @@ async def test_a_receipt_counts_for_its_delivery_and_its_host_only(tmp_path: pat
         good = authorization(event)
         wrong_hosts = json.loads(receipt(event, "web-2"))
         wrong_hosts["hosts"] = ["web-2"]
+        other = receipt(event, "web-2", run_hosts=["web-2"])
         later = json.loads(receipt(event, "web-1"))
         later["deadline"] = "2999-01-01T00:00:00.000000Z"
         for status, header, body in (
@@ -215,6 +284,7 @@ async def test_a_receipt_counts_for_its_delivery_and_its_host_only(tmp_path: pat
             (403, good, json.dumps(wrong_hosts).encode()),
             (403, good, json.dumps(later).encode()),
             (403, good, receipt(event, "web-2")),
+            (403, good, other),
             (400, good, b"{}"),
             (400, good, b"[" * 100_000),
             (400, good, receipt(event, "web-1", state="fine")),
@@ -228,6 +298,22 @@ async def test_a_receipt_counts_for_its_delivery_and_its_host_only(tmp_path: pat
         await running.deliveries.receipt(good, receipt(event, "web-1"))
         await running.deliveries.receipt(good, receipt(event, "web-1", "failed"))
         assert ended(running.spool) == {"received": 1, "answered": 1}
+
+
+async def test_a_receipt_counts_for_the_alerts_of_its_delivery_only(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "hang", "web-2": "hang"}, answer_timeout=60.0) as running:
+        await running.spool.store([offer("small", "web-1")])
+        await running.until(lambda: len(running.events) == 1)
+        event = running.events[0]
+        (later,) = await running.spool.store([offer("critical", "web-1", severity="critical")])
+        (other,) = await running.spool.store([offer("critical", "web-2", severity="critical")])
+        answers = [{"trace_id": stored.trace_id, "outcome": "isolated"} for stored in (later, other)]
+        body = receipt(event, "web-2", alerts=answers, run_hosts=["web-1", "web-2"])
+        with pytest.raises(ReceiptError) as caught:
+            await running.deliveries.receipt(authorization(event), body)
+        assert caught.value.status == 403
+        await running.deliveries.receipt(authorization(event), receipt(event, "web-1", alerts=answers))
+        assert running.spool.accounts["waiting"] == 3
 
 
 async def test_a_receipt_after_the_deadline_is_too_late(tmp_path: pathlib.Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import OUTCOMES
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import (
     Answer,
+    Claim,
     Receipt,
     ReceiptError,
     capability,
@@ -34,7 +35,9 @@ def said(**fields: t.Any) -> bytes:
     value = {
         "delivery": "d-1",
         "hosts": ["web-1"],
+        "pattern": False,
         "deadline": DEADLINE,
+        "trace_ids": ["t-1"],
         "host": "web-1",
         "run_hosts": ["web-1"],
         "state": "answered",
@@ -44,14 +47,15 @@ def said(**fields: t.Any) -> bytes:
     return json.dumps({name: field for name, field in value.items() if field is not ...}).encode()
 
 
-def read(body: bytes, key: bytes = KEY, hosts: t.Sequence[str] = ("web-1",)) -> Receipt:
-    return read_receipt(KEY, f"Receipt {capability(key, 'd-1', hosts, DEADLINE)}", body, NOW)
+def read(body: bytes, key: bytes = KEY, hosts: t.Sequence[str] = ("web-1",), pattern: bool = False) -> Receipt:
+    allowed = capability(key, Claim("d-1", tuple(hosts), pattern, DEADLINE, ("t-1",)))
+    return read_receipt(KEY, f"Receipt {allowed}", body, NOW)
 
 
-def test_the_capability_is_an_hmac_over_delivery_hosts_and_deadline() -> None:
-    canonical = b'["d-1",["web-1","web-2"],"2026-04-05T12:10:00.000000Z"]'
+def test_the_capability_is_an_hmac_over_the_claim() -> None:
+    canonical = b'["d-1",["web-1","web-2"],false,"2026-04-05T12:10:00.000000Z",["t-1","t-2"]]'
     expected = hmac.new(KEY, canonical, hashlib.sha256).hexdigest()
-    assert capability(KEY, "d-1", ["web-2", "web-1"], DEADLINE) == expected
+    assert capability(KEY, Claim("d-1", ("web-2", "web-1"), False, DEADLINE, ("t-2", "t-1"))) == expected
 
 
 def test_a_receipt() -> None:
@@ -87,6 +91,13 @@ def test_a_receipt() -> None:
         ({"delivery": "d-2"}, 403),
         ({"deadline": "2026-04-05T12:10:00Z"}, 403),
         ({"host": "web-2"}, 403),
+        ({"host": "web-2", "run_hosts": ["web-1", "web-2"]}, 403),
+        ({"host": "web-2", "run_hosts": ["web-2"], "pattern": True}, 403),
+        ({"trace_ids": ["t-1", "t-2"]}, 403),
+        ({"trace_ids": "t-1"}, 400),
+        ({"trace_ids": ...}, 400),
+        ({"pattern": ...}, 400),
+        ({"pattern": 0}, 400),
     ],
     ids=str,
 )
@@ -97,12 +108,21 @@ def test_what_is_no_receipt_of_this_delivery(fields: dict[str, t.Any], status: i
 
 
 def test_the_host_of_a_pattern_is_among_those_of_the_run() -> None:
-    assert read(said(hosts=["all"], host="web-2", run_hosts=["web-1", "web-2"]), hosts=["all"]).host == "web-2"
+    body = said(hosts=["all"], pattern=True, host="web-2", run_hosts=["web-1", "web-2"])
+    assert read(body, hosts=["all"], pattern=True).host == "web-2"
+    with pytest.raises(ReceiptError, match="did not go to that host"):
+        read(said(hosts=["all"], pattern=True, host="web-2"), hosts=["all"], pattern=True)
+    assert read(said(pattern=True, run_hosts=["web-2"]), pattern=True).host == "web-1", "it is no pattern after all"
+
+
+def test_what_it_says_of_alerts_of_other_deliveries_does_not_count() -> None:
+    answers = [{"trace_id": trace_id, "outcome": "held"} for trace_id in ("t-1", "t-2", "t-1")]
+    assert [answer.trace_id for answer in read(said(alerts=answers)).answers] == ["t-1", "t-1"]
 
 
 @pytest.mark.parametrize(("took", "kept"), [(5, 5), (-1, 0), (10**400, 86_400_000), (True, None), ("5", None)])
 def test_milliseconds(took: object, kept: int | None) -> None:
-    body = said(alerts=[{"trace_id": "t", "outcome": "held", "milliseconds": took}])
+    body = said(alerts=[{"trace_id": "t-1", "outcome": "held", "milliseconds": took}])
     assert read(body).answers[0].milliseconds == kept
 
 

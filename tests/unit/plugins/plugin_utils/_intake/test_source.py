@@ -20,7 +20,7 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import signals
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import parse_options
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.source import serve
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.source import limits_of, serve
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import SpoolError
 
 TOKEN = "correct-horse-battery"
@@ -58,7 +58,7 @@ class Serving:
         """What the action plugin of alert_response does as the task of a host ends."""
         delivery = event["delivery"]
         receipt = {
-            **{key: delivery[key] for key in ("hosts", "deadline")},
+            **{key: delivery[key] for key in ("hosts", "pattern", "deadline", "trace_ids")},
             "delivery": delivery["id"],
             "host": delivery["hosts"][0],
             "run_hosts": delivery["hosts"],
@@ -214,6 +214,20 @@ async def test_plain_http_beyond_this_machine_is_warned_about(serving: t.Any, ca
         assert "clear text" not in caplog.text
     async with serving(host="0.0.0.0"):  # noqa: S104 - that is what is warned about
         assert "cross the network in clear text" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "senders"),
+    [
+        ({"token": TOKEN}, 1),
+        ({"token": TOKEN, "path_token": f"{TOKEN}-2", "files": ["/f", "/g"]}, 2),
+        ({"senders": [{"name": name, "tokens": [f"{TOKEN}-{name}"], "hosts": [name]} for name in "abc"]}, 3),
+        ({"token": TOKEN, "senders": [{"name": "a", "tokens": [f"{TOKEN}-a"], "hosts": ["a"]}]}, 2),
+    ],
+    ids=str,
+)
+def test_how_many_senders_share_the_spool(options: dict[str, t.Any], senders: int) -> None:
+    assert limits_of(parse_options(options)).senders == senders
 
 
 async def test_hosts_that_are_not_in_the_inventory_are_told(serving: t.Any, tmp_path: pathlib.Path) -> None:

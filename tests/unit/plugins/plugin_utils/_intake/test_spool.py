@@ -162,6 +162,14 @@ async def test_repeats_fold(tmp_path: pathlib.Path) -> None:
         assert adds_up(spool.accounts)
 
 
+async def test_nothing_folds_into_what_goes_to_other_hosts(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        offers = [lookup("a", "dev-1", "dev-2"), lookup("a", "prod-1", "prod-2"), lookup("a", "prod-2", "prod-1")]
+        dev, prod, again = await spool.store(offers)
+        assert [dev.folded_into, prod.folded_into, again.folded_into] == ["", "", prod.trace_id]
+        assert [list(accepted.hosts) for accepted in waiting(spool)] == [["dev-1", "dev-2"], ["prod-1", "prod-2"]]
+
+
 async def test_nothing_folds_into_what_was_not_answered(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
         await spool.store([offer("a")])
@@ -192,21 +200,71 @@ async def test_two_alerts_that_wait_have_two_trace_ids(tmp_path: pathlib.Path) -
 async def test_a_full_spool_takes_nothing_of_an_offer(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path, max_alerts=2) as spool:
         await spool.store([offer("a")])
-        with pytest.raises(SpoolError, match="1 alerts wait, of at most 2") as caught:
+        with pytest.raises(SpoolError, match="1 alerts wait, of at most 2,") as caught:
             await spool.store([offer("b"), offer("c")], {"rejected": 1})
         assert caught.value.kind == "spool_full"
         await spool.store([offer("d")])
-        assert spool.troubles() == ["the spool is full: 2 alerts wait, of at most 2"]
+        full = "the spool is full: 2 alerts wait, of at most 2, 0 of them for high and critical alerts"
+        assert spool.troubles() == [full]
         assert spool.accounts["received"] == 2
         await end(spool, waiting(spool)[0])
         await spool.store([offer("e")])
     async with opened(tmp_path / "other", max_bytes=3000) as spool:
-        with pytest.raises(SpoolError, match="bytes wait, of at most 3000"):
-            await spool.store([offer("f", raw="QUJD" * 1000)])
+        with pytest.raises(SpoolError, match="0 bytes wait, of at most 3000,"):
+            await spool.store([offer(f"f {number}") for number in range(10)])
         found = waiting(spool)
         for number in range(10):
             await spool.store([offer(f"g {number}", raw="QUJD" * 500)])
             await end(spool, found[-1])
+
+
+async def test_messages_as_received_are_left_out_before_alerts_are_refused(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path, max_bytes=200_000) as spool:
+        found = waiting(spool)
+        with contextlib.suppress(SpoolError):
+            while True:
+                await spool.store([offer(f"r {len(found)}", severity="info", raw="QUJD" * 2500)])
+        assert len(found) > 100
+        with_raw = [each.raw_bytes for each in found if each.raw_bytes]
+        assert 0 < sum(with_raw) <= 80_000
+        last = await spool.contents([found[-1].seq], [found[-1].seq])
+        assert (last[found[-1].seq]["raw"], len(with_raw)) == ("", 7)
+        assert spool.figures()["waiting_bytes"] == sum(each.body_bytes + each.raw_bytes for each in found)
+
+
+async def test_one_sender_leaves_room_for_the_others_also_after_a_restart(tmp_path: pathlib.Path) -> None:
+    def by(sender: str, number: int, severity: str = "info") -> Offer:
+        return dataclasses.replace(offer(f"{sender} {number}", severity=severity), sender=sender)
+
+    limits = {"max_alerts": 100, "senders": 2}
+    async with opened(tmp_path, **limits) as spool:
+        await spool.store([by("evil", number) for number in range(40)])
+    async with opened(tmp_path, **limits) as spool:
+        with pytest.raises(SpoolError, match="sender evil has its share of the spool: 40 alerts wait") as caught:
+            await spool.store([by("evil", 40)])
+        assert caught.value.kind == "spool_full"
+        assert spool.troubles()[0].startswith("sender evil has its share")
+        await spool.store([by("good", number) for number in range(40)])
+        with pytest.raises(SpoolError, match="the spool is full: 80 alerts wait"):
+            await spool.store([by("third", 0)])
+        await spool.store([by("good", number, "critical") for number in range(10)])
+        found = waiting(spool)
+        await end(spool, found[0])
+        await spool.store([by("evil", 41)])
+
+
+async def test_a_spool_of_before_there_were_shares(tmp_path: pathlib.Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "spool.db")) as connection:
+        connection.executescript(f"{database._STEPS[0]} PRAGMA user_version = 1;")
+        connection.execute(
+            "INSERT INTO alerts VALUES (7, 't-1', 'k', 1700000000, 3, 'c', '{\"web-1\": null}', 2, 0, '{}', '')"
+        )
+        connection.commit()
+    async with opened(tmp_path) as spool:
+        (accepted,) = waiting(spool)
+        assert (accepted.seq, accepted.trace_id, accepted.hosts) == (7, "t-1", {"web-1": None})
+        await end(spool, accepted)
+        assert spool.figures()["waiting_alerts"] == 0
 
 
 async def test_folded_alerts_take_no_room(tmp_path: pathlib.Path) -> None:
@@ -364,7 +422,7 @@ async def test_a_spool_of_a_later_version_is_left_alone(tmp_path: pathlib.Path) 
         pass
     with contextlib.closing(sqlite3.connect(tmp_path / "spool.db")) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(SpoolError, match="not a spool of version 1"):
+    with pytest.raises(SpoolError, match="not a spool of version 2"):
         await Spool.open(tmp_path)
 
 

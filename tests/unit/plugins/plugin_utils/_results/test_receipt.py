@@ -17,7 +17,9 @@ NOW = datetime.datetime(2026, 4, 5, 12, 0, 10, tzinfo=datetime.UTC)
 SAID = {
     "id": "d-1",
     "hosts": ["web-1", "all"],
+    "pattern": True,
     "deadline": "2026-04-05T12:10:00Z",
+    "trace_ids": ["t-1", "t-2"],
     "receipt_url": "http://127.0.0.1:5001/receipts",
     "capability": "ab" * 32,
 }
@@ -58,7 +60,10 @@ class TestDelivery:
             ("id", "a b"),
             ("hosts", "web-1"),
             ("hosts", [1]),
+            ("pattern", "yes"),
             ("deadline", "soon"),
+            ("trace_ids", "t-1"),
+            ("trace_ids", ["t 1"]),
             ("receipt_url", "file:///etc/passwd"),
             ("receipt_url", "//host"),
             ("capability", "x\r\nHost: evil"),
@@ -147,7 +152,9 @@ def test_a_receipt_repeats_what_the_capability_is_for() -> None:
     assert delivery.receipt("web-1", ["web-1", "web-2"], receipt.ANSWERED, [], found) == {
         "delivery": "d-1",
         "hosts": ["web-1", "all"],
+        "pattern": True,
         "deadline": SAID["deadline"],
+        "trace_ids": ["t-1", "t-2"],
         "host": "web-1",
         "run_hosts": ["web-1", "web-2"],
         "state": "answered",
