@@ -65,6 +65,7 @@ def test_the_table_of_severities(name: str) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_page_says_what_is_read_and_what_is_not(name: str) -> None:
     assert section(name, "What is read")
+    assert section(name, "Who writes what")
     assert section(name, "What needs no answer")
 
 

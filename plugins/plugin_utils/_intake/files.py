@@ -22,7 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.in
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.admission import Admission
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.follow import Batch, follow
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import Counters
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import FileOptions
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import FROM_FILE, FileOptions
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.rotated import Position
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.senders import Sender
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import SpoolError
@@ -31,7 +31,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.
 
 logger = logging.getLogger(__name__)
 
-FROM_FILE = Sender("file")
+_SENDER = Sender(FROM_FILE)
 """Who may write a file may write all of it, so it speaks for every host."""
 _AGAIN = 1.0
 """How long to wait where the spool takes nothing, in seconds. A file waits, unlike a detector."""
@@ -87,7 +87,7 @@ class FollowedFile:
         position = (self._name, batch.position.to_dict())
         while True:
             try:
-                await self._admission.admit(reading, FROM_FILE, self._file.host, position)
+                await self._admission.admit(reading, _SENDER, self._file.host, position)
                 break
             except SpoolError as error:
                 if not self._waits:

@@ -66,6 +66,8 @@ class Listener:
         self._remedy = "Send 'Authorization: Bearer TOKEN', or post to /alerts/PATH_TOKEN"
         if options.cafile:
             self._remedy += ", or show a client certificate"
+        if not options.takes_posts:
+            self._remedy = "Nobody can post here, as alerts are taken from files alone. Set token in the options"
 
     async def answer(self, request: web.BaseRequest, peer: Peer) -> web.Response:
         """The answer to a request. Raises GuardError."""

@@ -29,6 +29,8 @@ FLAT = (
 )
 """Options that have a rulebook variable of their own, for one release more."""
 _OF_THE_ENGINE = "eda_feedback_queue"
+ANYBODY, FROM_FILE = "any", "file"
+"""Names of the senders that the source makes itself: who may speak for every host, and the files that are followed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,6 +188,12 @@ class Options(HostNames):
         """Keys of signatures of senders that may speak for every host."""
         return (*([self.hmac_secret] if self.hmac_secret else []), *self.hmac_secrets)
 
+    @property
+    def takes_posts(self) -> bool:
+        """Whether anything tells senders apart from strangers. Where nothing does, nobody can post."""
+        shown = (self.all_tokens, self.all_path_tokens, self.all_hmac_secrets, self.senders)
+        return any(shown) or bool(self.cafile and self.certificate_required)
+
 
 def parse_options(args: Mapping[str, object]) -> Options:
     """The options in the arguments of the event source: whole in C(guard), or one by one. None counts as not given.
@@ -229,8 +237,13 @@ def unread_variables(args: Mapping[str, object]) -> list[str]:
 
 
 def _check_senders(options: Options) -> None:
-    unbound = (*options.all_tokens, *options.all_path_tokens, *options.all_hmac_secrets)
-    if not (unbound or options.cafile or options.senders or options.files):
+    if options.cafile and not options.takes_posts:
+        raise ValueError(
+            "certificate_required is false, and nothing else tells senders apart from attackers. Set token, "
+            "path_token, hmac_secret or senders, or leave certificate_required out"
+        )
+    # With files alone there is nobody to tell apart, as nobody can post.
+    if not (options.takes_posts or options.files):
         raise ValueError(
             "no way to tell senders apart from attackers is set. Set token for senders that can send an Authorization "
             "header, path_token for those that cannot (Falco), cafile to require client certificates, or senders"
@@ -246,6 +259,8 @@ def _check_senders(options: Options) -> None:
     _check_apart("token", (token for tokens in secrets for token in tokens))
     _check_apart("path token", (token for tokens in paths for token in tokens))
     for sender in options.senders:
+        if sender.name.lower() in (ANYBODY, FROM_FILE):
+            raise ValueError(f"no sender can have the name {sender.name}, which the source uses itself. Choose another")
         if not (sender.tokens or sender.path_tokens or sender.certificate):
             raise ValueError(f"sender {sender.name} has no tokens, path_tokens or certificate, so nobody could be it")
         if sender.certificate and not options.cafile:

@@ -13,10 +13,7 @@ import os
 import typing as t
 from collections.abc import Iterable, Mapping
 
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options
-
-ANYBODY = "any"
-"""Name of the sender that may speak for every host."""
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import ANYBODY, Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +69,10 @@ class Senders:
             for sender, given in pairs
             if sender.certificate and not (given.tokens or given.path_tokens)
         }
-        # Where nothing else tells senders apart, a certificate of the authority or a signature does.
-        self._anybody = None if self._by_token or self._by_path or senders else anybody
+        # Where nothing else tells senders apart, a required certificate of the authority or a signature does. Where
+        # nothing does, everybody is a stranger.
+        alone = options.takes_posts and not (self._by_token or self._by_path or senders)
+        self._anybody = anybody if alone else None
 
     def identify(self, authorization: str, path_token: str, names: Iterable[str]) -> Sender | None:
         """Whose request this is; None for a stranger. Its signature is yet to be checked.

@@ -31,7 +31,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.http import Http
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.inventory import InventoryWatch
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.limits import Connections
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.listener import Listener
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.listener import ALERTS, HEALTH, Listener
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import Counters
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Spool, SpoolLimits
@@ -233,18 +233,20 @@ class Intake:
 
     def _log_start(self, addresses: Sequence[t.Any]) -> None:
         options, scheme = self._options, "https" if self._tls else "http"
+        path = ALERTS if options.takes_posts else HEALTH
+        places = ", ".join(f"{scheme}://{_shown(address[0])}:{address[1]}{path}" for address in addresses)
         checks = {
-            "client certificate": options.cafile,
+            "client certificate": options.cafile and options.certificate_required,
             "token": options.all_tokens,
             "path token": options.all_path_tokens,
             "signature": options.all_hmac_secrets,
             f"{len(options.senders)} senders": options.senders,
         }
-        logger.info(
-            "Taking alerts at %s (checked: %s)",
-            ", ".join(f"{scheme}://{_shown(address[0])}:{address[1]}/alerts" for address in addresses),
-            ", ".join(name for name, value in checks.items() if value),
-        )
+        if options.takes_posts:
+            checked = ", ".join(name for name, value in checks.items() if value)
+            logger.info("Taking alerts at %s (checked: %s)", places, checked)
+        else:
+            logger.info("Taking alerts from files alone; whether it is well is said at %s", places)
         if self._connections.most < options.max_connections:
             logger.info(
                 "At most %d connections at once, as this process may not open more files (max_connections is %d)",

@@ -41,8 +41,9 @@ options:
       - "Senders must show this in a header, C(Authorization: Bearer TOKEN)."
       - At least 16 characters, visible ASCII only. A text that reads as a number is refused, since templating would
         turn it into one.
-      - At least one of O(token), O(path_token), O(hmac_secret), O(cafile), O(senders) and O(files) must be set. With
-        tokens and path tokens, any of them is enough.
+      - At least one of O(token), O(path_token), O(hmac_secret), O(cafile) and O(senders) must be set for alerts to be
+        posted. With tokens and path tokens, any of them is enough. With O(files) none need be set, and every request to
+        post is refused then.
     type: str
   tokens:
     description: Further ones, each as good as O(token), so that senders can change to a new one after the other.
@@ -94,8 +95,8 @@ options:
         O(senders).
     type: path
   certificate_required:
-    description: Whether senders without a client certificate are refused where O(cafile) is set. With V(false) they
-      must show a token.
+    description: Whether senders without a client certificate are refused where O(cafile) is set. With V(false) one of
+      O(token), O(path_token), O(hmac_secret) and O(senders) must be set, as the certificate shows nothing then.
     type: bool
     default: true
   senders:
@@ -108,7 +109,7 @@ options:
     default: []
     suboptions:
       name:
-        description: Name for the log and the metrics.
+        description: Name for the log and the metrics. V(any) and V(file) are the names of the source's own.
         type: str
         required: true
       hosts:

@@ -4,7 +4,9 @@
 
 """Alertmanager: messages of its webhook receiver, each with a group of alerts; also what Rancher makes of them.
 
-An alert knows labels only. It names a container where they are those of cAdvisor or of falcosidekick.
+An alert knows labels only, and whoever exports a metric writes its labels: a workload those of its own. It does not
+write of which target they are, C(job) and C(instance), and not C(alertname), which a rule of Prometheus sets. So a
+container is named by cAdvisor alone, and Falco spoke by way of falcosidekick only where no rule made the alert.
 """
 
 from __future__ import annotations
@@ -38,8 +40,10 @@ _OTHERWISE = "medium"
 _GROUP_KEYS = ("groupKey", "groupLabels", "commonLabels", "receiver")
 _TRUNCATED = "truncatedAlerts"
 _HOST_LABELS = ("host", "hostname", "node", "nodename")
-_DOCKER_CGROUP = re.compile(r"/(?:[^/]+/)*?(?:docker/|docker-)([0-9a-f]{64})(?:\.scope)?", re.ASCII)
-"""Label C(id) of cAdvisor: /docker/ID by cgroupfs, /system.slice/docker-ID.scope by systemd."""
+_CADVISOR = "cadvisor"
+"""The job of Prometheus by which cAdvisor is scraped, perhaps behind a C(/)."""
+_DOCKER_CGROUP = re.compile(r"/(?:[^/]+/)*?(?:docker/|docker-)([0-9a-f]{64})(?:\.scope)?(/.*)?", re.ASCII | re.DOTALL)
+"""Label C(id) of cAdvisor: /docker/ID by cgroupfs, /system.slice/docker-ID.scope by systemd, and what is below it."""
 
 
 def recognises(message: dict[str, t.Any]) -> bool:
@@ -76,7 +80,7 @@ def convert(alert: dict[str, t.Any], source: str = NAME) -> dict[str, t.Any] | P
         return PassedOver.RESOLVED
     labels, annotations = part(alert, "labels"), part(alert, "annotations")
     message = first_text(*(annotations.get(key) for key in ("description", "message", "summary")))
-    if labels.get("source") == falco.NAME and "priority" in labels and "rule" in labels:
+    if _is_of_falco(labels):
         found = falco.convert(_of_falco(labels, message))
     else:
         found = {
@@ -97,26 +101,38 @@ def _identity(alert: dict[str, t.Any]) -> str | None:
     return f"{fingerprint}-{timestamp.format_timestamp(since)}" if fingerprint and since else None
 
 
+def _is_of_cadvisor(labels: dict[str, t.Any]) -> bool:
+    return first_text(labels.get("job")).rpartition("/")[2] == _CADVISOR
+
+
+def _is_of_falco(labels: dict[str, t.Any]) -> bool:
+    return labels.get("source") == falco.NAME and {"priority", "rule"} <= labels.keys() and "alertname" not in labels
+
+
 def _host(labels: dict[str, t.Any]) -> str:
-    named = first_text(*(labels.get(key) for key in _HOST_LABELS))
+    if _is_of_cadvisor(labels):
+        named = first_text(*(labels.get(key) for key in _HOST_LABELS))
+        if named:
+            return named
     # The instance is the address of the exporter.
-    return named or first_text(labels.get("instance")).rpartition(":")[0] or first_text(labels.get("instance"))
+    return first_text(labels.get("instance")).rpartition(":")[0] or first_text(labels.get("instance"))
 
 
 def _container(labels: dict[str, t.Any]) -> dict[str, t.Any] | None:
+    in_kubernetes = "pod" in labels and "namespace" in labels
+    if not _is_of_cadvisor(labels):
+        return {"subject": Subject.NOT_DOCKER.value} if in_kubernetes else None
     cgroup = first_text(labels.get("id"))
     of_docker = _DOCKER_CGROUP.fullmatch(cgroup)
+    if of_docker and of_docker.group(2):
+        # What is below the control group of a container was made in there. cAdvisor takes any id in its name for one.
+        return {"id": of_docker.group(1)}
     image, name = first_text(labels.get("image")), text.container_name(labels.get("name"))
     if of_docker:
         return {"id": of_docker.group(1), "name": name, "image": image}
-    in_kubernetes = "pod" in labels and "namespace" in labels
     if in_kubernetes or cgroup.startswith("/"):
         return {"subject": Subject.NOT_DOCKER.value}
-    container_id = text.container_id(labels.get("container_id"))
-    # Others call their own things "name"; with cAdvisor goes an image, or labels of the container.
-    if not (image or any(label.startswith("container_label_") for label in labels)):
-        name = text.container_name(labels.get("container_name"))
-    return {"id": container_id, "name": name, "image": image} if container_id or name else None
+    return {"name": name, "image": image} if name else None
 
 
 def _of_falco(labels: dict[str, t.Any], message: str) -> dict[str, t.Any]:

@@ -63,8 +63,8 @@ def _container(alert: dict[str, t.Any]) -> dict[str, t.Any] | None:
     events = alert.get("events") or alert.get("Events")
     for event in events if isinstance(events, list) else ():
         meta = _meta(part(event).get("meta"))
-        # Parsers choose what they keep. Other datasources have files and units there, which are no names of containers.
-        if meta.get("datasource_type", "docker") == "docker":
+        # Other datasources have something else there, which may look like the name of a container.
+        if meta.get("datasource_type") == "docker":
             names.add(text.container_name(meta.get("datasource_path")))
     names.discard("")
     if not names:

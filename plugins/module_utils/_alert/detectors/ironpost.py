@@ -4,8 +4,9 @@
 
 """ironpost: the AlertEvent of its pipelines, as serde would write it.
 
-It names neither host nor container. ironpost itself writes no JSON of it, so that moments are read in both forms that a
-bridge may choose.
+It names neither host nor container. Addresses count where it saw the packets: whoever writes a line of a log chooses
+what stands in it. ironpost itself writes no JSON of an event, so that moments are read in both forms that a bridge may
+choose.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.se
 
 NAME = "ironpost"
 
+_SEES_PACKETS = "ebpf-engine"
+
 
 def recognises(message: dict[str, t.Any]) -> bool:
     """Whether the object has the shape of an AlertEvent."""
@@ -32,6 +35,7 @@ def recognises(message: dict[str, t.Any]) -> bool:
 def convert(message: dict[str, t.Any]) -> dict[str, t.Any]:
     """The event in the generic shape."""
     metadata, alert = part(message, "metadata"), part(message, "alert")
+    module = first_text(metadata.get("source_module"))
     title, description = (first_text(alert.get(key)) for key in ("title", "description"))
     return {
         "id": message.get("id"),
@@ -41,8 +45,8 @@ def convert(message: dict[str, t.Any]) -> dict[str, t.Any]:
         # The severity of the event decides in ironpost, where that of its alert differs.
         "severity": first_text(message.get("severity"), alert.get("severity")),
         "time": _moment(metadata.get("timestamp")) or _moment(alert.get("created_at")),
-        "container": either_side(alert.get("source_ip"), alert.get("target_ip")),
-        "tags": [first_text(metadata.get("source_module"))],
+        "container": either_side(alert.get("source_ip"), alert.get("target_ip")) if module == _SEES_PACKETS else None,
+        "tags": [module],
         "message": ": ".join(filter(None, (title, description))),
     }
 

@@ -7,13 +7,15 @@
 All values under data are texts. What its listener reports of Docker is an alert where somebody does something in a
 container, or with what is in it. All other changes of state are what Docker was told to do, by the guard among others.
 
-Whoever writes JSON to a log that Wazuh reads chooses what stands under data. It names a container only where something
-else says who wrote it: the listener, or Falco.
+Whoever writes to a log that Wazuh reads chooses what stands under data and predecoder, and perhaps the name of the log.
+Under data a container is named only where Wazuh itself says who wrote it: the listener, by its location, or Falco, by a
+decoder or the group of a rule.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
@@ -72,8 +74,8 @@ _STATE_CHANGES = frozenset(
     )
 )
 """What Docker calls them, whatever rule fired."""
-_LISTENER = "Wazuh-Docker"
-"""The location of what the listener of Docker tells."""
+_LISTENER = re.compile(r"(?:\([\w.-]+\) [\w.:/]+->)?Wazuh-Docker", re.ASCII)
+"""The location of what the listener of Docker tells, perhaps with the agent before it. A path may end likewise."""
 _LONGEST_NAME = 256
 """Longest name of a field that others are looked for in: names of a thousand levels would add up."""
 
@@ -124,13 +126,13 @@ def _in_full_log(alert: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _is_of_listener(alert: dict[str, t.Any]) -> bool:
-    return text.display(alert.get("location") or _LISTENER).rpartition("->")[2] == _LISTENER
+    return _LISTENER.fullmatch(first_text(alert.get("location"))) is not None
 
 
 def _is_of_falco(alert: dict[str, t.Any]) -> bool:
-    """Whether the rule, the log or the decoder is Falco's."""
-    named = (alert.get("location"), part(alert, "decoder").get("name"), part(alert, "predecoder").get("program_name"))
-    return any(falco.NAME in each.lower() for each in texts([*named, *texts(part(alert, "rule").get("groups"))]))
+    """Whether the decoder or a group of the rule is Falco's: whoever set Wazuh up has named these."""
+    named = texts([part(alert, "decoder").get("name"), *texts(part(alert, "rule").get("groups"))])
+    return falco.NAME in (each.lower() for each in named)
 
 
 def _is_state_change(rule_id: str, event: dict[str, t.Any]) -> bool:

@@ -83,6 +83,19 @@ def test_no_way_to_check_senders() -> None:
         parse_options({"token": None, "port": 5000})
 
 
+@pytest.mark.parametrize("more", [{}, {"files": ["/var/log/falco.json"]}])
+def test_a_certificate_that_nobody_needs_tells_nobody_apart(more: dict[str, t.Any]) -> None:
+    tls = {"certfile": "crt", "cafile": "ca", "certificate_required": False}
+    with pytest.raises(ValueError, match="certificate_required is false, and nothing else tells senders apart"):
+        parse_options({**tls, **more})
+    for other in (
+        {"token": TOKEN},
+        {"hmac_secret": TOKEN},
+        {"senders": [{"name": "s", "tokens": [TOKEN], "hosts": ["a"]}]},
+    ):
+        parse_options({**tls, **more, **other})
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
@@ -203,6 +216,8 @@ def test_senders() -> None:
         ([sender(), sender(name="Falco", tokens=["a-third-good-token"])], "the name falco is given twice"),
         ([sender(), sender(name="other")], "the token is given twice"),
         ([sender(tokens=[TOKEN])], "the token is given twice"),
+        ([sender(name="any")], "no sender can have the name any"),
+        ([sender(name="File")], "no sender can have the name File"),
         ([sender(name="{{ x }}")], "senders.name is '{ { x }}'"),
     ],
 )

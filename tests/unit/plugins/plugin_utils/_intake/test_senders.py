@@ -64,6 +64,27 @@ def test_any_certificate_of_the_authority_is_enough_only_where_nothing_else_is_s
     assert who(senders(**TLS, senders=[{"name": "x", "certificate": "x", "hosts": ["x"]}])) == ""
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"files": ["/var/log/falco.json"]},
+        {"files": ["/var/log/falco.json"], "certfile": "crt"},
+        {**TLS, "certificate_required": False, "token": TOKEN},
+        {**TLS, "certificate_required": False, "senders": [{"name": "x", "certificate": "x", "hosts": ["x"]}]},
+        {**TLS, "certificate_required": False, "senders": [{"name": "x", "tokens": [OTHER], "hosts": ["x"]}]},
+    ],
+)
+def test_who_shows_nothing_is_a_stranger(options: dict[str, t.Any]) -> None:
+    assert who(senders(**options)) == ""
+    assert who(senders(**options), f"Bearer {PATH}", PATH, "any-name-of-the-authority") == ""
+
+
+def test_a_signature_is_asked_for_where_a_certificate_is_not_required() -> None:
+    sender = senders(**TLS, certificate_required=False, hmac_secret=OTHER).identify("", "", ())
+    assert sender is not None
+    assert not sender.signed("", b"body")
+
+
 def test_hosts() -> None:
     bound = senders(senders=[{"name": "x", "tokens": [TOKEN], "hosts": ["a", "b"]}])
     sender = bound.identify(f"Bearer {TOKEN}", "", ())

@@ -97,7 +97,7 @@ def serving(
         )
         task = asyncio.create_task(serve(queue, parsed))
         try:
-            while not (listening := re.search(r"Taking alerts at (http://[0-9.]+:\d+)/", caplog.text)):
+            while not (listening := re.search(r"Taking .* (http://[0-9.]+:\d+)/", caplog.text)):
                 assert not task.done(), task.exception()
                 await asyncio.sleep(0.01)
             yield Serving(listening[1], queue, task, stop)
@@ -228,6 +228,26 @@ async def test_plain_http_beyond_this_machine_is_warned_about(serving: t.Any, ca
 )
 def test_how_many_senders_share_the_spool(options: dict[str, t.Any], senders: int) -> None:
     assert limits_of(parse_options(options)).senders == senders
+
+
+async def test_with_files_alone_nobody_posts(
+    serving: t.Any, caplog: pytest.LogCaptureFixture, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "falco.json"
+    path.touch()
+    async with serving(token=None, files=[str(path)]) as source:
+        assert "Taking alerts from files alone" in caplog.text
+        status, answer = await source.post(ALERT)
+        assert (status, answer["error"]["kind"]) == (401, "unauthorized")
+        assert "Set token" in answer["error"]["remedy"]
+        assert (await source.health())[0] == 200
+        # Written until it is followed: what was there before is not read.
+        async with asyncio.timeout(20):
+            while source.queue.empty():
+                with path.open("a") as file:
+                    file.write(json.dumps(ALERT) + "\n")
+                await asyncio.sleep(0.1)
+        assert [alert["rule"] for alert in (await source.event())["alerts"]] == ["Shell spawned"]
 
 
 async def test_hosts_that_are_not_in_the_inventory_are_told(serving: t.Any, tmp_path: pathlib.Path) -> None:

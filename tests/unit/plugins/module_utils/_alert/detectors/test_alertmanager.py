@@ -22,6 +22,8 @@ from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_util
     read_one,
 )
 
+OTHER = "f" * 64
+
 
 def group(*alerts: object, **more: object) -> Message:
     return {**ALERTMANAGER, "alerts": list(alerts), **more}
@@ -93,30 +95,57 @@ def test_one_bad_alert_refuses_no_other() -> None:
         ({"id": f"/system.slice/docker-{ID}.scope"}, ContainerRef(id=ID)),
         ({"id": f"/user.slice/user-1000.slice/user@1000.service/app.slice/docker-{ID}.scope"}, ContainerRef(id=ID)),
         ({"id": f"/docker/{ID}", "pod": "shop-5d7", "namespace": "default"}, ContainerRef(id=ID)),
+        # What is made within a container is in that container, whatever it is called, and whatever cAdvisor calls it.
+        ({"id": f"/docker/{ID}/init.scope"}, ContainerRef(id=ID)),
+        ({"id": f"/docker/{ID}/docker/{OTHER}", "name": "victim", "image": "v:1"}, ContainerRef(id=ID)),
+        ({"id": f"/system.slice/docker-{ID}.scope/docker-{OTHER}.scope", "name": "victim"}, ContainerRef(id=ID)),
+        ({"id": f"/docker/{ID}/../{OTHER}", "name": "victim"}, ContainerRef(id=ID)),
+        ({"id": f"/docker/{ID}-x/docker/{OTHER}"}, ContainerRef(id=OTHER)),
         # Not of Docker.
         ({"id": "/"}, ContainerRef(subject=Subject.NOT_DOCKER)),
         ({"id": "/system.slice/ssh.service", "name": "shop"}, ContainerRef(subject=Subject.NOT_DOCKER)),
         ({"id": f"/kubepods/burstable/pod1/{ID}"}, ContainerRef(subject=Subject.NOT_DOCKER)),
-        ({"id": f"/docker/{ID}/init.scope"}, ContainerRef(subject=Subject.NOT_DOCKER)),
         (
             {"container": "shop", "pod": "shop-5d7", "namespace": "default", "image": "shop"},
             ContainerRef(subject=Subject.NOT_DOCKER),
         ),
         # A rule that keeps the name alone.
         ({"name": "shop", "image": "shop:4.2"}, ContainerRef(name="shop", image="shop:4.2")),
-        ({"name": "shop", "container_label_x": "y"}, ContainerRef(name="shop")),
-        # Others mean something else by it.
-        ({"name": "docker.service", "state": "failed"}, ContainerRef()),
+        ({"name": "shop"}, ContainerRef(name="shop")),
+        # None of cAdvisor's.
         ({"container": "shop"}, ContainerRef()),
         ({"id": "7"}, ContainerRef()),
-        # Labels of rules of one's own.
-        ({"container_name": "shop"}, ContainerRef(name="shop")),
-        ({"container_id": ID[:12]}, ContainerRef(id=ID[:12])),
-        ({"container_id": "{{ x }}", "container_name": ["x"]}, ContainerRef()),
+        ({"container_id": ID, "container_name": "shop"}, ContainerRef()),
     ],
 )
-def test_labels_that_name_a_container(labels: Message, container: ContainerRef) -> None:
-    assert read_one(labelled(**labels)).container == container
+@pytest.mark.parametrize("job", ["cadvisor", "integrations/cadvisor"])
+def test_labels_of_cadvisor_name_a_container(job: str, labels: Message, container: ContainerRef) -> None:
+    assert read_one(labelled(job=job, **labels)).container == container
+
+
+@pytest.mark.parametrize("job", [None, "", "shop", "not-cadvisor", ["cadvisor"]])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"id": f"/docker/{ID}", "name": "victim", "image": "v:1"},
+        {"name": "victim", "image": "v:1", "container_label_x": "y"},
+        {"name": "docker.service", "state": "failed"},
+        {"container_id": ID[:12]},
+        {"container_name": "victim"},
+        {"exported_job": "cadvisor", "name": "victim"},
+    ],
+)
+def test_a_workload_names_no_container_by_the_labels_of_its_metrics(job: object, labels: Message) -> None:
+    assert read_one(labelled(job=job, **labels)).container == ContainerRef()
+
+
+@pytest.mark.parametrize("more", [{}, {"job": "cadvisor"}, {"job": "shop", "instance": "web-1:9000"}])
+def test_a_workload_does_not_pass_for_falco_by_the_labels_of_its_metrics(more: Message) -> None:
+    """Whatever a rule of Prometheus makes bears its name, also where the rule keeps no other label."""
+    (falco,) = ALERTMANAGER_FALCO["alerts"]
+    alert = read_one(labelled(**{**falco["labels"], "severity": "warning", "hostname": "web-2", **more}))
+    assert (alert.source, alert.rule, alert.severity) == ("alertmanager", "A", Severity.MEDIUM)
+    assert alert.container == ContainerRef()
 
 
 def test_falcosidekick_by_way_of_alertmanager_is_falco() -> None:
@@ -140,8 +169,11 @@ def test_falcosidekick_by_way_of_alertmanager_about_the_host() -> None:
         ({"instance": "web-1"}, "web-1"),
         ({"instance": "192.0.2.7:9100"}, "192.0.2.7"),
         ({"instance": "[::1]:9100"}, ""),
-        ({"instance": "cadvisor:8080", "node": "web-1"}, "web-1"),
-        ({"instance": "cadvisor:8080", "hostname": "web-1", "node": ""}, "web-1"),
+        ({"instance": "cadvisor:8080", "node": "web-1", "job": "cadvisor"}, "web-1"),
+        ({"instance": "cadvisor:8080", "hostname": "web-1", "node": "", "job": "cadvisor"}, "web-1"),
+        # A workload writes the labels of its metrics, but not of what target they are.
+        *(({"instance": "web-1:9000", label: "web-2"}, "web-1") for label in ("host", "hostname", "node", "nodename")),
+        ({"hostname": "web-2", "job": "shop"}, ""),
         ({"instance": 7, "host": None}, ""),
         ({}, ""),
     ],

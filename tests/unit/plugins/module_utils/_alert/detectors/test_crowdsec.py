@@ -24,6 +24,10 @@ def meta(*pairs: tuple[str, object]) -> Message:
     return {"meta": [{"key": key, "value": value} for key, value in pairs]}
 
 
+def docker(name: str) -> Message:
+    return meta(("datasource_path", name), ("datasource_type", "docker"))
+
+
 @pytest.mark.parametrize("message", [CROWDSEC, CROWDSEC_FILE], ids=["http", "file"])
 def test_an_alert(message: Message) -> None:
     alert = read_one(message)
@@ -46,16 +50,15 @@ def test_the_notification_is_an_array() -> None:
         (None, ContainerRef()),
         ([], ContainerRef()),
         (["x", {"meta": None}, {"meta": ["x", {"key": ["x"]}]}], ContainerRef()),
-        ([meta(("datasource_path", "shop"))], ContainerRef(name="shop")),
+        ([docker("shop")], ContainerRef(name="shop")),
+        # Of syslog it is the sender's address, which could be a name of a container.
+        ([meta(("datasource_path", "192.0.2.7"))], ContainerRef()),
         ([meta(("datasource_path", "/var/log/auth.log"))], ContainerRef()),
         ([meta(("datasource_path", "/var/log/auth.log"), ("datasource_type", "file"))], ContainerRef()),
         ([meta(("datasource_path", "192.0.2.7"), ("datasource_type", "syslog"))], ContainerRef()),
-        ([meta(("datasource_path", "{{ x }}"), ("datasource_type", "docker"))], ContainerRef()),
-        ([meta(("datasource_path", "shop")), meta(("datasource_path", "shop"))], ContainerRef(name="shop")),
-        (
-            [meta(("datasource_path", "shop")), meta(("datasource_path", "mail"))],
-            ContainerRef(subject=Subject.UNIDENTIFIED),
-        ),
+        ([docker("{{ x }}")], ContainerRef()),
+        ([docker("shop"), docker("shop")], ContainerRef(name="shop")),
+        ([docker("shop"), docker("mail")], ContainerRef(subject=Subject.UNIDENTIFIED)),
     ],
 )
 def test_only_the_docker_datasource_names_a_container(events: object, container: ContainerRef) -> None:

@@ -38,8 +38,11 @@ def test_a_moment_that_is_none_leaves_that_of_the_alert(seconds: object) -> None
 
 
 def test_an_event_of_the_log_pipeline_says_nothing_about_containers() -> None:
+    """Also where a line of a log says addresses."""
     alert = {**IRONPOST["alert"], "source_ip": None, "target_ip": None}
     assert read_one({**IRONPOST, "alert": alert}).container == ContainerRef()
+    metadata = {**IRONPOST["metadata"], "source_module": "log-pipeline"}
+    assert read_one({**IRONPOST, "metadata": metadata}).container == ContainerRef()
 
 
 def test_the_severity_of_the_alert_counts_where_the_event_says_none() -> None:

@@ -168,18 +168,34 @@ def test_falco_within_wazuh_about_the_host() -> None:
     assert read_one({**WAZUH_FALCO_NESTED, "data": data}).subject is Subject.NOT_DOCKER
 
 
+RULE = {"level": 3, "id": "100201", "description": "JSON of $(rule)", "groups": ["json"]}
+
+
 @pytest.mark.parametrize(
     "said",
     [
-        {"location": "/var/log/falco.json"},
         {"decoder": {"name": "falco"}},
-        {"predecoder": {"program_name": "falco"}},
-        {"rule": {"level": 3, "id": "100201", "groups": ["syslog", "Falco"]}},
+        {"rule": {**RULE, "groups": ["syslog", "Falco"]}},
     ],
 )
 def test_what_says_that_it_is_falco(said: Message) -> None:
-    rule = {"level": 3, "id": "100201", "description": "JSON of $(rule)", "groups": ["json"]}
-    assert read_one({**WAZUH_FALCO_NESTED, "rule": rule, "location": "journald", **said}).source == "falco"
+    assert read_one({**WAZUH_FALCO_NESTED, "rule": RULE, "location": "journald", **said}).source == "falco"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"predecoder": {"program_name": "falco"}},
+        {"location": "/var/log/containers/my-falco-x.log"},
+        {"location": "/var/log/falco.json"},
+        {"decoder": {"name": "not-falco"}},
+        {"rule": {**RULE, "groups": ["falcon"]}},
+    ],
+)
+def test_what_whoever_writes_a_line_chooses_does_not_say_that_it_is_falco(said: Message) -> None:
+    """The header of syslog is the writer's, and paths follow the names of containers and files."""
+    alert = read_one({**WAZUH_FALCO_NESTED, "rule": RULE, "location": "journald", **said})
+    assert (alert.source, alert.subject) == ("wazuh", Subject.NOTHING)
 
 
 def test_a_log_that_only_looks_like_falco_names_no_container() -> None:
@@ -193,7 +209,8 @@ def test_a_log_that_only_looks_like_falco_names_no_container() -> None:
 def test_a_log_that_only_looks_like_the_listener_names_no_container() -> None:
     rule = {"level": 12, "id": "100202", "description": "JSON", "groups": ["json"]}
     for message in (WAZUH_SHELL, WAZUH_2018):
-        assert read_one({**message, "rule": rule, "location": "/var/log/shop.json"}).subject is Subject.NOTHING
+        for other in ("/var/log/shop.json", None, "", "/var/log/shop/x->Wazuh-Docker", "x Wazuh-Docker"):
+            assert read_one({**message, "rule": rule, "location": other}).subject is Subject.NOTHING
         for location in ("Wazuh-Docker", "(web-1) any->Wazuh-Docker"):
             assert read_one({**message, "rule": rule, "location": location}).container == SHOP
 
