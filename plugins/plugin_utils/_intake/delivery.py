@@ -226,6 +226,7 @@ class Deliveries:
         while (self._endings.untold or self._under_way()) and (left := deadline - self._now()) > 0:
             self._something_ended.clear()
             await _wait(self._something_ended, left)
+        await self._endings.close((), promptly=True)
 
     def _arrived(self, accepted: Sequence[Accepted]) -> None:
         """Alerts wait, of before a restart or from now on."""

@@ -31,6 +31,9 @@ Json = t.Any
 _TOLD = 500
 """Unanswered alerts in an event at most."""
 _FRAME_BYTES = 64
+_UNWRITTEN = 1.0
+"""Seconds between two writings of what is known of alerts that ask many hosts."""
+_FEW_HOSTS = 16
 
 
 class _Untold(t.NamedTuple):
@@ -63,6 +66,8 @@ class Endings:
     def __init__(self, spool: Spool, wall: Callable[[], float]) -> None:
         self._spool = spool
         self._wall = wall
+        self._unwritten: dict[int, Open] = {}  # by number
+        self._written_at = float("-inf")
         self._queue: collections.deque[_Untold] = collections.deque()
         self._pending: dict[int, set[str]] = {}  # hosts of what is in the queue, by number of the alert
 
@@ -113,25 +118,45 @@ class Endings:
         told = [self._queue.popleft() for _entry in entries]
         for item in told:
             self._note_told(item.alert, item.host)
-        await self.close(item.alert for item in told)
+        await self.close((item.alert for item in told), promptly=True)
 
-    async def close(self, alerts: Iterable[Open]) -> None:
-        """Move alerts to the history that are over, and write what is known of the others."""
+    async def close(self, alerts: Iterable[Open], *, promptly: bool = False) -> None:
+        """Move alerts to the history that are over, and write what is known of the others.
+
+        Of an alert that asks many hosts that is written once a second, unless it is to be written promptly: it costs as
+        much as there are hosts, and each of them sends a receipt. Where it is lost they are asked again, and say what
+        they said.
+        """
         ended: list[tuple[Open, Ended]] = []
-        progress: dict[int, Mapping[str, Json]] = {}
         for alert in alerts:
             if alert.over:
                 continue
             self._tell_of_end(alert)
             if alert.turns or alert.seq in self._pending:
-                progress[alert.seq] = known_of(alert)
+                self._unwritten[alert.seq] = alert
             else:
                 alert.over = True
+                self._unwritten.pop(alert.seq, None)
                 ended.append((alert, self._ended(alert)))
+        progress = self._to_be_written(promptly)
         if ended or progress:
             await self._spool.settle([item for _alert, item in ended], progress)
         for alert, item in ended:
             _log(alert, item)
+
+    def _to_be_written(self, promptly: bool) -> dict[int, Mapping[str, Json]]:
+        now = self._wall()
+        if promptly or abs(now - self._written_at) >= _UNWRITTEN:
+            self._written_at = now
+            written = self._unwritten
+        else:
+            written = {
+                seq: alert
+                for seq, alert in self._unwritten.items()
+                if len(alert.turns) + len(alert.answers) <= _FEW_HOSTS
+            }
+        self._unwritten = {seq: alert for seq, alert in self._unwritten.items() if seq not in written}
+        return {seq: known_of(alert) for seq, alert in written.items()}
 
     def _tell_of_end(self, alert: Open) -> None:
         """Where nothing more is awaited and no host had a better answer, a critical alert may end in an open question.

@@ -43,6 +43,8 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.w
 
 _KEY = "key"
 _LOCK = "lock"
+_HOST_COST = 8
+"""What an alert takes in memory for each byte that names its hosts: one whose host nobody knows may ask hundreds."""
 _COUNTS_WAIT = 1.0
 """Seconds for which counts of elements that are not stored may wait to be written."""
 _DAY, _HOUR = 86_400, 3_600
@@ -447,7 +449,10 @@ def _row(offer: Offer, now: float) -> Row:
 
 
 def _places(rows: Iterable[Row]) -> dict[str, Place]:
-    return {row.trace_id: Place(row.sender, row.severity, row.body_bytes + row.raw_bytes) for row in rows}
+    return {
+        row.trace_id: Place(row.sender, row.severity, row.body_bytes + row.raw_bytes + _HOST_COST * len(row.hosts))
+        for row in rows
+    }
 
 
 def _container(alert: Alert) -> str:
