@@ -24,9 +24,11 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import (
     absent_hosts,
     actor_of,
+    concerned,
     event_alerts,
     given_alerts,
     hosts_of_nobody,
+    run_hosts,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import shown_line
 
@@ -72,13 +74,21 @@ class ActionModule(HostAction):
         return known if delivered is None else {**known, "alerts": delivered}
 
     def ask_host(self, arguments: Json, variables: Json) -> Json:
-        """Run the module, and say of alerts whose host nobody knows that they are not answered. Raises AnswerError."""
-        self._absent = hosts_of_nobody(arguments.get("alerts"), variables)
+        """Run the module with the alerts that concern the host, which are no matter of others. Raises AnswerError.
+
+        Of alerts about hosts that take no part the first host of the run says that they are not answered.
+        """
+        alerts, host = arguments.get("alerts"), str(variables.get("inventory_hostname", ""))
+        self._absent = hosts_of_nobody(alerts, variables) if host == run_hosts(variables)[0] else {}
+        self._places = concerned(alerts, str(arguments.get("host") or host), self._absent)
+        if isinstance(alerts, (list, tuple)):
+            arguments = {**arguments, "alerts": [alerts[place] for place in self._places]}
         return super().ask_host({**arguments, "absent_hosts": self._absent}, variables)
 
     def check(self, found: Json) -> None:
         """Whether decisions and outcomes are such. Raises AnswerError."""
         checks.alert_response(found)
+        checks.rejected(found, self._places)
         checks.digests(found)
         told = [f"alerts are not answered: {why}" for why in self._absent.values()]
         if told:
@@ -107,7 +117,7 @@ class _Receipts:
         self._delivery = delivery
         self._alerts = alerts
         self._host = str(variables.get("inventory_hostname", ""))
-        self._run_hosts = [str(host) for host in variables.get("ansible_play_hosts_all") or [self._host]]
+        self._run_hosts = run_hosts(variables)
         first = self._host == self._run_hosts[0]
         self._absent = absent_hosts(delivery.hosts, self._run_hosts, variables) if first else []
         # Aside, as neither is to wait for the other.

@@ -41,6 +41,8 @@ options:
       - The alerts, as the event source C(ironpost.container_guard.alerts) emits them, as a detector sends them, or in
         the generic shape. A message that holds several alerts is given as these.
       - An element that is no alert is reported in RV(rejected); the others are answered.
+      - Of these, a host is sent those that are about it or about no host that is known, and the first host of the run
+        those about hosts that take no part in it.
       - A task need not say them. They are then those in the variable C(guard_alerts), or those of the event of the
         rulebook, read as they were given, as text of alerts is no template.
     type: list
@@ -314,7 +316,8 @@ outcomes:
       description: Id of its record in the action log. Empty where it has none, or is counted in that of an earlier one.
       type: str
 rejected:
-  description: Elements of O(alerts) that are no alerts, with their index, and kind and message of the error.
+  description: Elements of O(alerts) that are no alerts, with their index in the whole list, and kind and message of the
+    error.
   type: list
   elements: dict
   returned: always

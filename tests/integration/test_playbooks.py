@@ -230,7 +230,7 @@ def test_an_alert_about_a_host_that_is_not_in_the_inventory_is_told_and_red(
     event = {"event": {"alerts": alerts, "meta": {"hosts": ["localhost", "web-9"]}}}
     run = ansible.playbook("respond", {**variables, "ansible_eda": event}, "--limit", "localhost,web-9")
     assert run.status != 0
-    assert "alert alert-web-9: its host web-9 is not in the inventory" in run.output
+    assert "alert-web-9: unknown_host: its host web-9 is not in the inventory" in run.output
     handed_on = run.stats["guard_responses"]["localhost"]
     assert [(one["trace_id"], one["outcome"], one["policy_id"]) for one in handed_on["containers"]] == [
         ("trace-localhost", "isolated", "quarantine"),

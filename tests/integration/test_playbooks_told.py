@@ -36,6 +36,16 @@ EVENT = {"event": {"alerts": [], "meta": {"hosts": ["localhost"]}}}
 HOST = {"guard_target": "localhost", "guard_container": "web"}
 
 
+def options_in(sent: pathlib.Path) -> dict[str, t.Any]:
+    """The options in a program that was sent to a host."""
+    # They are JSON, in a literal of Python.
+    text = sent.read_text(encoding="utf-8").replace("\\\\", "\\")
+    found = re.search(r'\{\\?"ANSIBLE_MODULE_ARGS\\?": ', text)
+    assert found is not None
+    options, _end = json.JSONDecoder().raw_decode(text[found.start() :].replace('\\"', '"'))
+    return dict(options["ANSIBLE_MODULE_ARGS"])
+
+
 class Told:
     """Ansible with a host that keeps the options of the last module that it was sent, but for those that only look."""
 
@@ -56,12 +66,7 @@ class Told:
         """The options of the last module that a playbook runs on the host, and that does not only look."""
         run = self._ansible.playbook(playbook, variables)
         assert run.status == 0, run.output
-        # The program that is sent holds them as JSON, in a literal of Python.
-        sent = self._sent.read_text(encoding="utf-8").replace("\\\\", "\\")
-        found = re.search(r'\{\\?"ANSIBLE_MODULE_ARGS\\?": ', sent)
-        assert found is not None
-        options, _end = json.JSONDecoder().raw_decode(sent[found.start() :].replace('\\"', '"'))
-        return dict(options["ANSIBLE_MODULE_ARGS"])
+        return options_in(self._sent)
 
 
 @pytest.fixture
@@ -125,6 +130,31 @@ def test_the_texts_of_an_event_are_no_templates_and_do_not_count_beside_what_is_
     assert "controller_time" not in options
     for blank in ("", " ", None):
         assert told("respond", ansible_eda=event, guard_alerts=blank)["alerts"] == event["event"]["alerts"]
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_each_host_gets_the_alerts_that_concern_it(tmp_path: pathlib.Path, core: str) -> None:
+    """What is received of one, its message included, is no matter of the others."""
+    hosts = ("web-1", "web-2", "web-3")
+    ansible = Ansible(tmp_path, *hosts, core=core)
+    answer = {**ANSWER, "summary": {"decisions": {}, "outcomes": {}}}
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    for host in hosts:
+        interpreter = tmp_path / host
+        interpreter.write_text(f"#!/bin/sh\ncp $1 {tmp_path}/sent-{host}\ncat {tmp_path}/answer\n")
+        interpreter.chmod(0o755)
+        ansible.set_variables(host, {"ansible_python_interpreter": str(interpreter)})
+    named = ("web-1", "web-2", "", "ghost", "web-3", "web-2")
+    alerts = [{"id": f"a-{number}", "inventory_host": host} for number, host in enumerate(named)]
+    event = {"event": {"alerts": alerts, "meta": {"hosts": ["web-1", "web-2"]}}}
+    ansible.playbook("respond", {"ansible_eda": event}, "--limit", "web-1,web-2")
+    first, second = (options_in(tmp_path / f"sent-{host}") for host in hosts[:2])
+    # Of hosts that take no part the first one says it.
+    assert [one["id"] for one in first["alerts"]] == ["a-0", "a-2", "a-3", "a-4"]
+    assert first["absent_hosts"].keys() == {"ghost", "web-3"}
+    assert [one["id"] for one in second["alerts"]] == ["a-1", "a-2", "a-5"]
+    assert second["absent_hosts"] == {}
+    assert not (tmp_path / "sent-web-3").exists()
 
 
 @pytest.mark.parametrize("given", [5, "5", "{", "[" * 5000])

@@ -246,6 +246,8 @@ def test_a_task_that_is_cut_off_is_told_of(tmp_path: pathlib.Path, server: Recei
     [
         {"responses": [{"decision": {"outcome": "{{ x }}"}}]},
         {"responses": [], "rejected": ["x"]},
+        {"responses": [], "rejected": [{"index": 1}]},
+        {"responses": [], "rejected": [{}]},
         {"responses": [], "outcomes": ["x"]},
         {"responses": "x"},
     ],
@@ -282,6 +284,16 @@ def test_hosts_that_take_no_part_are_told_of_by_the_first_one(tmp_path: pathlib.
         "weeb-4": ("unknown_host", {}),
     }
     assert len(server.receipts) == 4
+
+
+def test_what_a_host_refuses_is_told_by_its_place_in_the_event(tmp_path: pathlib.Path, server: ReceiptServer) -> None:
+    ansible = deployed(Ansible(tmp_path, "web-1", "web-2", "localhost"), tmp_path)
+    alerts = [alert("web-1", "t-1"), alert("web-2", "t-2"), alert("web-2", "t-3", source="{")]
+    run = ansible.playbook("respond", event(server, *alerts), "--limit", "web-1,web-2")
+    assert run.status != 0
+    assert outcomes(server.of("web-1")) == {"t-1": "no_policy"}
+    assert outcomes(server.of("web-2")) == {"t-2": "no_policy", "t-3": "refused"}
+    assert "an alert is refused: source" in " ".join(run.output.split())
 
 
 def test_check_mode_acknowledges_nothing(docker_world: DockerWorld, ansible: Ansible, server: ReceiptServer) -> None:

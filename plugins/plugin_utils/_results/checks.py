@@ -115,6 +115,20 @@ def alert_response(found: Json) -> None:
         counts(summary.get("outcomes"))
 
 
+def rejected(found: Json, places: t.Sequence[int]) -> None:
+    """Let what the module takes for no alerts be told by its place in the whole list. Raises AnswerError.
+
+    Args:
+        found: what it returns.
+        places: of the alerts that it was given, in that list.
+    """
+    for rejection in dicts(found.get("rejected"), "rejected"):
+        index = rejection.get("index")
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(places):
+            raise AnswerError("the index of no alert")
+        rejection["index"] = places[index]
+
+
 def evidence(found: Json) -> None:
     """What the module evidence returns. Raises AnswerError."""
     identifier(found.get("case_id"), "case_id")

@@ -27,13 +27,28 @@ def actor_of(variables: t.Mapping[str, t.Any], environment: t.Mapping[str, str])
     return text.display(environment.get("SUDO_USER") or environment.get("USER"))
 
 
+def run_hosts(variables: t.Mapping[str, t.Any]) -> list[str]:
+    """All hosts of the run of this task."""
+    return [str(host) for host in variables.get("ansible_play_hosts_all") or [variables.get("inventory_hostname", "")]]
+
+
+def concerned(alerts: t.Any, host: str, absent: t.Collection[str] = ()) -> list[int]:
+    """The places of those alerts that a host is to answer: they name it, or no host.
+
+    Args:
+        alerts: a list, or nothing. An element that is no alert names no host.
+        host: inventory name.
+        absent: hosts that take no part, where it is this host that says so.
+    """
+    return [place for place, alert in enumerate(_list(alerts)) if _host_of(alert) in ("", host, *absent)]
+
+
 def hosts_of_nobody(alerts: t.Any, variables: t.Mapping[str, t.Any]) -> dict[str, str]:
     """The hosts that alerts are about and that nobody in this run answers for, and why that is so."""
     inventory = variables.get("groups", {}).get("all", ())
     here = {*variables.get("ansible_play_hosts_all", ()), variables.get("inventory_hostname")}
     found = {}
-    for alert in alerts if isinstance(alerts, (list, tuple)) else ():
-        host = text.host_name(alert.get("inventory_host")) if isinstance(alert, t.Mapping) else ""
+    for host in map(_host_of, _list(alerts)):
         if host and host not in here:
             why = NOT_IN_THIS_RUN if host in inventory else NOT_IN_INVENTORY
             found[host] = why.format(text.display(host))
@@ -83,6 +98,14 @@ def event_alerts(variables: t.Mapping[str, t.Any]) -> list[t.Any] | None:
     event = event.get("event") if isinstance(event, t.Mapping) else None
     alerts = event.get("alerts") if isinstance(event, t.Mapping) else None
     return list(alerts) if isinstance(alerts, (list, tuple)) else None
+
+
+def _list(alerts: t.Any) -> t.Sequence[t.Any]:
+    return alerts if isinstance(alerts, (list, tuple)) else ()
+
+
+def _host_of(alert: t.Any) -> str:
+    return text.host_name(alert.get("inventory_host")) if isinstance(alert, t.Mapping) else ""
 
 
 def _invalid(what: str) -> GuardError:

@@ -24,6 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
     REFUSED,
     UNKNOWN,
 )
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import controller
 
 ANSWERED, FAILED_RUN, UNREACHABLE, NO_SUCH_HOST, CRASHED = (
     "answered",
@@ -124,16 +125,9 @@ class Delivery:
 
 
 def concerned(alerts: t.Any, host: str) -> list[str]:
-    """The trace ids of those alerts that the host is to answer: they name it, or no host that is known."""
-    return list(
-        dict.fromkeys(
-            str(alert["trace_id"])
-            for alert in (alerts if isinstance(alerts, (list, tuple)) else ())
-            if isinstance(alert, t.Mapping)
-            and text.token(alert.get("trace_id"))
-            and alert.get("inventory_host", "") in ("", host)
-        )
-    )
+    """The trace ids of those alerts that the host is to answer."""
+    named = (text.token(_mapping(alerts[place]).get("trace_id")) for place in controller.concerned(alerts, host))
+    return list(dict.fromkeys(filter(None, named)))
 
 
 def state_of(found: Json) -> str:
@@ -150,7 +144,7 @@ def entries(alerts: t.Any, host: str, found: Json, now: datetime.datetime) -> li
     and the message of the receipt give.
 
     Args:
-        alerts: as they were given to the module.
+        alerts: those of the event. The indexes of what is rejected are of these.
         host: inventory name.
         found: the result of the task, after its checks.
         now: when the result was there, by the clock of the controller.

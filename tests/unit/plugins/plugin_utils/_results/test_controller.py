@@ -12,7 +12,9 @@ import pytest
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.controller import (
     absent_hosts,
     actor_of,
+    concerned,
     hosts_of_nobody,
+    run_hosts,
 )
 
 
@@ -62,3 +64,19 @@ def test_hosts_that_do_not_answer_in_this_run() -> None:
         ("web-2", "its host web-2 takes no part in this run"),
         ("weeb-1", "its host weeb-1 is not in the inventory"),
     ]
+
+
+def test_which_alerts_a_host_is_given() -> None:
+    named = ["web-1", "web-2", "", None, "web-9", "web-1"]
+    alerts = [*({"inventory_host": host} for host in named), {"source": "falco"}, "no alert", {"inventory_host": "a b"}]
+    # What names none, and what is none, concerns each of them.
+    of_all = [2, 3, 6, 7, 8]
+    assert concerned(alerts, "web-1") == sorted([0, 5, *of_all])
+    assert concerned(alerts, "web-2", ["web-9"]) == sorted([1, 4, *of_all])
+    assert concerned(alerts, "web-3") == of_all
+    assert concerned(None, "web-1") == concerned("[]", "web-1") == []
+
+
+def test_the_hosts_of_a_run() -> None:
+    assert run_hosts({"ansible_play_hosts_all": ["b", "a"], "inventory_hostname": "a"}) == ["b", "a"]
+    assert run_hosts({"inventory_hostname": "a"}) == ["a"]

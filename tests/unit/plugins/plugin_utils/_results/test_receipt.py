@@ -84,6 +84,9 @@ class TestEntries:
         found = {"responses": [response("t-1", "isolated"), response("t-3", "isolated"), response("t-9", "isolated")]}
         assert told(alerts, found) == {"t-1": "isolated"}, "of others the host may say what it likes"
 
+    def test_an_alert_whose_host_is_no_name_concerns_each_host(self) -> None:
+        assert receipt.concerned([alert("t-1", "a b"), alert("t-2", "web-2"), alert("t-3")], "web-1") == ["t-1", "t-3"]
+
     def test_several_containers_are_told_once_for_each_outcome(self) -> None:
         found = {"responses": [response("t-1", outcome) for outcome in ("isolated", "failed", "isolated", "held")]}
         entries = receipt.entries([alert("t-1")], "web-1", found, NOW)
