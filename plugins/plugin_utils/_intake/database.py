@@ -19,6 +19,7 @@ import os
 import pathlib
 import sqlite3
 import typing as t
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Json = t.Any
@@ -57,10 +58,13 @@ CREATE INDEX history_raw ON history (ended) WHERE raw != '';
 CREATE TABLE accounts (name TEXT PRIMARY KEY, number INTEGER NOT NULL);
 CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
-_SENDERS = """
+_SECOND = """
 ALTER TABLE alerts ADD COLUMN sender TEXT NOT NULL DEFAULT '';
+CREATE TABLE repeats (
+    seq INTEGER PRIMARY KEY, received REAL NOT NULL, received_at TEXT NOT NULL, time TEXT NOT NULL
+);
 """
-_STEPS = (_FIRST, _SENDERS)
+_STEPS = (_FIRST, _SECOND)
 """What makes tables of each version out of those of the version before."""
 VERSION = len(_STEPS)
 """Of the tables. A spool of a later version is not touched."""
@@ -197,6 +201,32 @@ class Database:
         """Store what is known of the hosts of alerts that wait, by number."""
         self._put("REPLACE INTO progress", [(seq, encode(hosts)) for seq, hosts in progress.items()])
 
+    def repeat(self, repeats: Mapping[int, Row]) -> None:
+        """Store when alerts that wait, by number, came the last time."""
+        times = []
+        for seq, row in repeats.items():
+            alert = json.loads(row.body)
+            times.append((seq, row.received, alert["received_at"], alert["time"]))
+        self._put("REPLACE INTO repeats", times)
+
+    def repeated(self, seqs: Iterable[int]) -> list[Row]:
+        """The alerts that wait under those numbers and came again, with the time of the last repeat.
+
+        Their trace ids are new, as hosts remember by it what they answered.
+        """
+        found = self._connection.execute(
+            "SELECT seq, trace_id, key, repeats.received, severity, container, hosts, body_bytes, raw_bytes, body, raw,"
+            " sender, received_at, time FROM alerts JOIN repeats USING (seq)"
+            " WHERE seq IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(seqs)),),
+        ).fetchall()
+        rows = []
+        for *columns, received_at, time in found:
+            row, trace_id = Row._make(columns), str(uuid.uuid4())
+            body = encode({**json.loads(row.body), "trace_id": trace_id, "received_at": received_at, "time": time})
+            rows.append(row._replace(trace_id=trace_id, body=body, body_bytes=len(body)))
+        return rows
+
     def end(self, ended: Sequence[Ended]) -> None:
         """Move alerts to the history. Those that are not there any more are passed over."""
         if not ended:
@@ -209,12 +239,11 @@ class Database:
             " FROM json_each(?) JOIN alerts ON seq = json_extract(value, '$[0]')",
             (told,),
         )
-        self._connection.execute(
-            "DELETE FROM alerts WHERE seq IN (SELECT json_extract(value, '$[0]') FROM json_each(?))", (told,)
-        )
-        self._connection.execute(
-            "DELETE FROM progress WHERE seq IN (SELECT json_extract(value, '$[0]') FROM json_each(?))", (told,)
-        )
+        for table in ("alerts", "progress", "repeats"):
+            self._connection.execute(
+                f"DELETE FROM {table} WHERE seq IN (SELECT json_extract(value, '$[0]') FROM json_each(?))",  # noqa: S608 - names of ours
+                (told,),
+            )
 
     def write_accounts(self, accounts: Mapping[str, int]) -> None:
         """Store the accounts."""
@@ -227,6 +256,7 @@ class Database:
     def forget_after(self, seq: int) -> None:
         """Remove alerts with higher numbers: of a transaction that failed, and came about all the same."""
         self._connection.execute("DELETE FROM alerts WHERE seq > ?", (seq,))
+        self._connection.execute("DELETE FROM repeats WHERE seq > ?", (seq,))
 
     def prune(self, older: float, raw_older: float, most_bytes: int) -> int:
         """Remove a little of the history that is too old or too much. Returns how many rows that concerned.

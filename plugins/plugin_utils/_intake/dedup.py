@@ -15,13 +15,20 @@ from collections.abc import Iterable
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
     AUDIT,
+    EXPIRED,
     ISOLATED,
     NO_POLICY,
+    OWN_EFFECT,
     PROTECTED,
+    STALE,
+    SUPERSEDED,
+    UNRESOLVED,
 )
 
 DECIDED = frozenset((NO_POLICY, PROTECTED, AUDIT))
 """Outcomes after which the same alert would be decided the same way, as nothing was done."""
+BY_TIME = frozenset((SUPERSEDED, EXPIRED, STALE, UNRESOLVED, OWN_EFFECT))
+"""Outcomes that an alert has by its time, so that the same alert of a later time may have another one."""
 
 
 def key_of(alert: Alert, targets: Iterable[str] = ()) -> bytes:

@@ -338,6 +338,10 @@ class Spool:
         for token, answer in answers:
             if token is None:
                 continue
+            if token is writer.COMES_AGAIN:
+                self._room.take(_places(answer))
+                stored += [_accepted(row, row.seq) for row in answer]
+                continue
             request, future = token
             if isinstance(request, writer.Store):
                 stored += self._settle_store(request, answer)

@@ -24,7 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     Json,
     Row,
 )
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.dedup import Dedup
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.dedup import BY_TIME, Dedup
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,8 @@ class Forget:
 Request = Store | Settle | Read | Forget
 Answer = tuple[t.Any, t.Any]
 """The token that came with a request; and its answer, or the SpoolError."""
+COMES_AGAIN = object()
+"""Token of alerts that wait from now on and nobody offered; the answer are their rows."""
 
 
 class Writer:
@@ -197,6 +199,7 @@ class Writer:
         now = self._clock()
         stores: list[tuple[Store, t.Any, list[Placed]]] = []
         rows: list[Row] = []
+        repeats: dict[int, Row] = {}
         answers: list[Answer] = []
         seq = self._last_seq
         for request, token in requests:
@@ -210,6 +213,8 @@ class Writer:
                     first = self._dedup.first(row.key, now)
                     if first:
                         first.folded += 1
+                        if first.until is None:
+                            repeats[first.seq] = row
                         placed.append(Placed(0, first.trace_id))
                         continue
                     seq += 1
@@ -220,11 +225,12 @@ class Writer:
             elif isinstance(request, Forget):
                 self._dedup.forget_ended()
                 answers.append((token, None))
+        owed = self._owed
         # Where something is wrong, it is looked whether it still is: who goes by /healthz sends nothing meanwhile.
-        error = self._write(stores, rows) if stores or self._owed or self.trouble else None
+        error = self._write(stores, rows, repeats) if stores or owed or self.trouble else None
         if error is None:
-            self._last_seq = seq
             answers += [(token, placed) for _store, token, placed in stores]
+            answers += [(COMES_AGAIN, list(owed.again.values()))] if owed.again else []
         else:
             for row in rows:
                 self._dedup.withdraw(row.seq)
@@ -232,9 +238,21 @@ class Writer:
         answers += [(token, self._read(request)) for request, token in requests if isinstance(request, Read)]
         return answers
 
-    def _write(self, stores: Sequence[tuple[Store, t.Any, list[Placed]]], rows: Sequence[Row]) -> SpoolError | None:
-        """One transaction. Returns the error; nothing was written then."""
+    def _write(
+        self,
+        stores: Sequence[tuple[Store, t.Any, list[Placed]]],
+        rows: Sequence[Row],
+        repeats: Mapping[int, Row],
+    ) -> SpoolError | None:
+        """One transaction. Returns the error; nothing was written then.
+
+        Args:
+            stores: what was asked for.
+            rows: of that what is stored.
+            repeats: of that the last repeat of each alert that is open, by number.
+        """
         accounts, owed = self.accounts.copy(), self._owed
+        last_seq = rows[-1].seq if rows else self._last_seq
         remembered: dict[str, Json] = {}
         for store, _token, placed in stores:
             folded = sum(1 for place in placed if place.folded_into)
@@ -249,6 +267,12 @@ class Writer:
                 if self._doubtful:
                     database.forget_after(self._last_seq)
                 database.insert(rows)
+                database.repeat(repeats)
+                owed.again.update(self._too_early(database, owed))
+                again = [row._replace(seq=seq) for seq, row in enumerate(owed.again.values(), last_seq + 1)]
+                owed.again = dict(zip(owed.again, again, strict=True))
+                database.insert(again)
+                accounts.arrive(len(again))
                 database.note(owed.progress)
                 database.end(owed.ended)
                 database.write_accounts(accounts.to_dict())
@@ -258,6 +282,10 @@ class Writer:
         except Exception as error:  # a fault of ours is no reason to hold what was not stored for stored
             logger.exception("The spool failed")
             return self._failed(error)
+        for trace_id, row in owed.again.items():
+            self._dedup.add(row.key, row.seq, row.trace_id)
+            logger.info("Alert %s was repeated, and its last repeat is answered as alert %s", trace_id, row.trace_id)
+        self._last_seq = last_seq + len(again)
         self.accounts = accounts
         number, size = self.history
         self.history = number + len(owed.ended), size + sum(ended.bytes for ended in owed.ended)
@@ -267,6 +295,21 @@ class Writer:
             logger.warning("The spool in %s can be written again", self._directory)
             self.trouble = ""
         return None
+
+    def _too_early(self, database: Database, owed: _Owed) -> dict[str, Row]:
+        """Last repeats of alerts that ended as they did by their time: the same of a later time is another question.
+
+        An alert that came after the end and says the same asks it already. By trace id of the one that has ended.
+        """
+        by_time = {
+            item.seq: item.trace_id
+            for item in owed.ended
+            if item.trace_id not in owed.again and any(r.get("outcome") in BY_TIME for r in item.hosts.values())
+        }
+        if not by_time:
+            return {}
+        rows = [row for row in database.repeated(by_time) if not self._dedup.first(row.key, self._clock())]
+        return {by_time[row.seq]: row for row in rows}
 
     def _open(self) -> Database:
         """The database, to be written. Raises sqlite3.Error, OSError."""
@@ -326,6 +369,7 @@ class _Owed:
         self.ended: list[Ended] = []
         self.progress: dict[int, Mapping[str, Json]] = {}
         self.counts: dict[str, int] = {}
+        self.again: dict[str, Row] = {}  # what comes again, by trace id of the one that has ended
 
     def __bool__(self) -> bool:
         return bool(self.ended or self.progress or self.counts)

@@ -154,6 +154,21 @@ async def test_an_alert_that_two_hosts_do_not_answer_is_told_twice_and_ends_once
         assert ended(running.spool) == {"received": 1, "unanswered": 1}
 
 
+async def test_what_is_reported_after_a_release_is_answered_though_its_first_was_before(tmp_path: pathlib.Path) -> None:
+    behaviour = {"web-1": "failed"}
+    async with engine(tmp_path, behaviour) as running:
+        (first,) = await running.spool.store([offer()])
+        await running.until(lambda: running.delivered()["r"] >= 1)
+        (repeat,) = await running.spool.store([offer()])  # after a person released the container
+        assert repeat.folded_into == first.trace_id
+        behaviour["web-1"] = "superseded"
+        await running.until(lambda: running.events[-1]["alerts"][0]["trace_id"] != first.trace_id)
+        behaviour["web-1"] = "isolated"
+        await running.settled()
+        assert running.spool.accounts["answered"] == 2
+        assert running.unanswered == []
+
+
 async def test_a_limit_is_told_at_once_and_a_critical_alert_is_tried_again(tmp_path: pathlib.Path) -> None:
     behaviour = {"web-1": "limit"}
     async with engine(tmp_path, behaviour) as running:

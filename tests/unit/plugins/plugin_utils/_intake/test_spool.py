@@ -10,6 +10,7 @@ import dataclasses
 import json
 import pathlib
 import random
+import shutil
 import signal
 import sqlite3
 import time
@@ -160,6 +161,112 @@ async def test_repeats_fold(tmp_path: pathlib.Path) -> None:
         assert known is not None
         assert known["folded"] == 2
         assert adds_up(spool.accounts)
+
+
+SAID_BY_TIME = ["superseded", "expired", "stale", "unresolved", "own_effect"]
+
+
+async def repeated(spool: Spool, found: list[Accepted]) -> list[Offer]:
+    """One alert that waits, and two repeats of it that were folded into it."""
+    times = [f"2026-04-05T12:00:0{number}.000000Z" for number in range(3)]
+    offers = [offer("a", message=moment, time=moment, received_at=moment, raw="QUJD") for moment in times]
+    for each in offers:
+        await spool.store([each])
+    assert [each.trace_id for each in found] == [offers[0].alert.trace_id]
+    return offers
+
+
+@pytest.mark.parametrize("outcome", SAID_BY_TIME)
+async def test_a_repeat_comes_again_where_the_first_was_too_early(
+    tmp_path: pathlib.Path, outcome: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with opened(tmp_path) as spool:
+        found = waiting(spool)
+        offers = await repeated(spool, found)
+        await end(spool, found[0], outcome)
+        first, again = found
+        assert again.received > first.received
+        assert again.hosts == {"web-1": None}
+        contents = (await spool.contents([again.seq], [again.seq]))[again.seq]
+        last = offers[-1].alert
+        assert contents == {
+            **offers[0].alert.to_dict(),
+            "trace_id": again.trace_id,
+            "time": last.time,
+            "received_at": last.received_at,
+        }
+        assert again.trace_id not in {each.alert.trace_id for each in offers}
+        assert spool.figures()["waiting_alerts"] == 1
+        assert spool.figures()["waiting_bytes"] == again.body_bytes + again.raw_bytes
+        assert spool.accounts["waiting"] == 1
+        assert adds_up(spool.accounts)
+        (third,) = await spool.store([offer("a")])
+        assert third.folded_into == again.trace_id
+        assert f"Alert {first.trace_id} was repeated" in caplog.text
+        await end(spool, again)
+        assert len(found) == 2, "and so it goes on only as long as it is repeated and too early"
+
+
+async def test_a_repeat_comes_again_also_after_kill_9(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path / "spool") as spool:
+        await repeated(spool, waiting(spool))
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+    async with opened(tmp_path / "killed") as spool:
+        found = waiting(spool)
+        await end(spool, found[0], "superseded")
+        assert len(found) == 2
+    async with opened(tmp_path / "killed") as spool:
+        (again,) = waiting(spool)
+        assert again == found[1]
+        (folded,) = await spool.store([offer("a")])
+        assert folded.folded_into == again.trace_id
+
+
+@pytest.mark.parametrize("outcome", ["isolated", "no_policy", "ambiguous", ""])
+async def test_no_repeat_comes_again_where_its_time_changes_nothing(tmp_path: pathlib.Path, outcome: str) -> None:
+    async with opened(tmp_path) as spool:
+        found = waiting(spool)
+        await repeated(spool, found)
+        await end(spool, found[0], outcome)
+        await spool.remember("later", True)
+        assert len(found) == 1
+        with contextlib.closing(sqlite3.connect(tmp_path / "spool.db")) as connection:
+            assert connection.execute("SELECT count(*) FROM repeats").fetchone() == (0,)
+
+
+async def test_what_was_never_repeated_does_not_come_again(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        found = waiting(spool)
+        await spool.store([offer("a")])
+        await end(spool, found[0], "superseded")
+        (later,) = await spool.store([offer("a")])
+        assert (later.folded_into, len(found)) == ("", 2)
+
+
+async def test_a_repeat_does_not_come_again_beside_a_later_one(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        found = waiting(spool)
+        await repeated(spool, found)
+        ending = asyncio.ensure_future(end(spool, found[0], "superseded"))
+        await asyncio.sleep(0)
+        await asyncio.gather(ending, spool.store([offer("a")]))
+        await spool.remember("later", True)
+        assert len(found) == 2
+        assert adds_up(spool.accounts)
+
+
+async def test_a_repeat_comes_again_once_the_disk_can_be_written(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        found = waiting(spool)
+        await repeated(spool, found)
+        (tmp_path / "spool.db").rename(tmp_path / "taken away")
+        await end(spool, found[0], "superseded")
+        assert len(found) == 1
+        (tmp_path / "taken away").rename(tmp_path / "spool.db")
+        await spool.remember("later", True)
+        assert len(found) == 2
+        assert (spool.accounts["waiting"], spool.figures()["waiting_alerts"]) == (1, 1)
 
 
 async def test_nothing_folds_into_what_goes_to_other_hosts(tmp_path: pathlib.Path) -> None:
@@ -473,6 +580,33 @@ async def test_a_commit_that_fails_and_comes_about_is_undone(tmp_path: pathlib.P
         contents = await spool.contents([each.seq for each in found], [])
         assert sorted(each["rule"] for each in contents.values()) == ["a", "c"]
         assert (spool.accounts["received"], spool.accounts["rejected"]) == (2, 0)
+
+
+async def test_a_repeat_comes_again_once_where_a_commit_fails_and_comes_about(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        found = waiting(spool)
+        await repeated(spool, found)
+        in_use = spool._writer._database
+        assert in_use is not None
+        transaction = in_use.transaction
+
+        @contextlib.contextmanager
+        def committed_and_failed() -> t.Iterator[None]:
+            with transaction():
+                yield
+            raise sqlite3.OperationalError("disk I/O error")
+
+        in_use.transaction = committed_and_failed  # type: ignore[method-assign]
+        await end(spool, found[0], "superseded")
+        await spool.remember("later", True)
+        first, again = found
+        assert first.trace_id != again.trace_id
+        (folded,) = await spool.store([offer("a")])
+        assert folded.folded_into == again.trace_id
+        assert adds_up(spool.accounts)
+    async with opened(tmp_path) as spool:
+        assert waiting(spool) == [again]
+        assert spool.accounts["waiting"] == 1
 
 
 @pytest.mark.parametrize("where", ["insert", "transaction"])
