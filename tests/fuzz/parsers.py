@@ -141,15 +141,17 @@ def run(kind: str, one: Callable[[Input], Iterator[str]], seed: int, numbers: ra
     """Give it the inputs of these numbers, and count what came of them. Raises FailedError."""
     counts: Counts = collections.Counter()
     watch, growth = Stopwatch(), Growth(len(numbers))
-    for number in numbers:
-        growth.seen(number - numbers.start)
-        watch.start(number)
-        try:
-            counts.update(one(Input(seed, number)))
-            watch.stop(number)
-        except Exception as error:
-            raise FailedError(kind, seed, number) from error
-    watch.end()
+    try:
+        for number in numbers:
+            growth.seen(number - numbers.start)
+            watch.start(number)
+            try:
+                counts.update(one(Input(seed, number)))
+                watch.stop(number)
+            except Exception as error:
+                raise FailedError(kind, seed, number) from error
+    finally:
+        watch.end()  # else it would end the process of the tests a minute later
     if len(numbers) >= 10_000:
         growth.grown()
     return counts, watch
