@@ -41,13 +41,13 @@ _TABLES = """
 CREATE TABLE alerts (
     seq INTEGER PRIMARY KEY, trace_id TEXT NOT NULL, key BLOB NOT NULL, received REAL NOT NULL,
     severity INTEGER NOT NULL, container TEXT NOT NULL, hosts TEXT NOT NULL, body_bytes INTEGER NOT NULL,
-    raw_bytes INTEGER NOT NULL, body TEXT NOT NULL, raw TEXT NOT NULL
+    raw_bytes INTEGER NOT NULL, body TEXT NOT NULL, raw TEXT NOT NULL, kind TEXT NOT NULL
 );
 CREATE INDEX alerts_trace_id ON alerts (trace_id);
 CREATE TABLE progress (seq INTEGER PRIMARY KEY, hosts TEXT NOT NULL);
 CREATE VIEW alerts_now AS
     SELECT seq, trace_id, key, received, severity, container, ifnull(progress.hosts, alerts.hosts) AS hosts,
-    body_bytes, raw_bytes, body FROM alerts LEFT JOIN progress USING (seq);
+    body_bytes, raw_bytes, body, kind FROM alerts LEFT JOIN progress USING (seq);
 CREATE TABLE history (
     seq INTEGER PRIMARY KEY, trace_id TEXT NOT NULL, key BLOB NOT NULL, received REAL NOT NULL, ended REAL NOT NULL,
     account TEXT NOT NULL, outcome TEXT NOT NULL, folded INTEGER NOT NULL, hosts TEXT NOT NULL,
@@ -82,6 +82,7 @@ class Row(t.NamedTuple):
         raw_bytes: of the message as received.
         body: JSON, the alert without C(raw).
         raw: the message as received, base64, or empty.
+        kind: short text by which alerts of one rule are told apart from those of another.
     """
 
     seq: int
@@ -95,6 +96,7 @@ class Row(t.NamedTuple):
     raw_bytes: int
     body: str
     raw: str
+    kind: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,10 +270,10 @@ class Database:
     def waiting(self) -> Iterator[Row]:
         """The alerts that wait, without body and raw, and with what is known of their hosts."""
         for columns in self._connection.execute(
-            "SELECT seq, trace_id, key, received, severity, container, hosts, body_bytes, raw_bytes FROM alerts_now"
-            " ORDER BY seq"
+            "SELECT seq, trace_id, key, received, severity, container, hosts, body_bytes, raw_bytes, '', '', kind"
+            " FROM alerts_now ORDER BY seq"
         ):
-            yield Row._make((*columns, "", ""))
+            yield Row._make(columns)
 
     def ended_since(self, moment: float) -> list[tuple[bytes, int, str, str, float]]:
         """Key, number, trace id, outcome and time of alerts that have ended since."""

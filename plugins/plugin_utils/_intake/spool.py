@@ -42,6 +42,8 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.w
 
 _KEY = "key"
 _LOCK = "lock"
+_KIND = 32
+"""Letters of source and rule by which kinds of alerts are told apart."""
 _COUNTS_WAIT = 1.0
 """Seconds for which counts of elements that are not stored may wait to be written."""
 _DAY, _HOUR = 86_400, 3_600
@@ -115,6 +117,7 @@ class Accepted:
         raw_bytes: of the message as received, base64.
         hosts: those that are to answer, or patterns -> None, or what is known of it, as it was last noted. With
             C(lookup) true nobody knows of which host the alert is, with C(pattern) true it may be a pattern.
+        kind: short text by which alerts of one rule are told apart from those of another.
     """
 
     seq: int
@@ -125,6 +128,7 @@ class Accepted:
     body_bytes: int
     raw_bytes: int
     hosts: Mapping[str, Json]
+    kind: str = ""
 
 
 class Spool:
@@ -458,6 +462,7 @@ def _row(offer: Offer, now: float) -> Row:
         len(raw),
         body,
         raw,
+        _kind(offer.alert),
     )
 
 
@@ -465,6 +470,10 @@ def _container(alert: Alert) -> str:
     container = alert.container
     other = container.pid or ",".join(container.addresses)
     return container.id[:12] or container.name or str(other)
+
+
+def _kind(alert: Alert) -> str:
+    return f"{alert.source[:_KIND]}/{alert.rule[:_KIND]}"
 
 
 def _accepted(row: Row, seq: int) -> Accepted:
@@ -477,6 +486,7 @@ def _accepted(row: Row, seq: int) -> Accepted:
         row.body_bytes,
         row.raw_bytes,
         json.loads(row.hosts),
+        row.kind,
     )
 
 

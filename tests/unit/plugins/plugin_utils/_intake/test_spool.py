@@ -556,3 +556,12 @@ async def test_an_alert_with_all_there_is(tmp_path: pathlib.Path) -> None:
         (found,) = (await spool.contents([accepted.seq], [])).values()
         assert found == hostile.to_dict()
         assert len(json.dumps(found)) <= accepted.body_bytes + 1000
+
+
+async def test_rules_are_told_apart_also_after_a_restart(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        await spool.store([offer("shell"), offer("x" * 100), offer("shell", container={"id": "ab" * 32})])
+        before = [each.kind for each in waiting(spool)]
+    async with opened(tmp_path) as spool:
+        assert [each.kind for each in waiting(spool)] == before
+    assert before == ["s/shell", "s/" + "x" * 32, "s/shell"]
