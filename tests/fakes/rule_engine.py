@@ -16,7 +16,7 @@ import pathlib
 import subprocess
 import sys
 import typing as t
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.delivery import (
@@ -28,6 +28,8 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.s
 
 DEADLINE = 10.0
 """For what must happen, in seconds: far more than it takes, also on a busy machine."""
+PLACES = 25
+"""Playbook runs that go on at the same time; with so many no event is taken."""
 Event = dict[str, t.Any]
 
 
@@ -70,13 +72,17 @@ def authorization(event: Event) -> str:
 
 @dataclasses.dataclass
 class Engine:
-    """Takes events from a queue, and sends receipts.
+    """Takes events from a queue, and sends receipts. Sees its runs, and ends them.
 
     Attributes:
         deliveries: to which the receipts go.
         events: of alerts, as they came.
         unanswered: what was told.
-        behaviour: by host: an outcome, a state that is none, or C(hang).
+        behaviour: by host: an outcome, a state that is none, or C(hang); C(lingers) answers, and its runs go on until
+            they are ended; with C(silent) they go on without an answer.
+        runs: that go on, by delivery, and what ends them.
+        ended: hosts of the runs that were ended, as they were.
+        most: runs at the same time.
     """
 
     deliveries: Deliveries
@@ -87,29 +93,60 @@ class Engine:
     unanswered: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
     queue: asyncio.Queue[Event] = dataclasses.field(default_factory=lambda: asyncio.Queue(1))
     changed: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
+    runs: dict[str, asyncio.Event] = dataclasses.field(default_factory=dict)
+    ended: list[list[str]] = dataclasses.field(default_factory=list)
+    most: int = 0
+    interval: float = 0.02
 
     async def run(self) -> t.NoReturn:
+        places = asyncio.Semaphore(PLACES)
         async with asyncio.TaskGroup() as runs:
             while True:
+                await places.acquire()
                 event = await self.queue.get()
                 assert len(json.dumps(event)) <= EVENT_BYTES
                 if "unanswered" in event:
                     assert "hosts" not in event["meta"]
                     self.unanswered += event["unanswered"]
+                    places.release()
                 else:
                     self.events.append(event)
-                    runs.create_task(self.play(event))
+                    task = runs.create_task(self.play(event))
+                    task.add_done_callback(lambda _task: places.release())
                 async with self.changed:
                     self.changed.notify_all()
 
+    def look(self, known: Sequence[str]) -> set[str]:
+        return set(known) & set(self.runs)
+
+    def end(self, delivery: str, why: str) -> None:
+        assert why
+        self.runs[delivery].set()
+
     async def play(self, event: Event) -> None:
+        """One run."""
+        if "delivery" not in event:
+            return
+        run, delivery = asyncio.Event(), event["delivery"]["id"]
+        self.runs[delivery] = run
+        self.most = max(self.most, len(self.runs))
+        try:
+            await self.answer(event)
+            if {self.behaviour.get(host) for host in event["meta"]["hosts"]} & {"lingers", "silent"}:
+                await run.wait()
+                self.ended.append(event["meta"]["hosts"])
+        finally:
+            del self.runs[delivery]
+
+    async def answer(self, event: Event) -> None:
         hosts = event["meta"]["hosts"]
         if hosts == ["all"]:
             hosts = list(self.inventory)
         for host in hosts:
             does = self.behaviour.get(host, "no_policy")
-            if does == "hang" or "delivery" not in event:
+            if does in ("hang", "silent"):
                 continue
+            does = "isolated" if does == "lingers" else does
             if does in ("unreachable", "failed", "crashed", "unknown_host"):
                 body = receipt(event, host, state=does, run_hosts=hosts)
             else:
@@ -146,6 +183,7 @@ async def engine(
     limits: SpoolLimits | None = None,
     inventory: tuple[str, ...] = (),
     confirmed: Callable[[str, str], None] = lambda _host, _digest: None,
+    sees_runs: bool = True,
     **settings: t.Any,
 ) -> AsyncIterator[Engine]:
     """A spool, deliveries out of it, and an engine that takes them."""
@@ -158,6 +196,8 @@ async def engine(
         spool, DeliverySettings(**pace), queue.put, receipt_url="http://127.0.0.1:1/receipts", confirmed=confirmed
     )
     running = Engine(deliveries, spool, behaviour or {}, inventory, queue=queue)
+    if sees_runs:
+        deliveries.runs = running
     tasks = [asyncio.create_task(deliveries.run()), asyncio.create_task(running.run())]
     try:
         yield running

@@ -180,11 +180,15 @@ class Guard:
 
     def playbooks(self) -> set[int]:
         """Pids of the playbook runs that it started, also where it has ended since."""
+        # ssh keeps connections open beyond a run, and is no run.
+        return self.processes("ansible-playbook")
+
+    def processes(self, named: str) -> set[int]:
+        """Pids of what it started with that in the command line."""
         found = set()
         for path in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                # ssh keeps connections open beyond a run, and is no run.
-                if b"ansible-playbook" in (path / "cmdline").read_bytes() and self._mark in (
+                if named.encode() in (path / "cmdline").read_bytes() and self._mark in (
                     path / "environ"
                 ).read_bytes().split(b"\0"):
                     found.add(int(path.name))
@@ -407,7 +411,7 @@ def test_unanswered_is_told_while_every_run_hangs(healthy: GuardedHost, tmp_path
     interpreter = tmp_path / "hung"
     interpreter.write_text(f"#!/bin/sh\nread line <{gate}\n")
     interpreter.chmod(0o755)
-    local = {"ansible_connection": "local", "ansible_python_interpreter": str(interpreter), "guard_run_timeout": 15}
+    local = {"ansible_connection": "local", "ansible_python_interpreter": str(interpreter), "guard_task_timeout": 15}
     hung = {f"web-{number}": local for number in range(12)}
     hosts = {**hung, "healthy": healthy.variables}
     with Guard(tmp_path, hosts, answer_timeout=20, answer_deadline=40) as guard, _opened_at_last(gate):
@@ -428,6 +432,23 @@ def test_unanswered_is_told_while_every_run_hangs(healthy: GuardedHost, tmp_path
         # What hangs does not outlive the rulebook.
         assert guard.process.end(patience=PATIENCE) == 0
         assert guard.playbooks() == set()
+
+
+def test_a_run_that_does_not_end_is_ended(healthy: GuardedHost, tmp_path: pathlib.Path) -> None:
+    # ansible-core removes its temporary directory when the host has answered, outside of any timeout.
+    shell = tmp_path / "shell"
+    shell.write_text('#!/bin/sh\ncase "$2" in *"rm -f -r"*) trap "" TERM; sleep 1000;; esac\nexec /bin/sh "$@"\n')
+    shell.chmod(0o755)
+    containers = healthy.make(2)
+    hosts = {"healthy": {**healthy.variables, "ansible_shell_executable": str(shell)}}
+    with Guard(tmp_path, hosts, run_timeout=30) as guard:
+        for number, container in enumerate(containers, 1):
+            assert post(guard.port, falco(container, "healthy"))[0] == 202
+            guard.wait_for(lambda number=number: elements(guard.port)["answered"] == number, "receipt")
+            assert guard.processes(str(shell)), "it goes on"
+        guard.wait_for(lambda: not guard.processes(str(shell)), "end of what hangs")
+        assert guard.playbooks() == set()
+        assert guard.process.log.count("Ending a playbook run after 30 seconds, of healthy: it lives longer") == 2
 
 
 @contextlib.contextmanager

@@ -241,6 +241,18 @@ def test_a_task_that_is_cut_off_is_told_of(tmp_path: pathlib.Path, server: Recei
     assert (receipt["state"], outcomes(receipt)) == ("crashed", {})
 
 
+@pytest.mark.parametrize("core", CORES)
+def test_a_host_that_hangs_is_given_up(tmp_path: pathlib.Path, server: ReceiptServer, core: str) -> None:
+    deployed(Ansible(tmp_path, "hung", "healthy"), tmp_path)
+    ansible = Ansible(tmp_path, "hung", "healthy", core=core)
+    hung = Hung(tmp_path)
+    ansible.set_variables("hung", {"ansible_python_interpreter": str(hung.interpreter), "guard_task_timeout": 3})
+    run = ansible.playbook("respond", event(server, alert("hung", "t-1"), alert("healthy", "t-2")))
+    assert run.status != 0
+    assert (server.of("hung")["state"], outcomes(server.of("hung"))) == ("crashed", {})
+    assert outcomes(server.of("healthy")) == {"t-2": "no_policy"}
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -371,6 +383,18 @@ class TestEvidence:
         assert (record["trace_id"], record["container"]["id"]) == ("wants", wanted)
         directory = pathlib.Path(record["evidence"]["directory"])
         assert {"top.json", "export.tar"} <= {path.name for path in directory.iterdir()}
+
+    def test_does_not_take_for_ever(
+        self, docker_world: DockerWorld, tmp_path: pathlib.Path, server: ReceiptServer
+    ) -> None:
+        ansible = deployed(Ansible(tmp_path), tmp_path, self.WANTS)
+        wanted = docker_world.make_container("target-wants")
+        with SlowExport(tmp_path) as engine:
+            variables = {"guard_docker_host": engine.docker_host, "guard_evidence_timeout": 12}
+            run = ansible.playbook("respond", {**event(server, alert("localhost", "t-1", wanted)), **variables})
+        assert engine.asked.is_set()
+        assert run.status != 0
+        assert outcomes(server.of("localhost")) == {"t-1": "isolated"}
 
     def test_is_collected_where_another_alert_of_the_batch_failed(
         self, docker_world: DockerWorld, tmp_path: pathlib.Path, server: ReceiptServer

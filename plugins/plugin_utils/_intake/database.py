@@ -36,17 +36,24 @@ _STATEMENTS = 16
 _PRUNED = 2_000
 """Rows of history that are removed at a time: more than are added, and nobody who stores waits long for it."""
 
-_FIRST = """
+VERSION = 1
+"""Of the tables. A spool of another version is not touched."""
+
+_TABLES = """
 CREATE TABLE alerts (
     seq INTEGER PRIMARY KEY, trace_id TEXT NOT NULL, key BLOB NOT NULL, received REAL NOT NULL,
     severity INTEGER NOT NULL, container TEXT NOT NULL, hosts TEXT NOT NULL, body_bytes INTEGER NOT NULL,
-    raw_bytes INTEGER NOT NULL, body TEXT NOT NULL, raw TEXT NOT NULL
+    raw_bytes INTEGER NOT NULL, body TEXT NOT NULL, raw TEXT NOT NULL, sender TEXT NOT NULL,
+    kind TEXT NOT NULL
 );
 CREATE INDEX alerts_trace_id ON alerts (trace_id);
+CREATE TABLE repeats (
+    seq INTEGER PRIMARY KEY, received REAL NOT NULL, received_at TEXT NOT NULL, time TEXT NOT NULL
+);
 CREATE TABLE progress (seq INTEGER PRIMARY KEY, hosts TEXT NOT NULL);
 CREATE VIEW alerts_now AS
     SELECT seq, trace_id, key, received, severity, container, ifnull(progress.hosts, alerts.hosts) AS hosts,
-    body_bytes, raw_bytes, body FROM alerts LEFT JOIN progress USING (seq);
+    body_bytes, raw_bytes, body, sender, kind FROM alerts LEFT JOIN progress USING (seq);
 CREATE TABLE history (
     seq INTEGER PRIMARY KEY, trace_id TEXT NOT NULL, key BLOB NOT NULL, received REAL NOT NULL, ended REAL NOT NULL,
     account TEXT NOT NULL, outcome TEXT NOT NULL, folded INTEGER NOT NULL, hosts TEXT NOT NULL,
@@ -58,17 +65,6 @@ CREATE INDEX history_raw ON history (ended) WHERE raw != '';
 CREATE TABLE accounts (name TEXT PRIMARY KEY, number INTEGER NOT NULL);
 CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
-_SECOND = """
-ALTER TABLE alerts ADD COLUMN sender TEXT NOT NULL DEFAULT '';
-CREATE TABLE repeats (
-    seq INTEGER PRIMARY KEY, received REAL NOT NULL, received_at TEXT NOT NULL, time TEXT NOT NULL
-);
-"""
-_STEPS = (_FIRST, _SECOND)
-"""What makes tables of each version out of those of the version before."""
-VERSION = len(_STEPS)
-"""Of the tables. A spool of a later version is not touched."""
-
 _TRACE = """
 SELECT 'waiting', '', received, NULL, 0, hosts, body, seq FROM alerts_now WHERE trace_id = ?
 UNION ALL SELECT account, outcome, received, ended, folded, hosts, body, seq FROM history WHERE trace_id = ?
@@ -92,6 +88,7 @@ class Row(t.NamedTuple):
         body: JSON, the alert without C(raw).
         raw: the message as received, base64, or empty.
         sender: name of whose it is.
+        kind: short text by which alerts of one rule are told apart from those of another.
     """
 
     seq: int
@@ -105,7 +102,8 @@ class Row(t.NamedTuple):
     raw_bytes: int
     body: str
     raw: str
-    sender: str
+    sender: str = ""
+    kind: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,9 +167,8 @@ class Database:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA journal_size_limit = 16777216")
-        for version in range(self._value("PRAGMA user_version"), VERSION):
-            step = f"BEGIN IMMEDIATE; {_STEPS[version]} PRAGMA user_version = {version + 1}; COMMIT;"
-            self._connection.executescript(step)
+        if self._value("PRAGMA user_version") == 0:
+            self._connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
 
     def close(self) -> None:
         """Close the connection."""
@@ -216,7 +213,7 @@ class Database:
         """
         found = self._connection.execute(
             "SELECT seq, trace_id, key, repeats.received, severity, container, hosts, body_bytes, raw_bytes, body, raw,"
-            " sender, received_at, time FROM alerts JOIN repeats USING (seq)"
+            " sender, kind, received_at, time FROM alerts JOIN repeats USING (seq)"
             " WHERE seq IN (SELECT value FROM json_each(?))",
             (json.dumps(list(seqs)),),
         ).fetchall()
@@ -306,8 +303,8 @@ class Database:
     def waiting(self) -> Iterator[Row]:
         """The alerts that wait, without body and raw, and with what is known of their hosts."""
         for columns in self._connection.execute(
-            "SELECT seq, trace_id, key, received, severity, container, alerts_now.hosts, body_bytes, raw_bytes, '', '',"
-            " sender FROM alerts_now JOIN (SELECT seq, sender FROM alerts) USING (seq) ORDER BY seq"
+            "SELECT seq, trace_id, key, received, severity, container, hosts, body_bytes, raw_bytes, '', '',"
+            " sender, kind FROM alerts_now ORDER BY seq"
         ):
             yield Row._make(columns)
 

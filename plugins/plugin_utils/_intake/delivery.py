@@ -12,7 +12,7 @@ import dataclasses
 import datetime
 import time
 import typing as t
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
@@ -71,6 +71,7 @@ class DeliverySettings:
         tell_interval: least time between two events of what nobody answered: each is a playbook run or a job, of which
             the engine does 25 at a time.
         retry_pause: before a host that did not answer is asked again; doubled each time, up to a minute.
+        wind_up: that a run may go on once it is answered, or given up, before others may have its place.
     """
 
     batch_window: float = 0.2
@@ -83,6 +84,23 @@ class DeliverySettings:
     receipts: bool = True
     tell_interval: float = 10.0
     retry_pause: float = 5.0
+    wind_up: float = 10.0
+
+
+class PlaybookRuns(t.Protocol):
+    """The playbook runs that the rule engine has started.
+
+    Attributes:
+        interval: between two looks, in seconds.
+    """
+
+    interval: float
+
+    def look(self, known: Sequence[str]) -> Collection[str]:
+        """Which of these deliveries have a run that goes on. Called in another thread."""
+
+    def end(self, delivery: str, why: str) -> None:
+        """Have the run of a delivery ended, soon."""
 
 
 class Deliveries:
@@ -94,6 +112,7 @@ class Deliveries:
         put: hands an event to the rule engine; waits while that is busy.
         receipt_url: where the answers of hosts are sent to. It may be set later, before run().
         confirmed: called with host and digest of the policy set by which it has answered.
+        runs: sees the playbook runs, None where they are elsewhere. It may be set later, before run().
         now: seconds, of a clock that is never set.
         wall: seconds since the epoch.
     """
@@ -106,6 +125,7 @@ class Deliveries:
         *,
         receipt_url: str = "",
         confirmed: Callable[[str, str], None] = lambda _host, _digest: None,
+        runs: PlaybookRuns | None = None,
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -113,6 +133,7 @@ class Deliveries:
         self._spool = spool
         self._settings = settings
         self._put = put
+        self.runs = runs
         self._confirmed = confirmed
         self._now = now
         self._wall = wall
@@ -125,6 +146,7 @@ class Deliveries:
                 most_deliveries=settings.max_deliveries,
                 timeout=settings.answer_timeout,
                 pause=settings.retry_pause,
+                wind_up=settings.wind_up,
             )
         )
         self._outbox: collections.deque[Delivery] = collections.deque()
@@ -146,18 +168,23 @@ class Deliveries:
     async def run(self) -> t.NoReturn:
         """Deliver for ever, until cancelled. Raises what put raises: alerts are then still in the spool."""
         self._spool.watch(self._arrived)
-        sending = asyncio.create_task(self._send_all())
-        sending.add_done_callback(lambda _task: self._something_to_do.set())
+        working = [asyncio.create_task(self._send_all())]
+        if self.runs:
+            working.append(asyncio.create_task(self._watch(self.runs)))
+        for task in working:
+            task.add_done_callback(lambda _task: self._something_to_do.set())
         try:
             while True:
                 self._something_to_do.clear()
                 await self._take_turns()
-                if sending.done():
-                    sending.result()
+                for task in working:
+                    if task.done():
+                        task.result()
                 await self._wait()
         finally:
-            sending.cancel()
-            await asyncio.wait([sending])
+            for task in working:
+                task.cancel()
+            await asyncio.wait(working)
 
     async def receipt(self, authorization: str, body: bytes) -> None:
         """Take a receipt: C(Authorization) header and body of the request. Raises ReceiptError, which has a status."""
@@ -241,6 +268,7 @@ class Deliveries:
                 item.body_bytes,
                 item.raw_bytes,
                 item.received,
+                item.kind,
             )
             patterns = set()
             for host, known in item.hosts.items():
@@ -341,6 +369,17 @@ class Deliveries:
     def _may_tell(self) -> bool:
         """Whether it is time to tell what nobody answered; at a shutdown it is."""
         return self._endings.untold > 0 and (self._draining or self._now() >= self._tell_at)
+
+    async def _watch(self, runs: PlaybookRuns) -> t.NoReturn:
+        """See which playbook runs go on, and end those that are in the way of others."""
+        while True:
+            asked, known = self._now(), self._schedule.known_runs()
+            if self._schedule.look(await asyncio.to_thread(runs.look, known), asked):
+                self._something_to_do.set()
+            delivery = self._schedule.in_the_way(self._now())
+            if delivery:
+                runs.end(delivery, "others wait for its place")
+            await asyncio.sleep(runs.interval)
 
     async def _hand_over(self, event: Event) -> None:
         self._putting_since = self._now()

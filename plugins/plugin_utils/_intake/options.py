@@ -111,6 +111,7 @@ class Options(HostNames):
         queue_max: most alerts of one request.
         max_deliveries: most deliveries under way.
         answer_timeout: how long hosts may take to answer before the alert is emitted again, in seconds.
+        run_timeout: how long a playbook run may live, in seconds.
         answer_deadline: how long it is tried before the alert is unanswered, in seconds.
         forks: how many hosts of a playbook run are worked on at the same time.
         fold_isolated: how long repeats are folded into an alert that isolated, in seconds.
@@ -156,6 +157,7 @@ class Options(HostNames):
     queue_max: int = 10_000
     max_deliveries: int = 21
     answer_timeout: float = 120.0
+    run_timeout: float = 900.0
     answer_deadline: float = 600.0
     forks: int = 50
     fold_isolated: float = 10.0
@@ -359,6 +361,7 @@ _READERS: dict[str, values.Reader] = {
     "queue_max": values.integer(1, 1_000_000),
     "max_deliveries": values.integer(2, 21),
     "answer_timeout": values.seconds(1, 86_400),
+    "run_timeout": values.seconds(1, 86_400),
     "answer_deadline": values.seconds(1, 86_400),
     "forks": values.integer(1, 1000),
     "fold_isolated": values.seconds(0, 3600),

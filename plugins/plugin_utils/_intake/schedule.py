@@ -7,6 +7,9 @@
 A host has one delivery under way. Alerts about it that come meanwhile wait, so that a storm is a few playbook runs.
 Hosts that answer share runs. One that did not answer its last delivery is *sick*: it gets deliveries of its own, after
 pauses that grow, and all such hosts together never take the room that the others need.
+
+A delivery holds its place until its playbook run has ended, as the rule engine counts runs. That may be long after the
+last receipt, and is in the hands of its hosts. So each of them goes on before, but has only so many runs.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 import heapq
+import ipaddress
 import itertools
 import typing as t
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 Json = t.Any
 
@@ -35,6 +39,20 @@ _TAKEN_BACK = 1.0
 """Seconds until a delivery is tried again that could not be made."""
 _MEMBERS_FOR = 600.0
 """Seconds for which the hosts of a pattern are remembered: an inventory may change."""
+_MOST_RUNS = 3
+"""Playbook runs of a host at most, with those that go on after its receipt."""
+_SHARED_RUNS = 2
+"""With so many that go on it gets runs of its own. It is fewer than the most: whoever shared these with a host whose
+runs never end goes on, one run at a time."""
+_OWN_TURN = 60.0
+"""Seconds that what follows the answer of a host has, where more alerts about it wait than it may have runs."""
+_LAST_FOR = 600.0
+"""Seconds for which a host whose run had to be ended gets runs of its own, and comes after others. The more of them,
+the later it comes, so that whoever shared one goes before whoever makes them hang."""
+_MAY_BEGIN = 60.0
+"""Seconds after a delivery has timed out in which the engine may still begin its run."""
+_PID_DIGITS = 10
+"""More than a process id has, and fewer than a shortened id of a container."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +69,7 @@ class Pace:
         pause: before a host that is sick is asked again, and before an alert is that could not be answered; doubled
             each time.
         longest_pause: what it grows to.
+        wind_up: for which a run may go on once its delivery is over, before others may have its place.
     """
 
     window: float = 0.2
@@ -61,6 +80,7 @@ class Pace:
     timeout: float = 120.0
     pause: float = 5.0
     longest_pause: float = 60.0
+    wind_up: float = 10.0
 
     def __post_init__(self) -> None:
         if self.most_deliveries < 2:
@@ -103,6 +123,7 @@ class Open:
         body_bytes: size without the message as received.
         raw_bytes: size of that.
         received: seconds since the epoch.
+        kind: which rule of which source, among the alerts of a host.
         turns: hosts that have not answered.
         lookup: nobody knows of which host it is; those that have a turn are asked.
         patterns: names of turns that may be patterns or groups.
@@ -118,6 +139,7 @@ class Open:
     body_bytes: int = 0
     raw_bytes: int = 0
     received: float = 0.0
+    kind: str = ""
     turns: dict[str, Turn] = dataclasses.field(default_factory=dict)
     lookup: bool = False
     patterns: frozenset[str] = frozenset()
@@ -158,6 +180,30 @@ class Delivery:
         return fitting
 
 
+@dataclasses.dataclass(slots=True, eq=False)
+class _Run:
+    """The playbook run of a delivery that is over.
+
+    Attributes:
+        hosts: that have to do with its going on.
+        over: since when.
+        begun: whether it is certain that it had begun.
+        lives: whether it goes on, as far as anybody knows.
+        ending: it is being ended.
+    """
+
+    hosts: list[str]
+    over: float
+    begun: bool
+    lives: bool
+    ending: bool = False
+
+
+_T = t.TypeVar("_T")
+_Turns = collections.OrderedDict[t.Any, _T]
+_NOTHING: t.Any = {}
+
+
 class Outcome(t.NamedTuple):
     """What a host's answer to an alert leads to.
 
@@ -173,12 +219,14 @@ class Outcome(t.NamedTuple):
 
 
 class _Queue:
-    """Alerts that wait for a host: by severity, by turns among containers, and first come, first served."""
+    """Alerts that wait for a host: by severity, by turns among rules and then containers, first come, first served.
+
+    So a rule that is met a thousand times, about whatever, holds up no other.
+    """
 
     def __init__(self) -> None:
-        self._levels: list[collections.OrderedDict[str, collections.OrderedDict[int, Open]]] = [
-            collections.OrderedDict() for _level in range(LEVELS)
-        ]
+        # By severity: kind -> container -> number -> alert. What comes first is next.
+        self._levels: list[_Turns[_Turns[_Turns[Open]]]] = [collections.OrderedDict() for _level in range(LEVELS)]
         self._length = 0
         self._lookups: list[dict[int, Open]] = [{} for _level in range(LEVELS)]
 
@@ -186,8 +234,12 @@ class _Queue:
         return self._length
 
     def __iter__(self) -> Iterator[Open]:
-        for level in reversed(self._levels):
-            for alerts in level.values():
+        for level in reversed(range(LEVELS)):
+            yield from self._waiting(level)
+
+    def _waiting(self, level: int) -> Iterator[Open]:
+        for kind in self._levels[level].values():
+            for alerts in kind.values():
                 yield from alerts.values()
 
     def highest(self) -> int:
@@ -195,7 +247,8 @@ class _Queue:
         return next((level for level in reversed(range(LEVELS)) if self._levels[level]), -1)
 
     def push(self, alert: Open) -> None:
-        alerts = self._levels[alert.severity].setdefault(alert.container, collections.OrderedDict())
+        kind = self._levels[alert.severity].setdefault(alert.kind, collections.OrderedDict())
+        alerts = kind.setdefault(_about(alert), collections.OrderedDict())
         self._length += alert.seq not in alerts
         alerts[alert.seq] = alert
         if alert.lookup:
@@ -203,25 +256,43 @@ class _Queue:
 
     def peek(self, level: int, suits: Callable[[Open], bool]) -> Open | None:
         """The next alert of a severity that suits."""
-        waiting = (alert for alerts in self._levels[level].values() for alert in alerts.values())
-        return next(filter(suits, waiting), None)
+        return next(filter(suits, self._waiting(level)), None)
 
     def a_lookup(self) -> Open | None:
         """The most severe alert whose host nobody knows, if there is any."""
         return next((alert for level in reversed(self._lookups) for alert in level.values()), None)
 
     def remove(self, alert: Open) -> None:
-        """Take an alert out, if it is there, and put the others about its container behind those about others."""
-        level = self._levels[alert.severity]
-        alerts = level.get(alert.container)
-        if alerts is None or alerts.pop(alert.seq, None) is None:
+        """Take an alert out, if it is there, and put those of its rule, and about its container, behind others."""
+        level, about = self._levels[alert.severity], _about(alert)
+        kind = level.get(alert.kind, _NOTHING)
+        alerts = kind.get(about, _NOTHING)
+        if alerts.pop(alert.seq, None) is None:
             return
         self._length -= 1
         self._lookups[alert.severity].pop(alert.seq, None)
-        if alerts:
-            level.move_to_end(alert.container)
-        else:
-            del level[alert.container]
+        _next_turn(kind, about)
+        _next_turn(level, alert.kind)
+
+
+def _next_turn(turns: _Turns[t.Any], name: str) -> None:
+    """Whoever had its turn comes last, unless it has nothing more to do."""
+    if turns[name]:
+        turns.move_to_end(name)
+    else:
+        del turns[name]
+
+
+def _about(alert: Open) -> str:
+    """Among which alerts one has its turn. Those that name no container share one: what they name is ever new."""
+    text = alert.container
+    if text.isdecimal() and len(text) <= _PID_DIGITS:
+        return ""
+    try:
+        ipaddress.ip_address(text.partition(",")[0])
+    except ValueError:
+        return text
+    return ""
 
 
 class _Lane:
@@ -237,15 +308,16 @@ class _Lane:
         self.not_before = 0.0
         self.oldest = 0.0
         self.newest = 0.0
+        self.ended = 0  # of its runs had to be ended
+        self.last_until = 0.0  # that counts
 
     @property
     def sick(self) -> bool:
         return self.failures > 0
 
-    @property
-    def alone(self) -> bool:
-        """Whether it shares no run."""
-        return self.sick or self.pattern
+    def hangs(self, now: float) -> int:
+        """How many of its runs had to be ended of late."""
+        return self.ended if self.last_until > now else 0
 
 
 class Schedule:
@@ -269,6 +341,9 @@ class Schedule:
         self._last_deadline = 0.0
         self._members: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._hosts: set[str] = set()  # names by which a host has answered, so that they are no patterns
+        self._runs: dict[str, _Run] = {}  # by delivery
+        self._going_on: collections.Counter[str] = collections.Counter()  # runs that live, by host
+        self._looked = False  # somebody sees which runs live
         self.deliveries: dict[str, Delivery] = {}
         self.timeouts = 0
 
@@ -312,8 +387,8 @@ class Schedule:
 
     def _begin_some(self, now: float) -> list[Delivery]:
         ready = [lane for lane in self._busy.values() if self._is_ready(lane, now)]
-        ready.sort(key=lambda lane: (-lane.queue.highest(), lane.oldest))
-        together = [lane for lane in ready if not lane.alone]
+        ready.sort(key=lambda lane: (lane.hangs(now), -lane.queue.highest(), lane.oldest))
+        together = [lane for lane in ready if not self._alone(lane, now)]
         begun = []
         if together and self._gathered(together) <= now:
             room, _sick_room = self._room()
@@ -321,7 +396,7 @@ class Schedule:
             begun += [self._begin(lanes, now) for lanes in shared]
         for lane in ready:
             room, sick_room = self._room()
-            if lane.alone and (sick_room if lane.sick else room):
+            if self._alone(lane, now) and (sick_room if lane.sick else room):
                 begun.append(self._begin([lane], now))
         return begun
 
@@ -333,11 +408,11 @@ class Schedule:
         for lane in self._busy.values():
             if lane.later:
                 moments.append(lane.later[0][0])
-            if not lane.queue or lane.delivery or not (sick_room if lane.sick else room):
+            if not self._could_begin(lane) or not (sick_room if lane.sick else room):
                 continue  # what it waits for is something that happens
             if lane.not_before > now:
                 moments.append(lane.not_before)
-            elif lane.alone:
+            elif self._alone(lane, now):
                 moments.append(now)
             else:
                 together.append(lane)
@@ -429,6 +504,7 @@ class Schedule:
             self._free(host, delivery)
             if not delivery.missing:
                 del self.deliveries[delivery.id]
+                self._goes_on(delivery, delivery.hosts, True, now)
         self._ended(answered)
         return answered
 
@@ -441,6 +517,81 @@ class Schedule:
                 self._leave(alert, host)
             over.append(alert)
         return over
+
+    # Runs
+
+    def known_runs(self) -> list[str]:
+        """The deliveries whose runs may live."""
+        return [*self.deliveries, *self._runs]
+
+    def look(self, living: Collection[str], asked: float) -> bool:
+        """Somebody saw which runs live. Where nobody does, none holds a place once its delivery is over.
+
+        Args:
+            living: their deliveries.
+            asked: when it was asked for: what is over since then is not known to have ended.
+
+        Returns:
+            Whether there is more room now.
+        """
+        self._looked = True
+        more = False
+        for delivery, run in list(self._runs.items()):
+            lives = delivery in living
+            run.begun = run.begun or lives
+            lived, run.lives = run.lives, lives or run.over > asked
+            more = more or lived > run.lives
+            if not run.lives and (run.begun or run.over + _MAY_BEGIN < asked):
+                del self._runs[delivery]
+        self._count_runs()
+        return more
+
+    def in_the_way(self, now: float) -> str:
+        """A delivery that is over, and whose run is to be ended, as it keeps others waiting. Empty for none.
+
+        Where a host has as many runs as it may have, that is one of them, after a minute; where there is no room for
+        others, one of the host that has most of them. Of several it is the oldest.
+        """
+        going_on = {delivery: run for delivery, run in self._runs.items() if run.lives}
+        waiting = [lane for lane in self._busy.values() if lane.queue and not lane.delivery and lane.not_before <= now]
+
+        def order(delivery: str) -> tuple[int, float]:
+            # Of hosts that share a run, the one that has the fewest says how many there are.
+            run = going_on[delivery]
+            return -min(self._going_on[host] for host in run.hosts), run.over
+
+        for lane in waiting:
+            own = [delivery for delivery, run in going_on.items() if lane.name in run.hosts]
+            if len(own) >= _MOST_RUNS and not any(going_on[delivery].ending for delivery in own):
+                worst = min(own, key=order)
+                if going_on[worst].over + _OWN_TURN <= now:
+                    return self._end(worst, now)
+        free, sick = self._places()
+        for_room = [lane for lane in waiting if self._could_begin(lane) and (sick > 0 if lane.sick else free <= 0)]
+        candidates = [delivery for delivery, run in going_on.items() if not run.ending]
+        if free <= 1 and candidates and len(for_room) > len(going_on) - len(candidates):
+            worst = min(candidates, key=order)
+            if going_on[worst].over + self._pace.wind_up <= now:
+                return self._end(worst, now)
+        return ""
+
+    def _end(self, delivery: str, now: float) -> str:
+        run = self._runs[delivery]
+        run.ending = True
+        for host in run.hosts:
+            # Else it would take the place that becomes free, if its alerts are more severe than those of others.
+            lane = self._lane(host)
+            lane.ended, lane.last_until = lane.hangs(now) + 1, now + _LAST_FOR
+        return delivery
+
+    def _goes_on(self, delivery: Delivery, hosts: list[str], begun: bool, now: float) -> None:
+        """A delivery is over; its run has not ended yet."""
+        if self._looked:
+            self._runs[delivery.id] = _Run(hosts, now, begun, True)
+            self._count_runs()
+
+    def _count_runs(self) -> None:
+        self._going_on = collections.Counter(host for run in self._runs.values() if run.lives for host in run.hosts)
 
     # Lanes
 
@@ -505,6 +656,7 @@ class Schedule:
             for host in delivery.missing:
                 self._fail(self._lane(host), now)
             self.timeouts += 1
+            self._goes_on(delivery, list(delivery.missing), len(delivery.missing) < len(delivery.hosts), now)
             self._finish(delivery, now, lambda _turn: "no_receipt")
 
     def _finish(self, delivery: Delivery, now: float, why: Callable[[Turn], str]) -> None:
@@ -529,7 +681,15 @@ class Schedule:
     # Deliveries
 
     def _is_ready(self, lane: _Lane, now: float) -> bool:
-        return bool(lane.queue) and not lane.delivery and lane.not_before <= now
+        return self._could_begin(lane) and lane.not_before <= now
+
+    def _could_begin(self, lane: _Lane) -> bool:
+        """Whether nothing is in the way of a lane but time and room."""
+        return bool(lane.queue) and not lane.delivery and self._going_on[lane.name] < _MOST_RUNS
+
+    def _alone(self, lane: _Lane, now: float) -> bool:
+        """Whether a lane shares no run."""
+        return lane.sick or lane.pattern or lane.hangs(now) > 0 or self._going_on[lane.name] >= _SHARED_RUNS
 
     def _gathered(self, lanes: Iterable[_Lane]) -> float:
         """When lanes that share deliveries have waited long enough for company."""
@@ -541,9 +701,14 @@ class Schedule:
 
     def _room(self) -> tuple[int, int]:
         """How many deliveries may begin, and how many of those to hosts that are sick."""
-        free = self._pace.most_deliveries - len(self.deliveries)
+        free, sick = self._places()
+        return max(0, free), max(0, min(sick, free - 1))
+
+    def _places(self) -> tuple[int, int]:
+        """How many places are free, and how many deliveries to hosts that are sick there may still be."""
+        held = len(self.deliveries) + sum(run.lives for run in self._runs.values())
         sick = sum(delivery.sick for delivery in self.deliveries.values())
-        return max(0, free), max(0, min(self._pace.most_deliveries // 2 - sick, free - 1))
+        return self._pace.most_deliveries - held, self._pace.most_deliveries // 2 - sick
 
     def _shared(self, lanes: Sequence[_Lane]) -> Iterator[Sequence[_Lane]]:
         """Lanes that share a delivery. What is asked of some hosts, as nobody knows of which it is, no other sees."""
@@ -607,6 +772,7 @@ class Schedule:
         self._hosts.update(run_hosts)
         for pattern in [name for name in delivery.missing if self._lane(name).pattern and run_hosts]:
             self._members[pattern] = (now + _MEMBERS_FOR, tuple(run_hosts))
+            delivery.hosts = list(run_hosts)
             lane = self._lane(pattern)
             lane.failures = 0
             self._free(pattern, delivery)

@@ -16,6 +16,7 @@ as ansible-core 2.19 and later give each a session of its own. So they are ended
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import logging
 import os
@@ -49,7 +50,7 @@ async def stop_asked() -> t.AsyncIterator[asyncio.Event]:
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def at_once(number: int, frame: types.FrameType | None) -> None:
-        _terminate(playbooks())
+        terminate(playbooks())
         handler = before[signal.Signals(number)]
         if callable(handler):
             handler(number, frame)
@@ -93,23 +94,53 @@ async def playbooks_ended(grace: float = GRACE) -> None:
         return
     left = playbooks()
     logger.warning("Ending %d playbooks, which are still running after %g seconds", len(left), grace)
-    _terminate(left)
+    terminate(left)
     await _are_gone(_AFTER_SIGTERM)
 
 
 def playbooks() -> list[int]:
     """The process ids of what ansible-runner has started here and still runs; nothing where there is no C(/proc)."""
-    found = []
+    # It runs on a terminal of its own, so in a session of its own.
+    return [pid for pid, parent, session in _processes() if parent == os.getpid() and session == pid]
+
+
+def terminate(pids: t.Iterable[int]) -> None:
+    """Ask processes to end."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def family(pid: int) -> dict[int, int]:
+    """A process and all that it has started and that have, with the session of each."""
+    found = {process: (parent, session) for process, parent, session in _processes()}
+    children = collections.defaultdict(list)
+    for process, (parent, _session) in found.items():
+        children[parent].append(process)
+    members = [pid]
+    for member in members:
+        members += children[member]
+    return {member: found[member][1] for member in members if member in found}
+
+
+def kill(members: t.Mapping[int, int]) -> None:
+    """End those of a family that are left, by SIGKILL."""
+    for pid, _parent, session in _processes():
+        if members.get(pid) == session:  # else it is another one by now
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _processes() -> t.Iterator[tuple[int, int, int]]:
+    """Id, parent and session of each process."""
     for path in _PROC.glob("[0-9]*/stat"):
         try:
             # The name of the program, which may hold anything, stands in parentheses.
             state, parent, _group, session = path.read_text(errors="replace").rpartition(")")[2].split()[:4]
         except (OSError, ValueError):  # it has ended meanwhile
             continue
-        # It runs on a terminal of its own, so in a session of its own.
-        if int(parent) == os.getpid() and session == path.parent.name and state != "Z":
-            found.append(int(session))
-    return found
+        if state != "Z":
+            yield int(path.parent.name), int(parent), int(session)
 
 
 async def _are_gone(seconds: float) -> bool:
@@ -119,12 +150,6 @@ async def _are_gone(seconds: float) -> bool:
             return False
         await asyncio.sleep(_POLL)
     return True
-
-
-def _terminate(pids: t.Iterable[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
 
 
 def _jvm_is_up() -> bool:

@@ -34,6 +34,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.l
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.listener import ALERTS, HEALTH, Listener
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import Counters
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.runs import Runs as PlaybookRuns
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Spool, SpoolLimits
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.wanted import Wanted
@@ -103,6 +104,7 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
                 queue.put,
                 receipt_url=options.receipt_url or _url(receipts),
                 confirmed=confirmed,
+                runs=PlaybookRuns(options.run_timeout),
             )
             intake = Intake(options, spool, deliveries, wanted, tls, notes)
             async with signals.stop_asked() as stop:

@@ -45,6 +45,8 @@ _KEY = "key"
 _LOCK = "lock"
 _HOST_COST = 8
 """What an alert takes in memory for each byte that names its hosts: one whose host nobody knows may ask hundreds."""
+_KIND = 32
+"""Letters of source and rule by which kinds of alerts are told apart."""
 _COUNTS_WAIT = 1.0
 """Seconds for which counts of elements that are not stored may wait to be written."""
 _DAY, _HOUR = 86_400, 3_600
@@ -122,6 +124,7 @@ class Accepted:
         raw_bytes: of the message as received, base64.
         hosts: those that are to answer, or patterns -> None, or what is known of it, as it was last noted. With
             C(lookup) true nobody knows of which host the alert is, with C(pattern) true it may be a pattern.
+        kind: short text by which alerts of one rule are told apart from those of another.
     """
 
     seq: int
@@ -132,6 +135,7 @@ class Accepted:
     body_bytes: int
     raw_bytes: int
     hosts: Mapping[str, Json]
+    kind: str = ""
 
 
 class Spool:
@@ -449,6 +453,7 @@ def _row(offer: Offer, now: float) -> Row:
         body,
         raw,
         offer.sender,
+        _kind(offer.alert),
     )
 
 
@@ -465,6 +470,10 @@ def _container(alert: Alert) -> str:
     return container.id[:12] or container.name or str(other)
 
 
+def _kind(alert: Alert) -> str:
+    return f"{alert.source[:_KIND]}/{alert.rule[:_KIND]}"
+
+
 def _accepted(row: Row, seq: int) -> Accepted:
     return Accepted(
         seq,
@@ -475,6 +484,7 @@ def _accepted(row: Row, seq: int) -> Accepted:
         row.body_bytes,
         row.raw_bytes,
         json.loads(row.hosts),
+        row.kind,
     )
 
 

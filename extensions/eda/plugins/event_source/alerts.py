@@ -275,6 +275,11 @@ options:
       86400. It must be at least the longest that a playbook run may take.
     type: float
     default: 120
+  run_timeout:
+    description: How long a playbook run that the rulebook has started may live before it is ended, in seconds, 1 to
+      86400. It must be more than O(answer_timeout), and than what is done after the answer, such as evidence, takes.
+    type: float
+    default: 900
   answer_deadline:
     description: How long it is tried before the alert is told as unanswered, in seconds, 1 to 86400. It should be below
       C(limits.max_alert_age) of the policies.

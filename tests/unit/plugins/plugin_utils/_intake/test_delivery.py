@@ -571,3 +571,49 @@ async def test_events_share_nothing(tmp_path: pathlib.Path) -> None:
         event: dict[str, t.Any] = running.events[-1]
         assert event["alerts"][0]["container"]["id"] == ""
         assert event["meta"]["hosts"] == event["delivery"]["hosts"] == ["web-1"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_hangs_healthy_hosts_are_answered_and_the_rest_is_told(
+    tmp_path: pathlib.Path, seed: int
+) -> None:
+    """Hosts that answer and whose runs then go on for ever, hosts that never answer, and an engine with 25 places."""
+    draw = random.Random(seed)  # noqa: S311 - which hosts hang is no secret
+    hosts = [f"web-{number}" for number in range(40)]
+    behaviour = {host: draw.choice(["lingers"] * 6 + ["silent", "no_policy"]) for host in hosts}
+    behaviour |= {"web-0": "no_policy", "web-1": "silent"}
+    severities = ["high", "critical"]
+    settings = {"answer_deadline": 4.0, "wind_up": 0.05, "max_hosts": draw.choice([1, 5, 50])}
+    async with engine(tmp_path, behaviour, **settings) as running:
+        for number in range(8):
+            for host in draw.sample(hosts, len(hosts)):
+                severity = "high" if behaviour[host] == "no_policy" else draw.choice(severities)
+                await running.spool.store([offer(f"r{number}", host, severity)])
+            await asyncio.sleep(0.05)
+        await running.settled()
+        silent = {host for host in hosts if behaviour[host] == "silent"}
+        assert {told["host"] for told in running.unanswered} == silent
+        assert running.spool.accounts["unanswered"] == 8 * len(silent)
+        assert running.most <= 21, "four places are left for what is to be told"
+        assert running.ended
+
+
+async def test_the_evidence_of_one_container_does_not_hold_up_another(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "lingers"}) as running:
+        for number in range(3):
+            await running.spool.store([offer(f"r{number}")])
+            await running.settled()
+        assert len(running.runs) == 3
+        await running.spool.store([offer("r4"), offer("r4", "web-2")])
+        await running.until(lambda: running.spool.accounts["waiting"] == 1)
+        assert (len(running.runs), running.ended) == (3, []), "nothing is ended where there is room"
+        next(iter(running.runs.values())).set()
+        await running.settled()
+
+
+async def test_where_runs_are_elsewhere_they_hold_no_place(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "lingers"}, sees_runs=False) as running:
+        for number in range(10):
+            await running.spool.store([offer(f"r{number}")])
+            await running.settled()
+        assert len(running.runs) == 10

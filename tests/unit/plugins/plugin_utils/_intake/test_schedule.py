@@ -9,7 +9,7 @@ import itertools
 import typing as t
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -126,6 +126,29 @@ def test_a_storm_about_one_container_starves_no_other() -> None:
     for name in ("b", "c"):
         schedule.add(alert("web-1", container=name), 0.0)
     assert [each.container for each in only(begin(schedule, 0.0)).alerts] == ["noisy", "b", "c", "noisy"]
+
+
+@pytest.mark.parametrize("storm", ["203.0.113.{}", "10.0.0.1,203.0.113.{}", "2001:db8::{}", "41{}"])
+def test_a_storm_about_ever_new_addresses_or_processes_starves_no_container(storm: str) -> None:
+    schedule = Schedule(Pace(window=0, most_alerts=3))
+    for number in range(100):
+        schedule.add(alert("web-1", container=storm.format(number)), 0.0)
+    for name in ("6bc1b4be90d6", "410000000000"):
+        schedule.add(alert("web-1", container=name), 0.0)
+    containers = [each.container for each in only(begin(schedule, 0.0)).alerts]
+    assert containers == [storm.format(0), "6bc1b4be90d6", "410000000000"]
+
+
+def test_a_storm_of_one_rule_about_ever_new_containers_starves_no_other_rule() -> None:
+    schedule = Schedule(Pace(window=0, most_alerts=4))
+    for number in range(100):
+        schedule.add(alert("web-1", container=f"{number:012x}", kind="falco/noisy"), 0.0)
+    for container in ("a", "b"):
+        schedule.add(alert("web-1", container=container, kind="falco/shell"), 0.0)
+    delivery = only(begin(schedule, 0.0))
+    assert [each.container for each in delivery.alerts] == [f"{0:012x}", "a", f"{1:012x}", "b"]
+    answer(schedule, delivery, "web-1", 1.0)
+    assert [each.kind for each in only(begin(schedule, 1.0)).alerts] == ["falco/noisy"] * 4
 
 
 def test_a_storm_on_one_host_starves_no_other_host() -> None:
@@ -399,6 +422,198 @@ def test_what_was_tried_is_given_up_where_nobody_acknowledges_anything() -> None
     assert only(begin(schedule, 100.0)).alerts == [fresh]
 
 
+def through(schedule: Schedule, now: float, *hosts: str) -> Delivery:
+    """A delivery of its own for these hosts, which has begun and is answered at once."""
+    for host in hosts:
+        schedule.add(alert(host), now)
+    delivery = only(begin(schedule, now))
+    assert delivery.hosts == list(hosts)
+    for host in hosts:
+        answer(schedule, delivery, host, now)
+    assert schedule.deliveries == {}
+    return delivery
+
+
+def test_a_delivery_keeps_its_place_until_its_run_has_ended() -> None:
+    schedule = Schedule(Pace(window=0, most_deliveries=2))
+    schedule.look([], 0.0)
+    first = through(schedule, 0.0, "web-1")
+    second = through(schedule, 0.0, "web-2")
+    schedule.add(alert("web-3"), 1.0)
+    assert begin(schedule, 1.0) == [], "nobody has looked whether they have ended"
+    assert schedule.look([first.id, second.id], 1.5) is False
+    assert begin(schedule, 2.0) == []
+    assert schedule.wake_at(2.0) == 600.0, "it waits for the end of a run"
+    assert schedule.look([second.id], 2.5) is True
+    assert only(begin(schedule, 2.5)).hosts == ["web-3"]
+
+
+def test_what_ended_after_it_was_asked_which_runs_live_is_not_known_to_have_ended() -> None:
+    schedule = Schedule(Pace(window=0, most_deliveries=2))
+    schedule.look([], 0.0)
+    for host in ("web-1", "web-2"):
+        through(schedule, 1.0, host)
+    schedule.look([], 0.9)
+    schedule.add(alert("web-3"), 1.0)
+    assert begin(schedule, 1.0) == []
+    schedule.look([], 1.1)
+    assert len(begin(schedule, 1.1)) == 1
+
+
+def test_a_host_whose_runs_go_on_is_answered_meanwhile_but_not_for_ever() -> None:
+    schedule = Schedule(Pace(window=0, interval=0))
+    schedule.look([], 0.0)
+    runs = [through(schedule, 0.0, "web-1", "web-2").id for _number in range(2)]
+    for host in ("web-1", "web-2"):
+        schedule.add(alert(host), 1.0)
+    alone = begin(schedule, 1.0)
+    assert [delivery.hosts for delivery in alone] == [["web-1"], ["web-2"]], "one of them makes runs that never end"
+    for delivery in alone:
+        answer(schedule, delivery, delivery.hosts[0], 2.0)
+        schedule.add(alert(delivery.hosts[0]), 2.0)
+    schedule.look([*runs, alone[0].id], 3.0)
+    assert only(begin(schedule, 3.0)).hosts == ["web-2"]
+    assert schedule.in_the_way(61.9) == "", "there is room"
+    assert schedule.in_the_way(62.0) == alone[0].id, "none that is shared"
+    schedule.look([alone[0].id], 4.0)
+    assert only(begin(schedule, 4.0)).hosts == ["web-1"]
+
+
+def test_of_a_run_that_was_not_answered_those_have_to_do_with_it_who_did_not() -> None:
+    schedule = Schedule(Pace(window=0, interval=0, timeout=10, pause=5))
+    schedule.look([], 0.0)
+    runs = []
+    for number in range(2):
+        for host in ("web-1", f"hangs-{number}"):
+            schedule.add(alert(host), number)
+        delivery = only(begin(schedule, number))
+        answer(schedule, delivery, "web-1", number)
+        runs.append(delivery.id)
+    begin(schedule, 12.0)
+    schedule.look(runs, 12.0)
+    for host in ("web-1", "web-2"):
+        schedule.add(alert(host), 13.0)
+    assert only(begin(schedule, 13.0)).hosts == ["web-1", "web-2"]
+
+
+def test_a_run_that_begins_when_its_delivery_has_timed_out_holds_a_place() -> None:
+    schedule = Schedule(Pace(window=0, most_deliveries=2, timeout=10, pause=100, longest_pause=100))
+    schedule.look([], 0.0)
+    schedule.add(alert("web-1"), 0.0)
+    late = only(begin(schedule, 0.0))
+    assert begin(schedule, 10.0) == []
+    schedule.look([], 11.0)
+    schedule.look([late.id], 12.0)
+    schedule.add(alert("web-2"), 13.0)
+    schedule.add(alert("web-3", pattern=True), 13.0)
+    assert only(begin(schedule, 13.0)).hosts == ["web-2"]
+    schedule.look([], 14.0)
+    assert only(begin(schedule, 14.0)).hosts == ["web-3"]
+    assert late.id not in schedule.known_runs()
+
+
+def test_of_a_run_that_never_begins_nothing_is_left() -> None:
+    schedule = Schedule(Pace(window=0, timeout=10))
+    schedule.look([], 0.0)
+    schedule.add(alert("web-1", deadline=20), 0.0)
+    delivery = only(begin(schedule, 0.0))
+    begin(schedule, 10.0)
+    schedule.expire(20.0)
+    for asked in (11.0, 69.0, 71.0):
+        assert (asked, schedule.known_runs()) == (asked, [delivery.id])
+        schedule.look([], asked)
+    assert schedule.known_runs() == []
+
+
+def test_a_host_with_the_most_runs_gives_up_the_oldest_for_what_waits() -> None:
+    schedule = Schedule(Pace(window=0, interval=0))
+    schedule.look([], 0.0)
+    runs = [through(schedule, number, "web-1").id for number in (0, 1, 2)]
+    schedule.look(runs, 3.0)
+    assert schedule.in_the_way(100.0) == "", "nothing waits"
+    schedule.add(alert("web-1"), 4.0)
+    assert begin(schedule, 4.0) == []
+    assert [schedule.in_the_way(moment) for moment in (59.9, 60.0, 62.0)] == ["", runs[0], ""]
+    schedule.look(runs[1:], 63.0)
+    assert only(begin(schedule, 63.0)).hosts == ["web-1"]
+
+
+def test_runs_that_go_on_make_room_for_those_who_wait() -> None:
+    schedule = Schedule(Pace(window=0, interval=0, most_deliveries=4, wind_up=10))
+    schedule.look([], 0.0)
+    honest = through(schedule, 0.0, "honest")
+    evil = [through(schedule, number, "evil") for number in range(1, 4)]
+    runs = [honest.id, *(delivery.id for delivery in evil)]
+    schedule.look(runs, 5.0)
+    assert schedule.in_the_way(30.0) == "", "nobody waits"
+    schedule.add(alert("evil"), 6.0)
+    assert schedule.in_the_way(30.0) == "", "it has three, and each of them a minute"
+    schedule.add(alert("web-1"), 6.0)
+    assert begin(schedule, 6.0) == []
+    assert schedule.in_the_way(10.9) == "", "they may be about to end"
+    assert schedule.in_the_way(11.0) == evil[0].id, "the oldest of the host that has most of them"
+    assert schedule.in_the_way(11.0) == "", "it is on its way"
+    schedule.look(runs, 11.5)
+    assert schedule.in_the_way(12.0) == ""
+    assert schedule.look([honest.id, evil[1].id, evil[2].id], 12.5) is True
+    assert only(begin(schedule, 12.5)).hosts == ["web-1"], "before the host that has others"
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    evil=st.integers(1, 25),
+    silent=st.integers(0, 5),
+    healthy=st.integers(1, 10),
+    most=st.integers(2, 21),
+    most_hosts=st.sampled_from([1, 5, 50]),
+    worst=st.booleans(),
+    dying=st.sampled_from([0.5, 6.0]),
+)
+def test_whatever_hangs_healthy_hosts_are_answered(
+    evil: int, silent: int, healthy: int, most: int, most_hosts: int, worst: bool, dying: float
+) -> None:
+    """Hosts that answer and whose runs never end, hosts that never answer, and healthy ones with evidence."""
+    pace = Pace(most_deliveries=most, most_hosts=most_hosts, timeout=20)
+    schedule = Schedule(pace)
+    runs: dict[str, float] = {}  # when they end
+    hosts: dict[str, list[str]] = {}
+    since: dict[str, float] = {}
+    slowest, now = 0.0, 0.0
+    while now < 240:
+        for number in range(evil):
+            schedule.add(alert(f"evil-{number}", severity=CRITICAL if worst else HIGH, deadline=now + 600), now)
+        for number in range(silent):
+            if now % 8 == 0:
+                schedule.add(alert(f"silent-{number}", deadline=now + 600), now)
+        for name in (f"web-{number}" for number in range(healthy)):
+            if name not in since and now % 4 == 0:
+                since[name] = now
+                schedule.add(alert(name, deadline=now + 600), now)
+        for _half in range(2):
+            begun = begin(schedule, now)
+            for delivery in begun:
+                names = delivery.hosts
+                hangs = any(not name.startswith("web") for name in names)
+                runs[delivery.id], hosts[delivery.id] = NEVER if hangs else now + 1.5, names
+            assert len(runs) <= most, "the engine has room for what is to be told"
+            for delivery in begun:
+                for name in delivery.hosts:
+                    if not name.startswith("silent"):
+                        answer(schedule, delivery, name, now)
+                        slowest = max(slowest, now - since.pop(name, now))
+            now += 0.5
+            for ended in [delivery for delivery, end in runs.items() if end <= now]:
+                del runs[ended]
+            schedule.look(runs.keys(), now)
+            of_its_own = collections.Counter(name for each in runs for name in hosts[each] if len(hosts[each]) == 1)
+            assert max(of_its_own.values(), default=0) <= 3
+            in_the_way = schedule.in_the_way(now)
+            if in_the_way:
+                runs[in_the_way] = min(runs[in_the_way], now + dying)
+    slowest = max([slowest, *(now - moment for moment in since.values())])
+    assert slowest < 30 + (evil + silent) * (pace.timeout + pace.wind_up + dying) / most
+
+
 def test_of_one_delivery_at_a_time_none_could_be_kept_for_healthy_hosts() -> None:
     with pytest.raises(ValueError, match="less than two"):
         Pace(most_deliveries=1)
@@ -418,6 +633,8 @@ class Hosts(RuleBasedStateMachine):
         self.now = 0.0
         self.hosts = [f"web-{number}" for number in range(hosts)]
         self.running: dict[str, Delivery] = {}
+        self.runs: dict[str, list[str]] = {}  # that go on
+        self.schedule.look([], self.now)
         self.silent: set[tuple[str, str]] = set()  # delivery and host
         self.received: dict[int, Open] = {}
         self.asked: dict[int, set[str]] = {}
@@ -469,11 +686,14 @@ class Hosts(RuleBasedStateMachine):
                 assert not each.lookup or set(delivery.hosts) <= set(each.turns), "nobody else is asked"
             self.schedule.emitted(delivery, self.now)
             self.running[delivery.id] = delivery
+            self.runs[delivery.id] = list(delivery.hosts)
         under_way = [d for d in self.schedule.deliveries.values() if d.missing]
         hosts = [host for d in under_way for host in d.missing]
         if not self.patterns:  # of which nobody knows whom they concern before their first run
             assert len(hosts) == len(set(hosts)), "one delivery under way for each host"
-        assert len(under_way) <= self.pace.most_deliveries
+        assert len({d.id for d in under_way} | set(self.runs)) <= self.pace.most_deliveries, "each run has a place"
+        of_its_own = collections.Counter(hosts[0] for hosts in self.runs.values() if len(hosts) == 1)
+        assert max(of_its_own.values(), default=0) <= 3 or self.patterns
         at_the_sick = sum(d.sick for d in under_way)
         assert at_the_sick <= self.pace.most_deliveries // 2
         assert at_the_sick < self.pace.most_deliveries
@@ -490,6 +710,18 @@ class Hosts(RuleBasedStateMachine):
             assert host in each.answers
             if not each.turns:
                 self.end(each, "answered")
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def a_run_ends(self, data: st.DataObject) -> None:
+        del self.runs[data.draw(st.sampled_from(sorted(self.runs)))]
+
+    @rule()
+    def look(self) -> None:
+        assert set(self.runs) <= set(self.schedule.known_runs())
+        self.schedule.look(self.runs, self.now)
+        in_the_way = self.schedule.in_the_way(self.now)
+        assert not in_the_way or self.runs.pop(in_the_way)
 
     @rule(data=st.data())
     def everything_is_answered(self, data: st.DataObject) -> None:
@@ -523,7 +755,8 @@ class Hosts(RuleBasedStateMachine):
         assert len(self.schedule) == 0, "every alert has ended by its deadline"
         assert set(self.ended) == set(self.received)
         self.time_goes_on(60.0)
-        assert self.schedule.deliveries == {}
+        self.schedule.look([], self.now)
+        assert (self.schedule.deliveries, self.schedule.known_runs()) == ({}, [])
         assert self.schedule.wake_at(self.now) == NEVER
 
 
