@@ -133,14 +133,16 @@ def kill(members: t.Mapping[int, int]) -> None:
 
 def _processes() -> t.Iterator[tuple[int, int, int]]:
     """Id, parent and session of each process."""
-    for path in _PROC.glob("[0-9]*/stat"):
+    # Twice a second: globbing, and decoding what is read, take several times as long.
+    for name in filter(str.isdecimal, os.listdir(_PROC) if _PROC.is_dir() else ()):
         try:
-            # The name of the program, which may hold anything, stands in parentheses.
-            state, parent, _group, session = path.read_text(errors="replace").rpartition(")")[2].split()[:4]
+            with open(f"{_PROC}/{name}/stat", "rb", buffering=0) as file:
+                # The name of the program, which may hold anything, stands in parentheses.
+                state, parent, _group, session = file.read(4096).rpartition(b")")[2].split()[:4]
         except (OSError, ValueError):  # it has ended meanwhile
             continue
-        if state != "Z":
-            yield int(path.parent.name), int(parent), int(session)
+        if state != b"Z":
+            yield int(name), int(parent), int(session)
 
 
 async def _are_gone(seconds: float) -> bool:
