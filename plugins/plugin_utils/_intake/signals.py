@@ -50,7 +50,12 @@ async def stop_asked() -> t.AsyncIterator[asyncio.Event]:
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def at_once(number: int, frame: types.FrameType | None) -> None:
-        terminate(playbooks())
+        running = playbooks()
+        members = {member: session for pid in running for member, session in family(pid).items()}
+        terminate(running)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing runs any more
+            # Some do not end by it, and the engine would wait for them for a minute.
+            loop.call_soon_threadsafe(loop.call_later, _AFTER_SIGTERM, kill, members)
         handler = before[signal.Signals(number)]
         if callable(handler):
             handler(number, frame)
