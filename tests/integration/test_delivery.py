@@ -216,7 +216,7 @@ TIMES = 10
 DOWN = range(3, 14)
 """In which of its lives one host is down."""
 RELEASES = (4, 10)
-"""After which of its lives, ended by SIGKILL as its container was isolated, a person releases that."""
+"""After which of its lives, ended by SIGKILL once its container was isolated, a person releases that."""
 MOMENTS = ("accepted", "under way", "isolated")
 
 
@@ -247,8 +247,11 @@ def test_whatever_is_killed_every_accepted_alert_is_answered_or_told(testbed: t.
             senders.send(_alerts(new))
             _reach(guard, senders, first, new[first], MOMENTS[life // 2 % 3])
             if life in RELEASES:
-                # What is received after a release is not what it is about.
+                # One more about what is isolated is accepted, and the rulebook ends before anything is done about it.
                 guard.wait_for(lambda: senders.done, "answer to all that was sent")
+                one_more = falco(new[first], first.name, rule="Reverse shell")
+                senders.send([(new[first], first.name, one_more)])
+                guard.wait_for(lambda: senders.done, "answer to one more")
             else:
                 senders.send(_alerts(new))  # so that some are on their way
             status = guard.process.end(ENDS[life % 2], PATIENCE)
@@ -280,6 +283,7 @@ def test_whatever_is_killed_every_accepted_alert_is_answered_or_told(testbed: t.
         for container in released:
             happened = outcomes[first.name][container]
             assert "isolated" not in happened[happened.index("released") :]
+        assert guard.process.log.count("has ended: answered, superseded") >= len(released)
         # Of the host that was down for a while, alerts of that while are told, and others are answered.
         assert told & {alert.trace_id for alert in senders.accepted if alert.host == third.name}
         for life in (0, 2 * TIMES - 1):
