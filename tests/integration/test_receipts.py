@@ -128,7 +128,7 @@ class Hung:
         self.interpreter.chmod(0o755)
 
     def let_go(self) -> None:
-        """Let one module fail."""
+        """Let one module fail. What was given up on the controller goes on on its host until then."""
         self._gate.write_text("\n")
 
 
@@ -236,6 +236,7 @@ def test_a_task_that_is_cut_off_is_told_of(tmp_path: pathlib.Path, server: Recei
     task = {PREFIX + "alert_response": options, "timeout": 2}
     play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
     run = ansible.run(t.cast(Json, play), event(server, alert("localhost", "t-1")))
+    hung.let_go()
     assert run.status != 0
     receipt = server.of("localhost")
     assert (receipt["state"], outcomes(receipt)) == ("crashed", {})
@@ -248,6 +249,7 @@ def test_a_host_that_hangs_is_given_up(tmp_path: pathlib.Path, server: ReceiptSe
     hung = Hung(tmp_path)
     ansible.set_variables("hung", {"ansible_python_interpreter": str(hung.interpreter), "guard_task_timeout": 3})
     run = ansible.playbook("respond", event(server, alert("hung", "t-1"), alert("healthy", "t-2")))
+    hung.let_go()
     assert run.status != 0
     assert (server.of("hung")["state"], outcomes(server.of("hung"))) == ("crashed", {})
     assert outcomes(server.of("healthy")) == {"t-2": "no_policy"}
