@@ -97,7 +97,7 @@ def test_it_was_answered(tmp_path: pathlib.Path) -> None:
         spool = await Spool.open(tmp_path / "spool", SpoolLimits())
         await spool.store([Offer(taken, ("web-1",))])
         answer = {"outcome": "isolated", "policy_id": "p", "milliseconds": 512, "attempts": 1}
-        await spool.settle([Ended(1, time.time(), "answered", "isolated", {"web-1": answer}, 100)])
+        await spool.settle([Ended(1, taken.trace_id, time.time(), "answered", "isolated", {"web-1": answer}, 100)])
         await spool.close()
 
     asyncio.run(fill())
