@@ -238,6 +238,8 @@ def test_whatever_is_killed_every_accepted_alert_is_answered_or_told(testbed: t.
         released = []
         for life in range(2 * TIMES):
             if life == DOWN.start:
+                # Else what it was asked before may not be answered in time, and is told.
+                guard.wait_for(lambda: third.is_paused(containers[third][0]), "isolation before the host is down")
                 forwarder.go_down()
             elif life == DOWN.stop:
                 # What was accepted while it was down is told before it comes back.
