@@ -19,6 +19,18 @@ _START_TIME = 19
 """Which field of C(/proc/PID/stat) it is, counted from 0 after the command: clock ticks since the machine started."""
 
 
+class Membership(t.NamedTuple):
+    """One line of C(/proc/PID/cgroup).
+
+    Attributes:
+        controllers: those of the hierarchy; empty for that of version 2.
+        path: in the hierarchy, absolute.
+    """
+
+    controllers: tuple[str, ...]
+    path: str
+
+
 class Process(t.NamedTuple):
     """A process.
 
@@ -48,7 +60,7 @@ def process_of(pid: int) -> Process | None:
     except FileNotFoundError:
         return None
     try:
-        stat, memberships = (_read(name, directory) for name in ("stat", "cgroup"))
+        stat, memberships = (read_file(name, directory) for name in ("stat", "cgroup"))
     except (FileNotFoundError, ProcessLookupError):
         return None
     finally:
@@ -58,8 +70,18 @@ def process_of(pid: int) -> Process | None:
 
 def groups_of(memberships: str) -> tuple[tuple[str, ...], ...]:
     """What lines of C(/proc/PID/cgroup) say, see Process."""
-    paths = (line.split(":", 2)[-1] for line in memberships.splitlines())
-    return tuple(filter(None, (tuple(_NAMED.findall(path)) for path in paths)))
+    found = (tuple(_NAMED.findall(membership.path)) for membership in parse_memberships(memberships))
+    return tuple(filter(None, found))
+
+
+def parse_memberships(text: str) -> tuple[Membership, ...]:
+    """The lines of C(/proc/PID/cgroup)."""
+    found = []
+    for line in text.splitlines():
+        _number, _colon, rest = line.partition(":")
+        controllers, _colon, path = rest.partition(":")
+        found.append(Membership(tuple(controllers.split(",")) if controllers else (), path))
+    return tuple(found)
 
 
 def _started(stat: str) -> datetime.datetime:
@@ -70,7 +92,8 @@ def _started(stat: str) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(booted + since_boot, datetime.timezone.utc)
 
 
-def _read(name: str, directory: int) -> str:
+def read_file(name: str, directory: int) -> str:
+    """The text of a file in the directory of a process in /proc, which is given open. Raises OSError."""
     descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     with open(descriptor, encoding="utf-8", errors="replace") as file:
         return file.read()

@@ -15,21 +15,15 @@ import os
 import re
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.process import (
+    Membership,
+    parse_memberships,
+    read_file,
+)
+
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 # A host with thousands of containers has some ten thousand control groups.
 _MOST_DIRECTORIES = 50_000
-
-
-class Membership(t.NamedTuple):
-    """One line of C(/proc/PID/cgroup).
-
-    Attributes:
-        controllers: those of the hierarchy; empty for that of version 2.
-        path: in the hierarchy, absolute.
-    """
-
-    controllers: tuple[str, ...]
-    path: str
 
 
 class Hierarchy(t.NamedTuple):
@@ -112,16 +106,6 @@ def find_hierarchy(mountinfo: t.Iterable[str]) -> Hierarchy | None:
     return second
 
 
-def parse_memberships(text: str) -> tuple[Membership, ...]:
-    """The lines of C(/proc/PID/cgroup)."""
-    found = []
-    for line in text.splitlines():
-        _number, _colon, rest = line.partition(":")
-        controllers, _colon, path = rest.partition(":")
-        found.append(Membership(tuple(controllers.split(",")) if controllers else (), path))
-    return tuple(found)
-
-
 def memberships_of(process: int, task: str = "") -> tuple[Membership, ...]:
     """The control groups of a process, given as a descriptor of its directory in /proc. Raises OSError.
 
@@ -130,8 +114,7 @@ def memberships_of(process: int, task: str = "") -> tuple[Membership, ...]:
         task: the number of one of its threads, for the groups of that one.
     """
     path = f"task/{task}/cgroup" if task else "cgroup"
-    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=process), encoding="utf-8", errors="replace") as file:
-        return parse_memberships(file.read())
+    return parse_memberships(read_file(path, process))
 
 
 def names(memberships: t.Iterable[Membership], container_id: str) -> bool:

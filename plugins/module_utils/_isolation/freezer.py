@@ -18,6 +18,7 @@ import re
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.text import display
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.process import Membership
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation import cgroup
 
 # The kernel refuses it for what is above our own namespace, and nests 32 of them at most.
@@ -189,7 +190,7 @@ def _outside(pid: int, group: cgroup.Group, container_id: str) -> list[Process]:
     return found
 
 
-def _is_of_another(memberships: t.Sequence[cgroup.Membership], group: cgroup.Group, container_id: str) -> bool:
+def _is_of_another(memberships: t.Sequence[Membership], group: cgroup.Group, container_id: str) -> bool:
     """Whether its control groups name another container, and none of them this one.
 
     A host may be a container itself, which its own control groups name.

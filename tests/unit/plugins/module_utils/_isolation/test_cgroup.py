@@ -10,14 +10,16 @@ import pathlib
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.process import (
+    Membership,
+    parse_memberships,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.cgroup import (
     Group,
     Hierarchy,
-    Membership,
     find_hierarchy,
     group_of,
     names,
-    parse_memberships,
 )
 
 ID, OTHER = "a1" * 32, "b2" * 32
