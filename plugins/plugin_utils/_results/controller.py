@@ -50,8 +50,7 @@ def hosts_of_nobody(alerts: t.Any, variables: t.Mapping[str, t.Any]) -> dict[str
     found = {}
     for host in map(_host_of, _list(alerts)):
         if host and host not in here:
-            why = NOT_IN_THIS_RUN if host in inventory else NOT_IN_INVENTORY
-            found[host] = why.format(text.display(host))
+            found[host] = _why_absent(host, inventory)
     return found
 
 
@@ -67,10 +66,14 @@ def absent_hosts(
     """
     groups = variables.get("groups", {})
     return [
-        (host, (NOT_IN_THIS_RUN if host in groups.get("all", ()) else NOT_IN_INVENTORY).format(text.display(host)))
+        (host, _why_absent(host, groups.get("all", ())))
         for host in wanted
         if text.host_name(host) and host not in run_hosts and host not in groups
     ]
+
+
+def _why_absent(host: str, inventory: t.Container[str]) -> str:
+    return (NOT_IN_THIS_RUN if host in inventory else NOT_IN_INVENTORY).format(text.display(host))
 
 
 def given_alerts(variables: t.Mapping[str, t.Any]) -> list[t.Any] | None:
