@@ -235,11 +235,6 @@ class Spool:
         """Keep a JSON value by name, such as the port for receipts. Raises SpoolError."""
         await self._ask(writer.Store((), {}, {name: value}))
 
-    def remember_soon(self, name: str, value: Json) -> None:
-        """Keep a JSON value by name, and do not wait for it. Where the disk cannot be written, it is lost."""
-        self._writer.ask(writer.Store((), {}, {name: value}), None)
-        self._remembered[name] = value
-
     @property
     def key(self) -> bytes:
         """The secret behind capabilities, made once."""
