@@ -14,7 +14,6 @@ import typing as t
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alerts_from_bytes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker import resolver as resolver_module
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import DockerEngine
@@ -26,6 +25,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
+from ansible_collections.ironpost.container_guard.tests.readings import alerts_from_bytes
 
 
 def judge(world: DockerWorld, **policy: t.Any) -> Judge:

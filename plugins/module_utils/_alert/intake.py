@@ -192,16 +192,6 @@ def read_message(
     return Reading(tuple(alerts), tuple(rejected), passed_over, tuple(places), dropped)
 
 
-def alerts_from_bytes(body: bytes) -> list[Alert]:
-    """The alerts in a message as received, all or none. Raises AlertError, and nothing else."""
-    reading = read_message(body)
-    if reading.rejected:
-        first = reading.rejected[0]
-        place = f"element {first.index}: " if reading.received > 1 else ""
-        raise AlertError(f"{place}{first.reason}", kind=first.kind, remedy=first.remedy)
-    return list(reading.alerts)
-
-
 def alert_from_object(message: object) -> Alert:
     """The alert in one decoded message of any known detector. Raises AlertError, also where it needs no answer."""
     detector, parts = _split(message, "")

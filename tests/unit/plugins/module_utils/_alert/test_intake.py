@@ -18,9 +18,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.in
     MAX_ALERTS,
     Reading,
     alert_from_object,
-    alerts_from_bytes,
     read_message,
 )
+from ansible_collections.ironpost.container_guard.tests.readings import alerts_from_bytes
 from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils._alert.detectors.samples import (
     ALERTMANAGER,
     FALCO,

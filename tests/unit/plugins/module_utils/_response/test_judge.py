@@ -16,7 +16,6 @@ import typing as t
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef, Subject
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alerts_from_bytes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import format_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import (
     EngineTimeout,
@@ -36,6 +35,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge, Verdict
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
+from ansible_collections.ironpost.container_guard.tests.readings import alerts_from_bytes
 
 ID = "3f2a91c07be4"
 NOW = datetime.datetime(2026, 4, 5, 12, 0, tzinfo=datetime.UTC)

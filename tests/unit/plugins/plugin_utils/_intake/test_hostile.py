@@ -25,7 +25,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.al
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import (
     Facets,
-    alerts_from_bytes,
     read_message,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.events import AlertEvent
@@ -33,6 +32,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.h
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import ReceiptError
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer
 from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import authorization, engine, receipt
+from ansible_collections.ironpost.container_guard.tests.readings import alerts_from_bytes
 
 JINJA = jinja2.Environment(autoescape=False)  # noqa: S701 - no HTML here
 

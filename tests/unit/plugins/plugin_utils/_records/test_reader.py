@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import alerts_from_bytes
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records import reader as reader_module
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.lines import MAX_LINE
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.reader import (
@@ -30,6 +29,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.
     Reader,
     Record,
 )
+from ansible_collections.ironpost.container_guard.tests.readings import alerts_from_bytes
 
 ALERT = {
     "hostname": "web-1",

@@ -20,9 +20,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.de
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import (
     alert_from_object,
-    alerts_from_bytes,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
+from ansible_collections.ironpost.container_guard.tests.readings import alerts_from_bytes
 
 SHORT = "6bc1b4be90d6"
 FULL = SHORT + "0" * 52
