@@ -201,7 +201,7 @@ def test_one_bad_alert_does_not_keep_others_from_being_answered(
     )
     assert result["failed"] is True
     assert [rejection["index"] for rejection in result["rejected"]] == [0]
-    assert "alert 0" in result["msg"]
+    assert "an alert is refused: severity" in result["msg"]
     assert result["summary"]["outcomes"] == {"isolated": 1}
 
 

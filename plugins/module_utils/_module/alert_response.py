@@ -261,7 +261,11 @@ def _answer(response: Response, check: bool, recorded: t.Collection[str]) -> dic
 
 
 def _troubles(responses: t.Sequence[Response], rejected: t.Sequence[dict[str, t.Any]]) -> list[str]:
-    """Why the module fails, each reason once: a batch in which something dangerous stayed connected is never green."""
+    """Why the module fails, each reason once: a batch in which something dangerous stayed connected is never green.
+
+    Which alerts are refused is in C(rejected): the action plugin gives a host its share of the list alone, so that
+    their places here are not those that the caller knows.
+    """
     found = []
     for response in responses:
         event, container = response.event, response.decision.container
@@ -269,7 +273,7 @@ def _troubles(responses: t.Sequence[Response], rejected: t.Sequence[dict[str, t.
             error = (event.error if event else None) or {"message": "; ".join(response.decision.reasons)}
             subject = container["name"] if container else response.decision.alert_id
             found.append("{}: {}: {}".format(subject, response.outcome, error["message"]))
-    return [*found, *dict.fromkeys("an alert is refused: {message}".format(**rejection) for rejection in rejected)]
+    return [*found, *dict.fromkeys("an alert is refused: {message} (rejected says which)".format(**rejection) for rejection in rejected)]
 
 
 def _warnings(events: t.Iterable[ActionEvent]) -> list[str]:
