@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Runs all of `ansible-test sanity`, without ignores, on what would be shipped: the built collection.
+# Runs all of `ansible-test sanity`, without ignores, on what would be shipped: the built collection. With GUARD_CORE=2.16
+# in the environment by that release of ansible-core, of those that tools/setup.sh cores installs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . tools/env.sh
+core=$PWD/.venv${GUARD_CORE:+/core-$GUARD_CORE}
+export PATH="$core/bin:$PATH"
 
 parent=$(mktemp -d)
 trap 'rm -rf "$parent"' EXIT
@@ -20,7 +23,7 @@ cp ~/.config/pip/pip.conf "$home/.pip/" 2>/dev/null || true
 (printf '[global]\nquiet = 1\n' && env | sed -n 's/^PIP_//p') >"$home/.config/pip/pip.conf"
 
 # It first downloads get-pip.py, which fails where only a package index can be reached. Python's own pip does as well.
-pip_version=$(sed -n "s/^ *pip='\(.*\)',$/\1/p" .venv/lib/python3.*/site-packages/ansible_test/_internal/python_requirements.py)
+pip_version=$(sed -n "s/^ *pip='\(.*\)',$/\1/p" "$core"/lib/python3.*/site-packages/ansible_test/_internal/python_requirements.py)
 echo 'import subprocess, sys; subprocess.check_output([sys.executable, "-m", "ensurepip"])' \
   >"$home/.ansible/test/cache/get_pip_${pip_version//./_}.py"
 

@@ -240,19 +240,21 @@ setup_sdk() {
 # --- cores ------------------------------------------------------------------------------------------------------------
 
 # Older releases of ansible-core, which treat what a host returns in other ways than the one in .venv, each with nothing
-# but its own dependencies. 3.13 is the newest Python that they support.
+# but its own dependencies and what reading policies needs. 2.16 is the oldest that the collection supports, here with the
+# oldest Python that it runs on; 3.12 is its newest, and 3.13 that of the others.
 setup_cores() {
-  local version core python
-  for version in 2.18 2.19; do
+  local version core python pythons
+  for version in 2.16 2.18 2.19; do
     core=$venv/core-$version
-    [[ ! -e $core/.complete ]] || continue
-    python=$(find_python 'venv, ensurepip' 13 12 11) || die "no Python 3.11 to 3.13 with the venv module found" \
-      "install one (for example with pyenv), then try again"
+    "$core/bin/python" -c 'import ansible, jsonschema' 2>/dev/null && continue
+    pythons=(13 12 11)
+    [[ $version != 2.16 ]] || pythons=(10 11 12)
+    python=$(find_python 'venv, ensurepip' "${pythons[@]}") || die "no Python for ansible-core $version with the venv module" \
+      "install one of 3.${pythons[0]}, 3.${pythons[1]}, 3.${pythons[2]} (for example with pyenv), then try again"
     say "installing ansible-core $version to test with (about ten seconds) ..."
     "$python" -m venv --clear "$core"
-    quietly "$core/bin/python" -m pip install --disable-pip-version-check "ansible-core==$version.*" ||
+    quietly "$core/bin/python" -m pip install --disable-pip-version-check "ansible-core==$version.*" jsonschema ||
       die "pip could not install ansible-core $version into $core (see above)"
-    touch "$core/.complete"
   done
 }
 

@@ -76,4 +76,4 @@ def default_spool(environment: t.Mapping[str, str]) -> pathlib.Path:
 
 
 def _moment(seconds: float | None) -> str:
-    return format_timestamp(datetime.datetime.fromtimestamp(seconds, datetime.UTC)) if seconds else ""
+    return format_timestamp(datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)) if seconds else ""

@@ -144,7 +144,7 @@ class _Receipts:
         from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.post import post
 
         delivery = self._delivery
-        moment = datetime.datetime.now(datetime.UTC)
+        moment = datetime.datetime.now(datetime.timezone.utc)
         try:
             alerts = receipt.entries(self._alerts, host, found, moment)
             why = post(

@@ -19,8 +19,13 @@ from ansible_collections.ironpost.container_guard.tests.integration.rulebook imp
 
 PREFIX = "ironpost.container_guard."
 VENV = COLLECTIONS.parent
-CORES = ("2.18", "2.19", "")
-"""Releases of ansible-core to test with; the empty one is that of this environment, the newest."""
+CORES = ("2.16", "2.18", "")
+"""Releases of ansible-core to test with; the empty one is that of this environment, the newest.
+
+2.16 is the oldest that the collection supports, 2.18 the last one whose templates know no tags of data.
+"""
+USUAL_CORE = os.environ.get("GUARD_CORE", "")
+"""That with which everything else is run. C(make test-all) runs it with older ones, too."""
 Json = dict[str, t.Any]
 
 
@@ -39,11 +44,11 @@ class Ansible:
     Args:
         directory: for the inventory, the results, and the state of the guard.
         hosts: names of inventory hosts, all of which are this machine.
-        core: another release of ansible-core, such as C(2.18), of those that C(tools/setup.sh cores) installs.
+        core: a release of ansible-core, such as C(2.18), of those that C(tools/setup.sh cores) installs, or C("").
         variables: of all hosts of the inventory.
     """
 
-    def __init__(self, directory: pathlib.Path, *hosts: str, core: str = "", **variables: t.Any) -> None:
+    def __init__(self, directory: pathlib.Path, *hosts: str, core: str = USUAL_CORE, **variables: t.Any) -> None:
         self._directory = directory
         self._programs = VENV / f"core-{core}/bin" if core else pathlib.Path(sys.executable).parent
         self._inventory = local_inventory(directory, *hosts, **variables)

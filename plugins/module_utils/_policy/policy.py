@@ -29,13 +29,19 @@ class Target(t.Protocol):
     """What a policy can see of a container."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As the engine names it, without the slash."""
+        ...
 
     @property
-    def images(self) -> tuple[str, ...]: ...
+    def images(self) -> tuple[str, ...]:
+        """The names by which policies may know its image."""
+        ...
 
     @property
-    def labels(self) -> t.Mapping[str, str]: ...
+    def labels(self) -> t.Mapping[str, str]:
+        """Its labels."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,12 +11,12 @@ import functools
 import json
 import pathlib
 import re
-import tomllib
 import typing as t
 
 import yaml
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text as texts
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies import toml
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.findings import Finding
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.positions import (
     Position,
@@ -195,7 +195,9 @@ def _unique(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
 
 def _toml(text: str) -> t.Any:
     try:
-        return tomllib.loads(text)
+        return toml.loads(text)
+    except ImportError as error:
+        raise _Unreadable(str(error)) from error
     except (ValueError, RecursionError) as error:
         place = re.search(r" \(at line (\d+), column (\d+)\)\Z", str(error))
         message = str(error)[: place.start()] if place else str(error)

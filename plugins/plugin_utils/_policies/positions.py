@@ -13,10 +13,11 @@ from __future__ import annotations
 import bisect
 import contextlib
 import re
-import tomllib
 import typing as t
 
 import yaml
+
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies import toml
 
 Path = tuple[str, ...]
 """The keys, and places in lists from C("0"), that lead from the whole file to a value."""
@@ -89,7 +90,7 @@ class _LostError(Exception):
 
 
 class _TomlScanner:
-    """Reads just enough of TOML to know where things stand, because tomllib does not tell."""
+    """Reads just enough of TOML to know where things stand, because no library tells."""
 
     _IGNORED = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
     _STRING = re.compile(
@@ -163,7 +164,7 @@ class _TomlScanner:
             if not match:
                 raise _LostError
             self._at = match.end()
-            keys.append(str(tomllib.loads(f"key = {match[0]}")["key"]) if string else match[0])
+            keys.append(str(toml.loads(f"key = {match[0]}")["key"]) if string else match[0])
             self._skip()
             if not self._next("."):
                 return keys

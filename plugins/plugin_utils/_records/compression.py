@@ -63,15 +63,23 @@ class _Decompressor(t.Protocol):
     """What the decompressors of the standard library have in common."""
 
     @property
-    def eof(self) -> bool: ...
+    def eof(self) -> bool:
+        """Whether its end was reached."""
+        ...
 
     @property
-    def needs_input(self) -> bool: ...
+    def needs_input(self) -> bool:
+        """Whether it wants more before it gives more."""
+        ...
 
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes:
+        """What stands after the end."""
+        ...
 
-    def decompress(self, data: bytes, /, max_length: int = -1) -> bytes: ...
+    def decompress(self, data: bytes, /, max_length: int = -1) -> bytes:
+        """What comes out of that, at most so much at once."""
+        ...
 
 
 def _zstd() -> _Decompressor:

@@ -307,7 +307,7 @@ def _seconds(moment: str) -> float:
     return (parsed - _EPOCH).total_seconds() if parsed else 0.0
 
 
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 def _shown(host: str, known: Known) -> dict[str, str]:

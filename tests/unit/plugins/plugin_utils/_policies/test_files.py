@@ -12,6 +12,7 @@ import typing as t
 import pytest
 import yaml
 
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies import toml
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.files import (
     MAX_DEPTH,
     MAX_FILE_SIZE,
@@ -346,3 +347,11 @@ def test_a_directory_that_cannot_be_read_is_an_os_error(tmp_path: pathlib.Path, 
     (tmp_path / "file.txt").touch()
     with pytest.raises(OSError, match="directory"):
         read_policy_files(tmp_path / source)
+
+
+def test_a_python_that_reads_no_toml_says_what_to_do(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toml, "_library", None)
+    write(tmp_path, a_toml=TOML)
+    found = finding(tmp_path)
+    assert found.file == "a.toml"
+    assert "install tomli for it, or write YAML" in found.message
