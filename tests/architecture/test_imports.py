@@ -113,6 +113,8 @@ def _allowed_packages(path: str) -> tuple[str, ...]:
         "plugins/plugin_utils/_results/action.py"
     ):
         return ("ansible",)
+    if path == "plugins/plugin_utils/_policies/toml.py":
+        return ("tomli",)
     if path.startswith("plugins/plugin_utils/_policies/"):
         return ("jsonschema", "yaml")
     if path == "plugins/plugin_utils/_intake/filter_options.py":
