@@ -45,6 +45,7 @@ _KEY = "key"
 _LOCK = "lock"
 _HOST_COST = 8
 """What an alert takes in memory for each byte that names its hosts: one whose host nobody knows may ask hundreds."""
+_AT_THE_DOOR = frozenset(AT_THE_DOOR)
 _KIND = 32
 """Letters of source and rule by which kinds of alerts are told apart."""
 _COUNTS_WAIT = 1.0
@@ -394,7 +395,8 @@ class Spool:
     def _count(self, counts: Mapping[str, int]) -> None:
         if not self._counts:
             self._loop.call_later(_COUNTS_WAIT, self._write_counts)
-        self._counts.update(counts)
+        for name, number in counts.items():
+            self._counts[name] += number
 
     def _write_counts(self) -> None:
         if self._counts:
@@ -421,10 +423,13 @@ def trace(directory: pathlib.Path, trace_id: str) -> dict[str, Json] | None:
 
 def _checked(counts: Mapping[str, int], offered: int) -> dict[str, int]:
     """The counts of elements that are not offered. Raises ValueError."""
-    unknown = set(counts) - {RECEIVED, *AT_THE_DOOR}
-    others = {name: number for name, number in counts.items() if name in AT_THE_DOOR and number}
-    received = counts.get(RECEIVED, offered + sum(others.values()))
-    if unknown or any(number < 0 for number in others.values()) or received != offered + sum(others.values()):
+    others = {name: number for name, number in counts.items() if number and name != RECEIVED}
+    received = offered + sum(others.values())
+    if (
+        not others.keys() <= _AT_THE_DOOR
+        or min(others.values(), default=0) < 0
+        or counts.get(RECEIVED, received) != received
+    ):
         raise ValueError(f"{dict(counts)} and {offered} offers do not add up")
     return others
 
