@@ -154,7 +154,7 @@ class ContainerRef:
     def to_dict(self) -> dict[str, t.Any]:
         """The reference as JSON-serialisable data, which from_dict reads back."""
         return {
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+            **vars(self),
             "subject": self.subject.value,
             "addresses": list(self.addresses),
         }
@@ -254,7 +254,7 @@ class Alert:
     def to_dict(self) -> dict[str, t.Any]:
         """The alert as JSON-serialisable data, inert in every key and value."""
         return {
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+            **vars(self),
             "severity": str(self.severity),
             "container": self.container.to_dict(),
             "tags": list(self.tags),
