@@ -135,14 +135,15 @@ class ContainerRef:
             return cls(subject=Subject.NOT_DOCKER)
         if subject is Subject.NOT_DOCKER or given_id == UNKNOWN:
             given_id = ""
-        if given_id and not text.container_id(given_id):
+        usable_id = text.container_id(given_id)
+        if given_id and not usable_id:
             raise AlertError("container.id is not 12 to 64 lower-case hexadecimal digits")
         if given_name == UNKNOWN:
             given_name = ""
         if given_name and not given_id and not text.container_name(given_name):
             raise AlertError("container.name is not a container name, and there is no container.id")
         return cls(
-            id=text.container_id(given_id),
+            id=usable_id,
             name=text.container_name(given_name),
             image="" if value.get("image") == UNKNOWN else text.display(value.get("image")),
             subject=subject,
@@ -153,7 +154,7 @@ class ContainerRef:
     def to_dict(self) -> dict[str, t.Any]:
         """The reference as JSON-serialisable data, which from_dict reads back."""
         return {
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+            **vars(self),
             "subject": self.subject.value,
             "addresses": list(self.addresses),
         }
@@ -253,7 +254,7 @@ class Alert:
     def to_dict(self) -> dict[str, t.Any]:
         """The alert as JSON-serialisable data, inert in every key and value."""
         return {
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+            **vars(self),
             "severity": str(self.severity),
             "container": self.container.to_dict(),
             "tags": list(self.tags),
@@ -277,9 +278,10 @@ def _required(value: dict[str, t.Any], key: str, check: t.Callable[[object], str
 
 def _reject_unknown(value: dict[t.Any, t.Any], known: frozenset[str], prefix: str) -> None:
     # A misspelt "container" would make an alert that nothing answers.
+    if value.keys() <= known:
+        return
     unknown = sorted(text.display(key, 64) or "?" for key in value if key not in known)
-    if unknown:
-        raise AlertError(
-            "unknown key {}".format(", ".join(prefix + key for key in unknown[:5])),
-            remedy="Known keys: {}".format(", ".join(sorted(prefix + key for key in known))),
-        )
+    raise AlertError(
+        "unknown key {}".format(", ".join(prefix + key for key in unknown[:5])),
+        remedy="Known keys: {}".format(", ".join(sorted(prefix + key for key in known))),
+    )

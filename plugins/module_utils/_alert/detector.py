@@ -68,7 +68,7 @@ class Detector:
             overrides: of this and of other detectors.
         """
         own = text.display(alert["severity"], 64).strip().lower()
-        of_source = overrides.get(first_text(alert.get("source")).lower())
+        of_source = overrides.get(first_text(alert.get("source")).lower()) if overrides else None
         if of_source:
             for key in (*texts([alert.get("rule")]), *texts(alert.get("tags")), own, DEFAULT):
                 severity = of_source.get(key.strip().lower())

@@ -110,8 +110,7 @@ class Facets(t.NamedTuple):
         return cls(alert.source, alert.rule, str(alert.severity), alert.host, alert.tags, alert.subject, has_addresses)
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
+class Reading(t.NamedTuple):
     """What a message holds, in elements: each is an alert, rejected or passed over.
 
     Attributes:
@@ -124,9 +123,9 @@ class Reading:
 
     alerts: tuple[Alert, ...]
     rejected: tuple[Rejected, ...] = ()
-    passed_over: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
+    passed_over: t.Mapping[str, int] = types.MappingProxyType({})
     places: tuple[int, ...] = ()
-    unwanted: t.Mapping[Facets, int] = dataclasses.field(default_factory=dict)
+    unwanted: t.Mapping[Facets, int] = types.MappingProxyType({})
 
     @property
     def received(self) -> int:
@@ -341,7 +340,7 @@ def _lines(content: str, error: AlertError) -> list[tuple[object, bytes | None] 
 
 def _decoded(content: str, what: str) -> t.Any:
     try:
-        return json.loads(content, parse_constant=_reject_constant)
+        return _DECODER.decode(content)
     except RecursionError:
         raise AlertError(f"the {what} is nested too deeply", kind="not_json") from None
     except json.JSONDecodeError as error:
@@ -356,6 +355,9 @@ def _decoded(content: str, what: str) -> t.Any:
 
 def _reject_constant(name: str) -> t.NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_reject_constant)
 
 
 def _written(value: object) -> bytes:

@@ -37,7 +37,8 @@ _LARGEST_PID = 1 << 22
 
 def inert(text: str) -> str:
     """The text with a space in everything that makes Ansible take it for a template: readable, and not one."""
-    return _OPENS_TEMPLATE.sub(r"\g<0> ", text)
+    # Most texts have neither, and to look for that is cheap.
+    return _OPENS_TEMPLATE.sub(r"\g<0> ", text) if "{" in text or text.startswith("#") else text
 
 
 def display(value: object, limit: int = DISPLAY_LIMIT) -> str:

@@ -62,8 +62,7 @@ class Wants(t.Protocol):
         """Whether a policy may want the alert, on any of the hosts."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Admitted:
+class Admitted(t.NamedTuple):
     """What became of the elements of a message.
 
     Attributes:

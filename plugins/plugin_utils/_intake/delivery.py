@@ -308,7 +308,8 @@ class Deliveries:
             for alert, host, turn in self._schedule.give_up_tried():
                 self._not_answered(alert, host, turn)
                 ended.append(alert)
-        self._something_to_send.set()
+        if self._outbox or self._endings.untold:
+            self._something_to_send.set()
         await self._endings.close(ended)
 
     def _answered_by(self, host: str, digest: str) -> None:

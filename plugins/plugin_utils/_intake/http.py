@@ -10,8 +10,11 @@ Without its application: routes, middlewares and the like took half of the time 
 from __future__ import annotations
 
 import asyncio
+import email.utils
+import functools
 import json
 import logging
+import time
 import typing as t
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -24,14 +27,15 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.t
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
 
 _RequestHandler: t.Any
+_StreamResponse: t.Any
 try:
-    from aiohttp import HttpVersion11, web
+    from aiohttp import HttpVersion10, HttpVersion11, web
 except ImportError:
     # It comes with ansible-rulebook, which is what loads this. The sanity tests of Ansible import it without.
     web = None  # type: ignore[assignment]  # nothing here runs without it
-    _RequestHandler = object
+    _RequestHandler = _StreamResponse = object
 else:
-    _RequestHandler = web.RequestHandler
+    _RequestHandler, _StreamResponse = web.RequestHandler, web.StreamResponse
 
 logger = logging.getLogger(__name__)
 # To aiohttp each malformed request is an error worth a traceback, with the offending bytes in it: a stranger could fill
@@ -45,7 +49,6 @@ RETRY_AFTER = "5"
 """What senders are told that may try again, in seconds."""
 _LINGER = 2.0
 """How long the rest of a body is read that was refused, in seconds, so that its sender reads the answer."""
-_HEADERS = {"Content-Type": "application/json", "Server": "container-guard"}
 _MAX_HEADERS, _MAX_FIELD = 64, 8190
 """Most headers of a request, and the largest of them in bytes."""
 
@@ -64,6 +67,62 @@ class RefusedError(GuardError):
         super().__init__(message, kind=kind, remedy=remedy)
         self.status = status
         self.headers = dict(headers or {})
+
+
+class Answer(_StreamResponse):  # type: ignore[misc]  # what aiohttp offers to write an answer in one's own way
+    """A whole answer. Those of aiohttp, which may be anything, took as long as it takes to read an alert.
+
+    Args:
+        status: of HTTP.
+        body: may be empty.
+        content_type: of the body.
+        headers: further ones, of ours: no text of a request.
+    """
+
+    def __init__(
+        self, status: int, body: bytes, content_type: str = "application/json", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status=status)
+        self._stays = True
+        self._content = body
+        self._fields = {"Content-Type": content_type, **(headers or {})}
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open. See aiohttp.web.StreamResponse for this and the following."""
+        return self._stays
+
+    def force_close(self) -> None:
+        """Close the connection once it is written."""
+        self._stays = False
+
+    async def prepare(self, request: web.BaseRequest) -> t.Any:
+        """Put its head before it."""
+        self._stays = self._stays and request.keep_alive
+        head = [
+            f"HTTP/1.1 {self.status} {self.reason}",
+            "Server: container-guard",
+            f"Date: {_date(int(time.time()))}",
+            f"Content-Length: {len(self._content)}",
+            *(f"{name}: {value}" for name, value in self._fields.items()),
+        ]
+        if not self._stays:
+            head.append("Connection: close")
+        elif request.version == HttpVersion10:
+            head.append("Connection: keep-alive")
+        self._writer = request.writer
+        self._whole = "\r\n".join([*head, "", ""]).encode() + (b"" if request.method == "HEAD" else self._content)
+        return self._writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Write it, at once."""
+        await self._writer.write_eof(self._whole + data)
+
+
+@functools.lru_cache(1)
+def _date(seconds: int) -> str:
+    """A moment, in seconds since the epoch, as HTTP writes it. It takes time, and is the same for a whole second."""
+    return email.utils.formatdate(seconds, usegmt=True)
 
 
 class Peer:
@@ -93,7 +152,7 @@ class Http:
     def __init__(
         self,
         name: str,
-        answer: Callable[[web.BaseRequest, Peer], Awaitable[web.Response]],
+        answer: Callable[[web.BaseRequest, Peer], Awaitable[Answer]],
         connections: Connections,
         counters: Counters,
         tls: Tls | None = None,
@@ -135,7 +194,7 @@ class Http:
         """Answer what is under way, for so many seconds at most, and close all connections."""
         await self._server.shutdown(timeout)
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest) -> Answer:
         peer: Peer = request.protocol.peer  # type: ignore[attr-defined]  # of _Protocol
         peer.connection.spoke = True
         try:
@@ -152,14 +211,14 @@ class Http:
             response.force_close()  # certificates have changed, so it must prove itself again
         return response
 
-    def _refusal(self, request: web.BaseRequest, refused: RefusedError) -> web.Response:
+    def _refusal(self, request: web.BaseRequest, refused: RefusedError) -> Answer:
         self._counters.add("requests_refused_total", listener=self._name, kind=refused.kind)
         self._throttle.warning(
             refused.kind, "Refused a request of %s with %d: %s", request.remote, refused.status, refused
         )
         return json_answer(refused.status, {"error": refused.to_dict()}, refused.headers)
 
-    def _malformed(self, request: web.BaseRequest, reason: str) -> web.Response:
+    def _malformed(self, request: web.BaseRequest, reason: str) -> Answer:
         self._counters.add("malformed_requests_total")
         # Older versions of aiohttp show the bytes, and a record of TLS begins with these.
         is_tls = self._tls is None and any(sign in reason for sign in ("HTTPS", r"\x16\x03"))
@@ -214,16 +273,14 @@ async def read_body(request: web.BaseRequest, limit: int, timeout: float) -> byt
         limit: most bytes, after decompression.
         timeout: how long it may take to arrive, in seconds.
     """
-    content, body = request.content, bytearray()
+    content = request.content
     try:
-        await _let_go_on(request)
         if content.is_eof():  # the common case: it is all there, and a timer would cost more than to read it
-            body += content.read_nowait()
+            body = content.read_nowait()
         else:
+            await _let_go_on(request)
             async with asyncio.timeout(timeout):
-                # What is counted is what comes out of a compressed body, whatever Content-Length says.
-                while len(body) <= limit and (chunk := await content.readany()):
-                    body += chunk
+                body = await _read_at_most(content, limit)
     except TimeoutError:
         raise RefusedError(
             408,
@@ -244,6 +301,15 @@ async def read_body(request: web.BaseRequest, limit: int, timeout: float) -> byt
             kind="too_large",
             remedy="Send fewer alerts in a request, or raise body_limit",
         )
+    return body
+
+
+async def _read_at_most(content: web.StreamReader, limit: int) -> bytes:
+    """A body, and no more than one chunk of what is beyond the limit."""
+    body = bytearray()
+    # What is counted is what comes out of a compressed body, whatever Content-Length says.
+    while len(body) <= limit and (chunk := await content.readany()):
+        body += chunk
     return bytes(body)
 
 
@@ -266,9 +332,9 @@ def allow(request: web.BaseRequest, methods: tuple[str, ...]) -> None:
         )
 
 
-def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> web.Response:
+def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Answer:
     """An answer as JSON."""
-    return web.Response(body=json.dumps(value).encode(), status=status, headers={**_HEADERS, **(headers or {})})
+    return Answer(status, json.dumps(value).encode(), headers=headers)
 
 
 def _refused(error: GuardError) -> RefusedError:

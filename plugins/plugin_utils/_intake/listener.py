@@ -21,6 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.a
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.health import Health
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.http import (
     RETRY_AFTER,
+    Answer,
     Peer,
     RefusedError,
     allow,
@@ -69,7 +70,7 @@ class Listener:
         if not options.takes_posts:
             self._remedy = "Nobody can post here, as alerts are taken from files alone. Set token in the options"
 
-    async def answer(self, request: web.BaseRequest, peer: Peer) -> web.Response:
+    async def answer(self, request: web.BaseRequest, peer: Peer) -> Answer:
         """The answer to a request. Raises GuardError."""
         path = request.raw_path.partition("?")[0]
         if path in (HEALTH, METRICS):
@@ -114,9 +115,9 @@ class Listener:
             raise AlertError(place + first.reason, kind=first.kind, remedy=first.remedy)
         return json_answer(202, admitted.to_dict())
 
-    def _show(self, path: str) -> web.Response:
+    def _show(self, path: str) -> Answer:
         if path == METRICS:
-            return web.Response(body=render(self._health.families()).encode(), headers={"Content-Type": CONTENT_TYPE})
+            return Answer(200, render(self._health.families()).encode(), CONTENT_TYPE)
         status, found = self._health.shown()
         return json_answer(status, found)
 

@@ -12,6 +12,7 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import accept
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.http import (
+    Answer,
     Peer,
     RefusedError,
     allow,
@@ -49,7 +50,7 @@ class Receipts:
     def __init__(self, deliveries: TakesReceipts) -> None:
         self._deliveries = deliveries
 
-    async def answer(self, request: web.BaseRequest, peer: Peer) -> web.Response:
+    async def answer(self, request: web.BaseRequest, peer: Peer) -> Answer:
         """The answer to a request. Raises GuardError."""
         if request.raw_path != PATH:
             raise RefusedError(404, "there is nothing here", kind="not_found", remedy=f"Post receipts to {PATH}")

@@ -11,7 +11,7 @@ alerts; of that a sender may have a quarter, or its equal part where there are f
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 
@@ -71,7 +71,11 @@ class Room:
             places: by trace id.
             with_raw: they have their messages as received, which can be left out.
         """
-        alerts, sizes = _by_sender(places.values(), lambda _place: 1), _by_sender(places.values(), lambda p: p.bytes)
+        alerts: dict[str, _Use] = {}
+        sizes: dict[str, _Use] = {}
+        for place in places.values():
+            _add(alerts, place.sender, *_use(place, 1))
+            _add(sizes, place.sender, *_use(place, place.bytes))
         return self._alerts.refusal(alerts) or self._bytes.refusal(sizes, _WITH_RAW if with_raw else 1)
 
     def take(self, places: Mapping[str, Place]) -> None:
@@ -90,40 +94,29 @@ class Room:
     def troubles(self) -> list[str]:
         """Who has no room left for an alert below high, for people: all, or some senders."""
         for measure in (self._alerts, self._bytes):
-            if full := measure.refusal({"": _Use(1, 0)}):
+            if full := measure.refusal({"": (1, 0)}):
                 return [full]
         senders = sorted({*self._alerts.senders(), *self._bytes.senders()})
-        uses = ({sender: _Use(1, 0)} for sender in senders)
+        uses = ({sender: (1, 0)} for sender in senders)
         return [full for use in uses if (full := self._alerts.refusal(use) or self._bytes.refusal(use))]
 
     def _count(self, place: Place, sign: int) -> None:
-        self._alerts.add(place.sender, _use(place, sign))
-        self._bytes.add(place.sender, _use(place, sign * place.bytes))
+        self._alerts.add(place.sender, *_use(place, sign))
+        self._bytes.add(place.sender, *_use(place, sign * place.bytes))
 
 
-class _Use(t.NamedTuple):
-    """What a sender has: for high and critical alerts, and for others."""
-
-    ordinary: int
-    urgent: int
+_Use = tuple[int, int]
+"""What a sender has: for other alerts, and for high and critical ones."""
+_NOTHING: _Use = (0, 0)
 
 
 def _use(place: Place, number: int) -> _Use:
-    return _Use(0, number) if place.severity >= Severity.HIGH else _Use(number, 0)
+    return (0, number) if place.severity >= Severity.HIGH else (number, 0)
 
 
-def _by_sender(places: Iterable[Place], measured: Callable[[Place], int]) -> dict[str, _Use]:
-    found: dict[str, _Use] = {}
-    for place in places:
-        found[place.sender] = _sum(found.get(place.sender, _NOTHING), _use(place, measured(place)))
-    return found
-
-
-def _sum(one: _Use, other: _Use) -> _Use:
-    return _Use(one.ordinary + other.ordinary, one.urgent + other.urgent)
-
-
-_NOTHING = _Use(0, 0)
+def _add(uses: dict[str, _Use], sender: str, ordinary: int, urgent: int) -> None:
+    before = uses.get(sender, _NOTHING)
+    uses[sender] = (before[0] + ordinary, before[1] + urgent)
 
 
 class _Measure:
@@ -143,31 +136,31 @@ class _Measure:
         """Those that have something."""
         return self._uses
 
-    def add(self, sender: str, use: _Use) -> None:
+    def add(self, sender: str, ordinary: int, urgent: int) -> None:
         before = self._uses.get(sender, _NOTHING)
-        after = _sum(before, use)
-        self.total += sum(use)
-        self._of_common += self._in_common(after) - self._in_common(before)
-        if any(after):
-            self._uses[sender] = after
-        else:
+        after = (before[0] + ordinary, before[1] + urgent)
+        self.total += ordinary + urgent
+        self._of_common += self._in_common(*after) - self._in_common(*before)
+        if after == _NOTHING:
             self._uses.pop(sender, None)
+        else:
+            self._uses[sender] = after
 
     def refusal(self, uses: Mapping[str, _Use], part: int = 1) -> str:
         """Why there is no room for this, by sender. Empty where there is, also if that room is one part only."""
-        more, over = 0, ""
-        for sender, use in uses.items():
+        new, more, over = 0, 0, ""
+        for sender, (ordinary, urgent) in uses.items():
             before = self._uses.get(sender, _NOTHING)
-            after = self._in_common(_sum(before, use))
-            grows = after - self._in_common(before)
+            after = self._in_common(before[0] + ordinary, before[1] + urgent)
+            grows = after - self._in_common(*before)
+            new += ordinary + urgent
             more += grows
             # Whoever has nothing may take more at once: it could not be taken in any other way.
-            if grows and any(before) and after > self._share // part:
+            if grows and before != _NOTHING and after > self._share // part:
                 over = (
                     f"sender {sender} has its share of the spool: {sum(before)} {self._unit} wait,"
                     f" of at most {self._share} and {self._kept} more for high and critical alerts"
                 )
-        new = sum(sum(use) for use in uses.values())
         if (more and self._of_common + more > self._common // part) or self.total + new > self._most:
             return (
                 f"the spool is full: {self.total} {self._unit} wait, of at most {self._most},"
@@ -175,6 +168,6 @@ class _Measure:
             )
         return over
 
-    def _in_common(self, use: _Use) -> int:
+    def _in_common(self, ordinary: int, urgent: int) -> int:
         """What a sender has of the room that is for all."""
-        return use.ordinary + max(0, use.urgent - self._kept)
+        return ordinary + (urgent - self._kept if urgent > self._kept else 0)

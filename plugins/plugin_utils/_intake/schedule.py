@@ -288,6 +288,8 @@ def _about(alert: Open) -> str:
     text = alert.container
     if text.isdecimal() and len(text) <= _PID_DIGITS:
         return ""
+    if "." not in text and ":" not in text:  # to parse it, three times for each alert, takes longer than all the rest
+        return text
     try:
         ipaddress.ip_address(text.partition(",")[0])
     except ValueError:

@@ -38,10 +38,12 @@ class Sender:
 
     def signed(self, signature: str, body: bytes) -> bool:
         """Whether a body bears its signature: HMAC-SHA256 in hexadecimal, perhaps after C(sha256=)."""
+        if not self.keys:
+            return True
         given = signature.strip().removeprefix("sha256=").lower().encode("utf-8", "surrogatepass")
         # Each key is tried whatever the one before said, so that the time tells nothing.
         same = [hmac.compare_digest(given, hmac.new(key, body, "sha256").hexdigest().encode()) for key in self.keys]
-        return any(same) or not self.keys
+        return any(same)
 
 
 class Senders:

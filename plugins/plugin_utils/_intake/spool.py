@@ -45,6 +45,7 @@ _KEY = "key"
 _LOCK = "lock"
 _HOST_COST = 8
 """What an alert takes in memory for each byte that names its hosts: one whose host nobody knows may ask hundreds."""
+_AT_THE_DOOR = frozenset(AT_THE_DOOR)
 _KIND = 32
 """Letters of source and rule by which kinds of alerts are told apart."""
 _COUNTS_WAIT = 1.0
@@ -161,6 +162,7 @@ class Spool:
         self._counts: collections.Counter[str] = collections.Counter()
         self._leaving: collections.Counter[str] = collections.Counter()
         self._open: list[Accepted] = []
+        self._asked: list[writer.Asked] = []  # in this turn of the loop
         self._watcher: Callable[[Sequence[Accepted]], None] | None = None
         self._closed = False
 
@@ -263,7 +265,7 @@ class Spool:
 
     def forget_decided(self) -> None:
         """Fold nothing into alerts that have ended: policies have changed, and the answer may be another one."""
-        self._writer.ask(writer.Forget(), None)
+        self._have_done(writer.Forget(), None)
 
     async def trace(self, trace_id: str) -> dict[str, Json] | None:
         """What is known of an alert that waits or has ended, as L(trace) returns it. Raises SpoolError."""
@@ -275,6 +277,7 @@ class Spool:
         if not self._closed:
             self._write_counts()
             self._closed = True
+            self._hand_over()
             await asyncio.to_thread(self._writer.stop)
             os.close(self._lock)
 
@@ -308,7 +311,7 @@ class Spool:
 
     def note(self, progress: Mapping[int, Mapping[str, Json]]) -> None:
         """Write what is known of the hosts of alerts, by number, before long."""
-        self._writer.ask(writer.Settle(progress=progress), None)
+        self._have_done(writer.Settle(progress=progress), None)
 
     async def settle(self, ended: Sequence[Ended], progress: Mapping[int, Mapping[str, Json]] | None = None) -> None:
         """Move alerts that have ended to the history, and write what is known of others.
@@ -322,8 +325,19 @@ class Spool:
         if self._closed:
             future.set_exception(SpoolError("the spool is closed", kind="shutting_down"))
         else:
-            self._writer.ask(request, (request, future))
+            self._have_done(request, (request, future))
         return future
+
+    def _have_done(self, request: writer.Request, token: object) -> None:
+        """Ask the writer, at the next turn of the loop: what came together is one transaction, and wakes it once."""
+        if not self._asked:
+            self._loop.call_soon(self._hand_over)
+        self._asked.append((request, token))
+
+    def _hand_over(self) -> None:
+        asked, self._asked = self._asked, []
+        if asked:
+            self._writer.ask(asked)
 
     def _answered(self, answers: list[writer.Answer]) -> None:
         """In the thread of the writer."""
@@ -394,7 +408,8 @@ class Spool:
     def _count(self, counts: Mapping[str, int]) -> None:
         if not self._counts:
             self._loop.call_later(_COUNTS_WAIT, self._write_counts)
-        self._counts.update(counts)
+        for name, number in counts.items():
+            self._counts[name] += number
 
     def _write_counts(self) -> None:
         if self._counts:
@@ -421,10 +436,13 @@ def trace(directory: pathlib.Path, trace_id: str) -> dict[str, Json] | None:
 
 def _checked(counts: Mapping[str, int], offered: int) -> dict[str, int]:
     """The counts of elements that are not offered. Raises ValueError."""
-    unknown = set(counts) - {RECEIVED, *AT_THE_DOOR}
-    others = {name: number for name, number in counts.items() if name in AT_THE_DOOR and number}
-    received = counts.get(RECEIVED, offered + sum(others.values()))
-    if unknown or any(number < 0 for number in others.values()) or received != offered + sum(others.values()):
+    others = {name: number for name, number in counts.items() if number and name != RECEIVED}
+    received = offered + sum(others.values())
+    if (
+        not others.keys() <= _AT_THE_DOOR
+        or min(others.values(), default=0) < 0
+        or counts.get(RECEIVED, received) != received
+    ):
         raise ValueError(f"{dict(counts)} and {offered} offers do not add up")
     return others
 

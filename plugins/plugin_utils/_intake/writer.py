@@ -33,7 +33,7 @@ _RETRY = 1.0
 _TIDY = 60.0
 """Seconds between two looks at what of the history is too old or too much."""
 _TAKEN = 1000
-"""Requests in a transaction at most."""
+"""Requests after which no more are taken into a transaction."""
 
 
 class SpoolError(GuardError):
@@ -92,6 +92,8 @@ class Forget:
 
 
 Request = Store | Settle | Read | Forget
+Asked = tuple[Request, t.Any]
+"""A request, and the token that comes with its answer."""
 Answer = tuple[t.Any, t.Any]
 """The token that came with a request; and its answer, or the SpoolError."""
 COMES_AGAIN = object()
@@ -130,7 +132,7 @@ class Writer:
         self._clock = clock
         self._keep = keep
         self._answered = answered
-        self._requests: queue.SimpleQueue[tuple[Request, t.Any] | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Sequence[Asked] | None] = queue.SimpleQueue()
         self._database: Database | None = None
         self._last_seq = 0
         self._owed = _Owed()
@@ -158,9 +160,9 @@ class Writer:
         self._thread.start()
         return rows, remembered
 
-    def ask(self, request: Request, token: object) -> None:
-        """Have a request done. What is asked first is done first."""
-        self._requests.put((request, token))
+    def ask(self, requests: Sequence[Asked]) -> None:
+        """Have requests done. What is asked first is done first."""
+        self._requests.put(requests)
 
     def stop(self) -> None:
         """Have no more done than was asked for, and wait for that."""
@@ -182,20 +184,20 @@ class Writer:
         if self._database:
             self._database.close()
 
-    def _take(self) -> tuple[list[tuple[Request, t.Any]], bool]:
+    def _take(self) -> tuple[list[Asked], bool]:
         """What is to be done now, and whether there may be more."""
-        taken: list[tuple[Request, t.Any]] = []
+        taken: list[Asked] = []
         with contextlib.suppress(queue.Empty):
             item = self._requests.get(timeout=_RETRY if self._owed or self._untidy or self.trouble else _TIDY)
             while item is not None and len(taken) < _TAKEN:
-                taken.append(item)
+                taken += item
                 item = self._requests.get_nowait()
             if item is None:
                 return taken, False
-            taken.append(item)
+            taken += item
         return taken, True
 
-    def _do(self, requests: Sequence[tuple[Request, t.Any]]) -> list[Answer]:
+    def _do(self, requests: Sequence[Asked]) -> list[Answer]:
         now = self._clock()
         stores: list[tuple[Store, t.Any, list[Placed]]] = []
         rows: list[Row] = []
