@@ -23,13 +23,15 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     Deliveries,
     DeliverySettings,
 )
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import EVENT_BYTES
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.packed import alerts_of
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Spool, SpoolLimits
 
 DEADLINE = 10.0
 """For what must happen, in seconds: far more than it takes, also on a busy machine."""
 PLACES = 25
 """Playbook runs that go on at the same time; with so many no event is taken."""
+EVENT_BYTES = 65_536
+"""An event at most: with more, the rule engine stands still for too long."""
 Event = dict[str, t.Any]
 
 
@@ -51,11 +53,13 @@ def lookup(rule: str = "r", *targets: str) -> Offer:
 def receipt(event: Event, host: str, outcome: str = "no_policy", state: str = "answered", **fields: t.Any) -> bytes:
     """What the host says of a delivery: the same of all its alerts."""
     delivery = event["delivery"]
-    answers = [{"trace_id": each["trace_id"], "outcome": outcome, "container": None} for each in event["alerts"]]
+    trace_ids = [alert["trace_id"] for alert in alerts_of(event) or ()]
+    answers = [{"trace_id": trace_id, "outcome": outcome, "container": None} for trace_id in trace_ids]
     return json.dumps(
         {
             "delivery": delivery["id"],
-            **{name: delivery[name] for name in ("hosts", "pattern", "deadline", "trace_ids")},
+            **{name: delivery[name] for name in ("hosts", "pattern", "deadline")},
+            "trace_ids": trace_ids,
             "host": host,
             "run_hosts": delivery["hosts"],
             "state": state,
@@ -104,7 +108,7 @@ class Engine:
             while True:
                 await places.acquire()
                 event = await self.queue.get()
-                assert len(json.dumps(event)) <= EVENT_BYTES
+                assert len(json.dumps(event)) <= EVENT_BYTES, "it would be written for too long"
                 if "unanswered" in event:
                     assert "hosts" not in event["meta"]
                     self.unanswered += event["unanswered"]
@@ -172,7 +176,7 @@ class Engine:
 
     def delivered(self) -> collections.Counter[str]:
         """How often each rule was delivered."""
-        return collections.Counter(each["rule"] for event in self.events for each in event["alerts"])
+        return collections.Counter(each["rule"] for event in self.events for each in alerts_of(event) or ())
 
 
 @contextlib.asynccontextmanager

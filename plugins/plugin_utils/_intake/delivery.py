@@ -24,6 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
     UNKNOWN_HOST,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.ending import Endings, Event, known_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.packed import written
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import (
     Answer,
     Claim,
@@ -398,8 +399,10 @@ class Deliveries:
             self._schedule.take_back(delivery, self._now())
             self._something_to_do.set()
             return
-        alerts = [contents[alert.seq] for alert in delivery.alerts if alert.seq in contents]
-        event: Event = {"alerts": alerts, "meta": {"hosts": list(delivery.hosts)}}
+        delivery.alerts = [alert for alert in delivery.alerts if alert.seq in contents]
+        event, number = written([contents[alert.seq] for alert in delivery.alerts])
+        self._schedule.leave_out(delivery, number, self._now())
+        event["meta"] = {"hosts": list(delivery.hosts)}
         if self._settings.receipts:
             event["delivery"] = self._delivery(delivery)
         await self._hand_over(event)
@@ -425,7 +428,6 @@ class Deliveries:
             "hosts": list(delivery.hosts),
             "pattern": delivery.pattern,
             "deadline": deadline,
-            "trace_ids": trace_ids,
             "receipt_url": self.receipt_url,
             "capability": capability(self._spool.key, claim),
         }

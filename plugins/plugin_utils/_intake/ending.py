@@ -20,7 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.a
     UNANSWERED,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import leading
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import EVENT_BYTES, Open
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import Open
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Ended, Spool, SpoolError
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,9 @@ Json = t.Any
 
 _TOLD = 500
 """Unanswered alerts in an event at most."""
+_TOLD_BYTES = 65_536
+"""Such an event at most, as JSON. It is written while nothing else is done, as all events, but there is one in ten
+seconds."""
 _FRAME_BYTES = 64
 _UNWRITTEN = 1.0
 """Seconds between two writings of what is known of alerts that ask many hosts."""
@@ -107,7 +110,7 @@ class Endings:
         except SpoolError:
             contents = {}
         entries: list[dict[str, Json]] = []
-        room = EVENT_BYTES - _FRAME_BYTES
+        room = _TOLD_BYTES - _FRAME_BYTES
         for item in items:
             entry = _entry(item, contents.get(item.alert.seq, {}))
             room -= len(json.dumps(entry)) + 2
