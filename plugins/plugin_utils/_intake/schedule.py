@@ -33,7 +33,7 @@ LEVELS = 5
 QUIET = 8
 """Alerts leave once no other arrived for this fraction of the window: a lone alert hardly waits, a burst does."""
 DELIVERY_BYTES = 262_144
-"""Alerts of a delivery at most, as JSON, unless a single one is larger: the controller sends them to each of the hosts."""
+"""Alerts of a delivery at most, as JSON, unless a single one is larger: each of its hosts is sent them."""
 _TAKEN_BACK = 1.0
 """Seconds until a delivery is tried again that could not be made."""
 _MEMBERS_FOR = 600.0
