@@ -184,8 +184,8 @@ class Wanted:
             if 0 < age <= self._answer_deadline:
                 self._too_late = (
                     f"answer_deadline is {self._answer_deadline:g} seconds, and max_alert_age of the policy set {age}: "
-                    "a host that is asked again later than that finds the alert expired. Set answer_deadline to less, or "
-                    "max_alert_age to more"
+                    "a host that is asked again later finds the alert expired. Set answer_deadline to less than "
+                    "max_alert_age, or that to more"
                 )
                 logger.warning("%s", self._too_late)
 
