@@ -83,8 +83,11 @@ class Engine:
         events: of alerts, as they came.
         unanswered: what was told.
         behaviour: by host: an outcome, a state that is none, or C(hang); C(lingers) answers, and its runs go on until
-            they are ended; with C(silent) they go on without an answer.
+            they are ended; with C(silent) they go on without an answer. C(telling) may C(hang): what tells what nobody
+            answered.
         runs: that go on, by delivery, and what ends them.
+        telling: runs that tell what nobody answered.
+        seen: of all these, what was looked at.
         ended: hosts of the runs that were ended, as they were.
         most: runs at the same time.
     """
@@ -99,6 +102,8 @@ class Engine:
     changed: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
     runs: dict[str, asyncio.Event] = dataclasses.field(default_factory=dict)
     ended: list[list[str]] = dataclasses.field(default_factory=list)
+    telling: set[str] = dataclasses.field(default_factory=set)
+    seen: set[str] = dataclasses.field(default_factory=set)
     most: int = 0
     interval: float = 0.02
 
@@ -112,7 +117,7 @@ class Engine:
                 if "unanswered" in event:
                     assert "hosts" not in event["meta"]
                     self.unanswered += event["unanswered"]
-                    places.release()
+                    runs.create_task(self.tell(event)).add_done_callback(lambda _task: places.release())
                 else:
                     self.events.append(event)
                     task = runs.create_task(self.play(event))
@@ -121,11 +126,20 @@ class Engine:
                     self.changed.notify_all()
 
     def look(self, known: Sequence[str]) -> set[str]:
-        return set(known) & set(self.runs)
+        living = set(known) & {*self.runs, *self.telling}
+        self.seen |= living
+        return living
 
     def end(self, delivery: str, why: str) -> None:
         assert why
         self.runs[delivery].set()
+
+    async def tell(self, event: Event) -> None:
+        """A run that tells what nobody answered; it is not over before it was seen."""
+        self.telling.add(event["id"])
+        while self.deliveries.runs and (self.behaviour.get("telling") == "hang" or event["id"] not in self.seen):
+            await asyncio.sleep(self.interval)
+        self.telling.remove(event["id"])
 
     async def play(self, event: Event) -> None:
         """One run."""

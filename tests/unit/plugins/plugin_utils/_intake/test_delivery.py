@@ -23,6 +23,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     DeliverySettings,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import ReceiptError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import Open
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Spool, trace
 from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import (
     DEADLINE,
@@ -228,6 +229,43 @@ async def test_what_was_not_told_before_kill_9_is_told_after_it(tmp_path: pathli
     async with engine(tmp_path / "killed", {"web-1": "hang"}, answer_deadline=1.0, answer_timeout=60.0) as running:
         await running.settled()
         assert [told["trace_id"] for told in running.unanswered] == [stored.trace_id]
+
+
+async def test_what_was_being_told_as_it_was_killed_is_told_again(tmp_path: pathlib.Path) -> None:
+    behaviour = {"web-1": "ambiguous", "telling": "hang"}
+    async with engine(tmp_path / "spool", behaviour) as running:
+        (stored,) = await running.spool.store([offer()])
+        await running.until(lambda: bool(running.seen & running.telling) and len(running.unanswered) == 1)
+        await running.spool.remember("later", True)
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+        assert running.spool.accounts["waiting"] == 1
+        behaviour["telling"] = ""
+        await running.settled()
+    for directory, again in (("spool", []), ("killed", [stored.trace_id])):
+        async with engine(tmp_path / directory, behaviour) as running:
+            await running.settled()
+            assert [told["trace_id"] for told in running.unanswered] == again
+            assert ended(running.spool) == {"received": 1, "unanswered": 1}
+
+
+async def test_what_nobody_sees_being_told_was_told_after_a_minute(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "ambiguous"}) as running:
+        await running.spool.store([offer()])
+        await running.settled()
+        endings = running.deliveries._endings
+        told: list[Event] = []
+
+        async def put(event: Event) -> None:
+            told.append(event)
+
+        alert = Open(7, "t-7", 2, "shop", 0.0, answers={"web-1": {"outcome": "", "answers": False, "told": False}})
+        endings.tell(alert, "web-1", "no_receipt", 1)
+        await endings.tell_some(put, lambda: 100.0, seen=True)
+        assert endings.tellings == [told[0]["id"]]
+        assert not await endings.look([], 100.0)
+        assert not await endings.look([], 159.0)
+        assert await endings.look([], 160.0)
+        assert (endings.tellings, alert.answers["web-1"]["told"]) == ([], True)
 
 
 @pytest.mark.parametrize(("severity", "told"), [("critical", ["gone"]), ("high", [])])
