@@ -293,7 +293,8 @@ options:
     type: int
     default: 50
   fold_isolated:
-    description: How long after an isolation the same alert counts as answered by it, in seconds, 0 to 3600.
+    description: How long after an isolation the same alert counts as answered by it, where it says that it happened
+      before, in seconds, 0 to 3600.
     type: float
     default: 10
   receipts:
