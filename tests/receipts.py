@@ -62,7 +62,6 @@ class ReceiptServer:
             "id": "delivery-1",
             "hosts": list(hosts),
             "pattern": False,
-            "trace_ids": ["trace-1"],
             "deadline": "2040-04-05T12:00:00.000000Z",
             "receipt_url": self.url,
             "capability": self.CAPABILITY,

@@ -105,7 +105,6 @@ seealso:
 EXAMPLES = r"""
 - name: Answer the alerts of a rulebook event
   ironpost.container_guard.alert_response:
-    alerts: "{{ ansible_eda.event.alerts }}"
 
 - name: What would a Falco alert do here?
   ironpost.container_guard.alert_response:

@@ -27,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import ISOLATED
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import accept
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options, parse_options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.packed import alerts_of
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.source import Intake, serve
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Stored
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.wanted import Wanted
@@ -99,20 +100,21 @@ class Source:
 
 def _acknowledge(event: Json) -> None:
     """Send the receipt of each host of a delivery."""
-    delivery = event["delivery"]
+    delivery, alerts = event["delivery"], alerts_of(event) or []
     url = urllib.parse.urlsplit(delivery["receipt_url"])
     connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=_PATIENCE)
     with contextlib.closing(connection):
         for host in delivery["hosts"]:
             receipt = {
-                **{name: delivery[name] for name in ("hosts", "pattern", "deadline", "trace_ids")},
+                **{name: delivery[name] for name in ("hosts", "pattern", "deadline")},
+                "trace_ids": [alert["trace_id"] for alert in alerts],
                 "delivery": delivery["id"],
                 "host": host,
                 "run_hosts": delivery["hosts"],
                 "state": "answered",
                 "alerts": [
                     {"trace_id": alert["trace_id"], "outcome": ISOLATED, "milliseconds": 1}
-                    for alert in event["alerts"]
+                    for alert in alerts
                     if alert["inventory_host"] == host
                 ],
             }

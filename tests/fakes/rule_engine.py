@@ -23,13 +23,15 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     Deliveries,
     DeliverySettings,
 )
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import EVENT_BYTES
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.packed import alerts_of
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Spool, SpoolLimits
 
 DEADLINE = 10.0
 """For what must happen, in seconds: far more than it takes, also on a busy machine."""
 PLACES = 25
 """Playbook runs that go on at the same time; with so many no event is taken."""
+EVENT_BYTES = 65_536
+"""An event at most: with more, the rule engine stands still for too long."""
 Event = dict[str, t.Any]
 
 
@@ -51,11 +53,13 @@ def lookup(rule: str = "r", *targets: str) -> Offer:
 def receipt(event: Event, host: str, outcome: str = "no_policy", state: str = "answered", **fields: t.Any) -> bytes:
     """What the host says of a delivery: the same of all its alerts."""
     delivery = event["delivery"]
-    answers = [{"trace_id": each["trace_id"], "outcome": outcome, "container": None} for each in event["alerts"]]
+    trace_ids = [alert["trace_id"] for alert in alerts_of(event) or ()]
+    answers = [{"trace_id": trace_id, "outcome": outcome, "container": None} for trace_id in trace_ids]
     return json.dumps(
         {
             "delivery": delivery["id"],
-            **{name: delivery[name] for name in ("hosts", "pattern", "deadline", "trace_ids")},
+            **{name: delivery[name] for name in ("hosts", "pattern", "deadline")},
+            "trace_ids": trace_ids,
             "host": host,
             "run_hosts": delivery["hosts"],
             "state": state,
@@ -79,8 +83,11 @@ class Engine:
         events: of alerts, as they came.
         unanswered: what was told.
         behaviour: by host: an outcome, a state that is none, or C(hang); C(lingers) answers, and its runs go on until
-            they are ended; with C(silent) they go on without an answer.
+            they are ended; with C(silent) they go on without an answer. C(telling) may C(hang): what tells what nobody
+            answered.
         runs: that go on, by delivery, and what ends them.
+        telling: runs that tell what nobody answered.
+        seen: of all these, what was looked at.
         ended: hosts of the runs that were ended, as they were.
         most: runs at the same time.
     """
@@ -95,6 +102,8 @@ class Engine:
     changed: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
     runs: dict[str, asyncio.Event] = dataclasses.field(default_factory=dict)
     ended: list[list[str]] = dataclasses.field(default_factory=list)
+    telling: set[str] = dataclasses.field(default_factory=set)
+    seen: set[str] = dataclasses.field(default_factory=set)
     most: int = 0
     interval: float = 0.02
 
@@ -104,11 +113,11 @@ class Engine:
             while True:
                 await places.acquire()
                 event = await self.queue.get()
-                assert len(json.dumps(event)) <= EVENT_BYTES
+                assert len(json.dumps(event)) <= EVENT_BYTES, "it would be written for too long"
                 if "unanswered" in event:
                     assert "hosts" not in event["meta"]
                     self.unanswered += event["unanswered"]
-                    places.release()
+                    runs.create_task(self.tell(event)).add_done_callback(lambda _task: places.release())
                 else:
                     self.events.append(event)
                     task = runs.create_task(self.play(event))
@@ -117,11 +126,20 @@ class Engine:
                     self.changed.notify_all()
 
     def look(self, known: Sequence[str]) -> set[str]:
-        return set(known) & set(self.runs)
+        living = set(known) & {*self.runs, *self.telling}
+        self.seen |= living
+        return living
 
     def end(self, delivery: str, why: str) -> None:
         assert why
         self.runs[delivery].set()
+
+    async def tell(self, event: Event) -> None:
+        """A run that tells what nobody answered; it is not over before it was seen."""
+        self.telling.add(event["id"])
+        while self.deliveries.runs and (self.behaviour.get("telling") == "hang" or event["id"] not in self.seen):
+            await asyncio.sleep(self.interval)
+        self.telling.remove(event["id"])
 
     async def play(self, event: Event) -> None:
         """One run."""
@@ -172,7 +190,7 @@ class Engine:
 
     def delivered(self) -> collections.Counter[str]:
         """How often each rule was delivered."""
-        return collections.Counter(each["rule"] for event in self.events for each in event["alerts"])
+        return collections.Counter(each["rule"] for event in self.events for each in alerts_of(event) or ())
 
 
 @contextlib.asynccontextmanager

@@ -150,3 +150,12 @@ def test_a_burst_of_alerts_is_few_playbook_runs(
     assert all(paused(docker_world, target) for target in targets)
     elements = health(guard.port)["elements"]
     assert elements["received"] == elements["answered"] + elements["waiting"] == len(targets)
+
+    # More than one can read in an event: the first one is written out, the others are packed.
+    alert, many = json.loads(falco(targets[0])), 60
+    body = json.dumps([{**alert, "rule": f"Terminal shell {number}"} for number in range(many)]).encode()
+    status, answer = post(guard.port, body)
+    assert (status, answer["accepted"]) == (202, many)
+    guard.wait_for(
+        lambda: health(guard.port)["elements"]["answered"] == len(targets) + many, "an answer to each of the alerts"
+    )

@@ -62,12 +62,17 @@ class First:
         trace_id: of it.
         until: seconds since the epoch until which it takes repeats; None while it is open.
         folded: repeats so far.
+        outcome: how it ended; empty while it is open.
+        acted: when its container was isolated, in seconds since the epoch by the clock of its detector; None where
+            nobody has asked yet, 0 where it is not known.
     """
 
     seq: int
     trace_id: str
     until: float | None = None
     folded: int = 0
+    outcome: str = ""
+    acted: float | None = None
 
 
 class Dedup:
@@ -113,13 +118,14 @@ class Dedup:
         first = self._firsts.get(key) if key is not None else None
         if key is None or first is None or first.seq != seq:
             return 0
+        first.outcome = outcome
         self._retire(key, first, now + self._seconds.get(outcome, 0), now)
         self._forget_old(now)
         return first.folded
 
     def recall(self, key: bytes, seq: int, trace_id: str, outcome: str, ended: float, now: float) -> None:
         """An alert that ended before a restart."""
-        self._retire(key, First(seq, trace_id), ended + self._seconds.get(outcome, 0), now)
+        self._retire(key, First(seq, trace_id, outcome=outcome), ended + self._seconds.get(outcome, 0), now)
 
     def forget_ended(self) -> None:
         """Take no repeats for alerts that have ended: policies have changed, and the answer may be another one."""

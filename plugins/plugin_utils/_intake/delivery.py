@@ -24,6 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
     UNKNOWN_HOST,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.ending import Endings, Event, known_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.packed import written
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import (
     Answer,
     Claim,
@@ -97,7 +98,7 @@ class PlaybookRuns(t.Protocol):
     interval: float
 
     def look(self, known: Sequence[str]) -> Collection[str]:
-        """Which of these deliveries have a run that goes on. Called in another thread."""
+        """Which of these deliveries, or other events, have a run that goes on. Called in another thread."""
 
     def end(self, delivery: str, why: str) -> None:
         """Have the run of a delivery ended, soon."""
@@ -250,7 +251,9 @@ class Deliveries:
         """Begin no delivery any more, and wait until those under way are answered, but not longer than that."""
         self._draining = True
         deadline = self._now() + timeout
-        while (self._endings.untold or self._under_way()) and (left := deadline - self._now()) > 0:
+        while (self._endings.untold or self._endings.tellings or self._under_way()) and (
+            left := deadline - self._now()
+        ) > 0:
             self._something_ended.clear()
             await _wait(self._something_ended, left)
         await self._endings.close((), promptly=True)
@@ -360,7 +363,7 @@ class Deliveries:
             while self._may_tell() or (self._outbox and not self._draining):
                 if self._may_tell():
                     self._tell_at = self._now() + self._settings.tell_interval
-                    await self._endings.tell_some(self._hand_over)
+                    await self._endings.tell_some(self._hand_over, self._now, seen=self.runs is not None)
                     self._unanswered_events += 1
                 else:
                     await self._send(self._outbox.popleft())
@@ -374,9 +377,12 @@ class Deliveries:
     async def _watch(self, runs: PlaybookRuns) -> t.NoReturn:
         """See which playbook runs go on, and end those that are in the way of others."""
         while True:
-            asked, known = self._now(), self._schedule.known_runs()
-            if self._schedule.look(await asyncio.to_thread(runs.look, known), asked):
+            asked, known = self._now(), [*self._schedule.known_runs(), *self._endings.tellings]
+            living = await asyncio.to_thread(runs.look, known)
+            if self._schedule.look(living, asked):
                 self._something_to_do.set()
+            if await self._endings.look(living, asked):
+                self._something_ended.set()
             delivery = self._schedule.in_the_way(self._now())
             if delivery:
                 runs.end(delivery, "others wait for its place")
@@ -399,8 +405,10 @@ class Deliveries:
             self._schedule.take_back(delivery, self._now())
             self._something_to_do.set()
             return
-        alerts = [contents[alert.seq] for alert in delivery.alerts if alert.seq in contents]
-        event: Event = {"alerts": alerts, "meta": {"hosts": list(delivery.hosts)}}
+        delivery.alerts = [alert for alert in delivery.alerts if alert.seq in contents]
+        event, number = written([contents[alert.seq] for alert in delivery.alerts])
+        self._schedule.leave_out(delivery, number, self._now())
+        event["meta"] = {"hosts": list(delivery.hosts)}
         if self._settings.receipts:
             event["delivery"] = self._delivery(delivery)
         await self._hand_over(event)
@@ -426,7 +434,6 @@ class Deliveries:
             "hosts": list(delivery.hosts),
             "pattern": delivery.pattern,
             "deadline": deadline,
-            "trace_ids": trace_ids,
             "receipt_url": self.receipt_url,
             "capability": capability(self._spool.key, claim),
         }

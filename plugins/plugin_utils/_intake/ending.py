@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import logging
 import typing as t
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import FROM_CRITICAL_ON, OUTCOMES
@@ -20,7 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.a
     UNANSWERED,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import leading
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import EVENT_BYTES, Open
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import Open
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Ended, Spool, SpoolError
 
 logger = logging.getLogger(__name__)
@@ -30,10 +32,16 @@ Json = t.Any
 
 _TOLD = 500
 """Unanswered alerts in an event at most."""
-_FRAME_BYTES = 64
+_TOLD_BYTES = 65_536
+"""Such an event at most, as JSON. It is written while nothing else is done, as all events, but there is one in ten
+seconds."""
+_FRAME_BYTES = 128
 _UNWRITTEN = 1.0
 """Seconds between two writings of what is known of alerts that ask many hosts."""
 _FEW_HOSTS = 16
+_BEGINS_WITHIN = 60.0
+"""Seconds after which the engine has begun whatever the event leads to, which may be no run that one sees."""
+_NOT_YET = float("inf")
 
 
 class _Untold(t.NamedTuple):
@@ -43,6 +51,21 @@ class _Untold(t.NamedTuple):
     host: str
     why: str
     attempts: int
+
+
+@dataclasses.dataclass
+class _Telling:
+    """An event of what somebody is told, on its way to them.
+
+    Attributes:
+        items: what it tells.
+        since: when the engine took it.
+        begun: whether its run was seen.
+    """
+
+    items: list[_Untold]
+    since: float = _NOT_YET
+    begun: bool = False
 
 
 def known_of(alert: Open) -> dict[str, Json]:
@@ -69,12 +92,18 @@ class Endings:
         self._unwritten: dict[int, Open] = {}  # by number
         self._written_at = float("-inf")
         self._queue: collections.deque[_Untold] = collections.deque()
-        self._pending: dict[int, set[str]] = {}  # hosts of what is in the queue, by number of the alert
+        self._tellings: dict[str, _Telling] = {}  # by id of the event
+        self._pending: dict[int, set[str]] = {}  # hosts of what is in either, by number of the alert
 
     @property
     def untold(self) -> int:
         """How much somebody is still to be told."""
         return len(self._queue)
+
+    @property
+    def tellings(self) -> list[str]:
+        """Ids of the events whose runs have not ended yet, as far as anybody knows."""
+        return list(self._tellings)
 
     def answered(self, alert: Open, host: str, record: dict[str, Json]) -> None:
         """A host gave its final answer, or none in time; where it is none and C(told) is false, somebody is told."""
@@ -83,7 +112,7 @@ class Endings:
             self.tell(alert, host, record["why"], record["attempts"])
 
     def tell(self, alert: Open, host: str, why: str, attempts: int) -> None:
-        """Have somebody told of an alert and a host, once. C(told) is noted when the event is out."""
+        """Have somebody told of an alert and a host, once. C(told) is noted when they were."""
         pending = self._pending.setdefault(alert.seq, set())
         if host in pending:
             return
@@ -99,23 +128,61 @@ class Endings:
         )
         self._queue.append(_Untold(alert, host, why, attempts))
 
-    async def tell_some(self, put: Callable[[Event], Awaitable[None]]) -> None:
-        """Put an event of what is to be told, and note that it was."""
+    async def tell_some(self, put: Callable[[Event], Awaitable[None]], now: Callable[[], float], seen: bool) -> None:
+        """Put an event of what is to be told.
+
+        It was told once the run of the event has ended: until then it is told again after a restart.
+
+        Args:
+            put: hands over an event.
+            now: seconds, of a clock that is never set.
+            seen: whether somebody sees the runs, and calls L(look). Where nobody does, what was put was told.
+        """
         items = [self._queue[number] for number in range(min(_TOLD, len(self._queue)))]
         try:
             contents = await self._spool.contents({item.alert.seq for item in items}, ())
         except SpoolError:
             contents = {}
         entries: list[dict[str, Json]] = []
-        room = EVENT_BYTES - _FRAME_BYTES
+        room = _TOLD_BYTES - _FRAME_BYTES
         for item in items:
             entry = _entry(item, contents.get(item.alert.seq, {}))
             room -= len(json.dumps(entry)) + 2
             if entries and room < 0:
                 break
             entries.append(entry)
-        await put({"unanswered": entries, "meta": {}})
-        told = [self._queue.popleft() for _entry in entries]
+        event = str(uuid.uuid4())
+        telling = self._tellings[event] = _Telling(items[: len(entries)])
+        try:
+            await put({"unanswered": entries, "id": event, "meta": {}})
+        except BaseException:
+            del self._tellings[event]
+            raise
+        for _item in telling.items:
+            self._queue.popleft()
+        telling.since = now()
+        if not seen:
+            await self._have_told([event])
+
+    async def look(self, living: Collection[str], asked: float) -> bool:
+        """Somebody saw which runs live. Returns whether something was told now.
+
+        Args:
+            living: the ids of their events.
+            asked: when it was asked for.
+        """
+        over = []
+        for event, telling in self._tellings.items():
+            telling.begun = telling.begun or event in living
+            waited = asked - telling.since
+            if event not in living and waited >= (0.0 if telling.begun else _BEGINS_WITHIN):
+                over.append(event)
+        if over:
+            await self._have_told(over)
+        return bool(over)
+
+    async def _have_told(self, events: Iterable[str]) -> None:
+        told = [item for event in events for item in self._tellings.pop(event).items]
         for item in told:
             self._note_told(item.alert, item.host)
         await self.close((item.alert for item in told), promptly=True)

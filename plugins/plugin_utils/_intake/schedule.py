@@ -23,6 +23,8 @@ import typing as t
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.packed import READABLE_BYTES
+
 Json = t.Any
 
 NEVER = float("inf")
@@ -30,11 +32,8 @@ LEVELS = 5
 """Severities."""
 QUIET = 8
 """Alerts leave once no other arrived for this fraction of the window: a lone alert hardly waits, a burst does."""
-EVENT_BYTES = 131_072
-"""An event at most, as JSON, unless a single alert is larger. The rule engine writes it as YAML in its event loop: that
-takes 1 to 2 ms for each KB, and nothing else is done meanwhile."""
-_FRAME_BYTES = 1024
-"""An event without alerts and hosts at most, as JSON."""
+DELIVERY_BYTES = 262_144
+"""Alerts of a delivery at most, as JSON, unless a single one is larger: each of its hosts is sent them."""
 _TAKEN_BACK = 1.0
 """Seconds until a delivery is tried again that could not be made."""
 _MEMBERS_FOR = 600.0
@@ -170,8 +169,8 @@ class Delivery:
     due: float = NEVER
 
     def with_raw(self) -> list[int]:
-        """Numbers of the alerts whose message as received fits in as well."""
-        room = EVENT_BYTES - _frame(self.hosts) - sum(_bytes(alert) for alert in self.alerts)
+        """Numbers of the alerts whose message as received fits in as well; none of those that are to be packed."""
+        room = READABLE_BYTES - sum(_bytes(alert) for alert in self.alerts)
         fitting = []
         for alert in self.alerts:
             if 0 < alert.raw_bytes <= room:
@@ -425,6 +424,16 @@ class Schedule:
     def emitted(self, delivery: Delivery, now: float) -> None:
         """The engine has taken a delivery."""
         delivery.due = now + self._pace.timeout
+
+    def leave_out(self, delivery: Delivery, number: int, now: float) -> None:
+        """An event had room for so many alerts of a delivery: the others wait as before."""
+        over, delivery.alerts = delivery.alerts[number:], delivery.alerts[:number]
+        for alert in over:
+            for host, missing in delivery.missing.items():
+                if missing.pop(alert.seq, None):
+                    turn = alert.turns[host]
+                    turn.attempts, turn.delivery = turn.attempts - 1, ""
+                    self._wait(alert, host, now)
 
     def take_back(self, delivery: Delivery, now: float) -> None:
         """A delivery could not be made: its alerts wait as before, and a little longer."""
@@ -729,7 +738,7 @@ class Schedule:
     def _begin(self, lanes: Sequence[_Lane], now: float) -> Delivery:
         sick, pattern = any(lane.sick for lane in lanes), any(lane.pattern for lane in lanes)
         delivery = Delivery(self._new_id(), [], [], sick, {}, pattern)
-        room = EVENT_BYTES - _frame([lane.name for lane in lanes])
+        room = DELIVERY_BYTES
         for alert in self._chosen(lanes):
             if delivery.alerts and (_bytes(alert) > room or len(delivery.alerts) >= self._pace.most_alerts):
                 break
@@ -802,9 +811,5 @@ class Schedule:
         return new
 
 
-def _frame(hosts: Iterable[str]) -> int:
-    return _FRAME_BYTES + sum(2 * len(host) + 8 for host in hosts)
-
-
 def _bytes(alert: Open) -> int:
-    return alert.body_bytes + len(', "raw": "", ""') + len(alert.trace_id)  # which is in C(delivery) once more
+    return alert.body_bytes + len(', "raw": ""')

@@ -82,6 +82,7 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
         pathlib.Path(options.policy_set) if options.policy_set else None,
         options.policy_set_confirmed_for,
         receipts=options.receipts,
+        answer_deadline=options.answer_deadline,
     )
     wanted.refresh()
     with contextlib.ExitStack() as stack:

@@ -69,6 +69,7 @@ class Wanted:
             receipts, that it may still have the set before.
         clock: this moment, in seconds.
         receipts: whether hosts confirm. Without, the set is taken for theirs, beside that which it replaced.
+        answer_deadline: how long an alert is tried, in seconds.
     """
 
     def __init__(
@@ -77,17 +78,20 @@ class Wanted:
         confirmed_for: float = 3600.0,
         clock: Callable[[], float] = time.monotonic,
         receipts: bool = True,
+        answer_deadline: float = 0.0,
     ) -> None:
         self._path = path
         self._file = WatchedFile(path, _MOST_BYTES) if path else None
         self._confirmed_for = confirmed_for
         self._clock = clock
         self._receipts = receipts
+        self._answer_deadline = answer_deadline
         # Replaced whole, as refresh() may run in another thread. The set in force is the first.
         self._sets: tuple[_Set, ...] = ()
         self._confirmations: dict[str, _Confirmation] = {}
         self._unreadable = ""
         self._unusable = ""
+        self._too_late = ""
 
     @property
     def digest(self) -> str:
@@ -167,7 +171,7 @@ class Wanted:
 
     def troubles(self) -> list[str]:
         """What is wrong with the policy set, for people."""
-        return [trouble for trouble in (self._unreadable, self._unusable) if trouble]
+        return [trouble for trouble in (self._unreadable, self._unusable, self._too_late) if trouble]
 
     def _put_in_force(self, policy_set: PolicySet) -> None:
         found = _Set(policy_set.digest, PolicyEngine(policy_set, _CACHE_SIZE), self._clock())
@@ -175,6 +179,15 @@ class Wanted:
             others = [each for each in self._sets if each.digest != found.digest]
             self._sets = (found, *others[:_KEPT])
             logger.info("Alerts that no policy of the set %s wants are dropped early", found.digest)
+            age = policy_set.limits.max_alert_age
+            self._too_late = ""
+            if 0 < age <= self._answer_deadline:
+                self._too_late = (
+                    f"answer_deadline is {self._answer_deadline:g} seconds, and max_alert_age of the policy set {age}: "
+                    "a host that is asked again later finds the alert expired. Set answer_deadline to less than "
+                    "max_alert_age, or that to more"
+                )
+                logger.warning("%s", self._too_late)
 
     def _told(self, trouble: str, told_before: str) -> str:
         """The trouble, which is in the log then."""

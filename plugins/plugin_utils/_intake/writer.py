@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import pathlib
 import queue
@@ -16,7 +17,9 @@ import threading
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import ISOLATED
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accounting import Accounts
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.database import (
     Database,
@@ -24,7 +27,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     Json,
     Row,
 )
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.dedup import BY_TIME, Dedup
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.dedup import BY_TIME, Dedup, First
 
 logger = logging.getLogger(__name__)
 
@@ -213,7 +216,7 @@ class Writer:
                 placed = []
                 for row in request.rows:
                     first = self._dedup.first(row.key, now)
-                    if first:
+                    if first and self._answers(first, row):
                         first.folded += 1
                         if first.until is None:
                             repeats[first.seq] = row
@@ -313,6 +316,18 @@ class Writer:
         rows = [row for row in database.repeated(by_time) if not self._dedup.first(row.key, self._clock())]
         return {by_time[row.seq]: row for row in rows}
 
+    def _answers(self, first: First, row: Row) -> bool:
+        """Whether what came of an alert is the answer to a repeat of it.
+
+        An isolation answers what happened before it. What happens afterwards may come of a release.
+        """
+        if first.outcome != ISOLATED:
+            return True
+        if first.acted is None:
+            known = self._read(Read(lambda database: database.trace(first.trace_id)))
+            first.acted = _acted(known) if isinstance(known, dict) else 0.0
+        return 0.0 < _happened(json.loads(row.body)) <= first.acted
+
     def _open(self) -> Database:
         """The database, to be written. Raises sqlite3.Error, OSError."""
         if self._database is None or self._doubtful:
@@ -381,3 +396,21 @@ class _Owed:
         self.progress.update(settle.progress)
         for name, number in settle.counts.items():
             self.counts[name] = self.counts.get(name, 0) + number
+
+
+def _acted(known: Mapping[str, Json]) -> float:
+    """When the container of an alert was isolated at the earliest, by the clock of its detector; 0 where unknown.
+
+    That clock may be wrong, and alerts take a while to arrive. How long after its receipt an alert was acted on is
+    known: so long after it had happened, the container was not isolated any earlier.
+    """
+    records = [record for record in known["hosts"].values() if record and record.get("outcome") == ISOLATED]
+    took = min((record.get("milliseconds") or 0 for record in records), default=0)
+    happened = _happened(known["alert"])
+    return happened + took / 1000 if happened else 0.0
+
+
+def _happened(alert: Mapping[str, Json]) -> float:
+    """When an alert happened, in seconds since the epoch, as its detector says; 0 where it says nothing."""
+    moment = timestamp.parse_timestamp(alert.get("time"))
+    return moment.timestamp() if moment else 0.0

@@ -11,6 +11,7 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.packed import alerts_of
 
 NOT_IN_INVENTORY = "its host {} is not in the inventory"
 NOT_IN_THIS_RUN = "its host {} takes no part in this run"
@@ -96,11 +97,13 @@ def given_alerts(variables: t.Mapping[str, t.Any]) -> list[t.Any] | None:
 
 
 def event_alerts(variables: t.Mapping[str, t.Any]) -> list[t.Any] | None:
-    """The alerts of the event of the rulebook, or None. They are read as they are: their texts are no templates."""
+    """The alerts of the event of the rulebook, or None. They are read as they are: their texts are no templates.
+
+    Raises PackedError, a GuardError, where those that are packed cannot be read.
+    """
     event = variables.get("ansible_eda")
     event = event.get("event") if isinstance(event, t.Mapping) else None
-    alerts = event.get("alerts") if isinstance(event, t.Mapping) else None
-    return list(alerts) if isinstance(alerts, (list, tuple)) else None
+    return alerts_of(event) if isinstance(event, t.Mapping) else None
 
 
 def _list(alerts: t.Any) -> t.Sequence[t.Any]:

@@ -52,7 +52,7 @@ class Delivery:
         hosts: inventory hosts or patterns that are to answer.
         pattern: whether they may be patterns.
         deadline: until when a receipt counts, RFC 3339.
-        trace_ids: of its alerts.
+        trace_ids: of the alerts of the event.
         receipt_url: where receipts go, C(http) or C(https).
         capability: what allows to acknowledge. It is shown to nobody.
     """
@@ -72,15 +72,18 @@ class Delivery:
         said = event.get("delivery")
         if said is None:
             return None
-        values = _mapping(said)
-        hosts, trace_ids = values.get("hosts"), values.get("trace_ids")
+        values, hosts = _mapping(said), _mapping(said).get("hosts")
+        try:
+            alerts = controller.event_alerts(variables) or []
+        except GuardError as error:
+            raise DeliveryError(str(error), kind="bad_delivery") from error
+        trace_ids = (text.token(_mapping(alert).get("trace_id")) for alert in alerts)
         url = urllib.parse.urlsplit(str(values.get("receipt_url", "")))
         usable = {
             "id": bool(text.token(values.get("id"))),
             "hosts": isinstance(hosts, (list, tuple)) and all(isinstance(host, str) for host in hosts),
             "pattern": isinstance(values.get("pattern"), bool),
             "deadline": parse_timestamp(values.get("deadline")) is not None,
-            "trace_ids": isinstance(trace_ids, (list, tuple)) and all(map(text.token, trace_ids)),
             "receipt_url": url.scheme in ("http", "https") and bool(url.hostname),
             "capability": bool(text.sha256_hex(values.get("capability"))),
         }
@@ -92,7 +95,7 @@ class Delivery:
             tuple(map(str, t.cast("t.Sequence[str]", hosts))),
             bool(values["pattern"]),
             str(values["deadline"]),
-            tuple(map(str, t.cast("t.Sequence[str]", trace_ids))),
+            tuple(filter(None, trace_ids)),
             url.geturl(),
             str(values["capability"]),
         )

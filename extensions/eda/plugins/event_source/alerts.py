@@ -282,7 +282,7 @@ options:
     default: 900
   answer_deadline:
     description: How long it is tried before the alert is told as unanswered, in seconds, 1 to 86400. It should be below
-      C(limits.max_alert_age) of the policies.
+      C(limits.max_alert_age) of the policies: where O(policy_set) is set, the log and C(/healthz) warn when it is not.
     type: float
     default: 600
   forks:
@@ -293,7 +293,8 @@ options:
     type: int
     default: 50
   fold_isolated:
-    description: How long after an isolation the same alert counts as answered by it, in seconds, 0 to 3600.
+    description: How long after an isolation the same alert counts as answered by it, where it says that it happened
+      before, in seconds, 0 to 3600.
     type: float
     default: 10
   receipts:

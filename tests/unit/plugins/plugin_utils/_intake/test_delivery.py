@@ -12,6 +12,7 @@ import json
 import pathlib
 import random
 import shutil
+import string
 import typing as t
 
 import pytest
@@ -22,6 +23,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     DeliverySettings,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import ReceiptError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import Open
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Spool, trace
 from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import (
     DEADLINE,
@@ -51,8 +53,7 @@ async def test_an_alert_is_delivered_and_answered(tmp_path: pathlib.Path, caplog
         assert (alert["rule"], alert["trace_id"], alert["raw"]) == ("shell", stored.trace_id, "QUJD")
         assert event["meta"] == {"hosts": ["web-1"]}
         assert event["delivery"].pop("receipt_url") == "http://127.0.0.1:1/receipts"
-        assert set(event["delivery"]) == {"id", "hosts", "pattern", "deadline", "trace_ids", "capability"}
-        assert event["delivery"]["trace_ids"] == [stored.trace_id]
+        assert set(event["delivery"]) == {"id", "hosts", "pattern", "deadline", "capability"}
         deadline = datetime.datetime.fromisoformat(event["delivery"]["deadline"])
         assert deadline > datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=600)
         assert running.deliveries.health() == []
@@ -76,6 +77,17 @@ async def test_a_storm_about_one_host_is_few_runs(tmp_path: pathlib.Path) -> Non
         accounts = running.spool.accounts
         assert accounts["received"] == 10_000 == accounts["answered"] + accounts["folded"]
         assert len(running.events) <= 5
+
+
+async def test_an_event_is_small_however_large_alerts_are(tmp_path: pathlib.Path) -> None:
+    chance = random.Random(1)  # noqa: S311 - no secret
+    async with engine(tmp_path, answer_timeout=5.0) as running:
+        noise = ["".join(chance.choices(string.ascii_letters, k=1000)) for _number in range(200)]
+        await running.spool.store([offer(f"rule {number}", message=text) for number, text in enumerate(noise)])
+        await running.settled()
+        assert running.delivered() == {f"rule {number}": 1 for number in range(200)}
+        assert 2 <= len(running.events) <= 10
+        assert ended(running.spool) == {"received": 200, "answered": 200}
 
 
 async def test_one_sick_host_harms_itself_alone(tmp_path: pathlib.Path) -> None:
@@ -217,6 +229,43 @@ async def test_what_was_not_told_before_kill_9_is_told_after_it(tmp_path: pathli
     async with engine(tmp_path / "killed", {"web-1": "hang"}, answer_deadline=1.0, answer_timeout=60.0) as running:
         await running.settled()
         assert [told["trace_id"] for told in running.unanswered] == [stored.trace_id]
+
+
+async def test_what_was_being_told_as_it_was_killed_is_told_again(tmp_path: pathlib.Path) -> None:
+    behaviour = {"web-1": "ambiguous", "telling": "hang"}
+    async with engine(tmp_path / "spool", behaviour) as running:
+        (stored,) = await running.spool.store([offer()])
+        await running.until(lambda: bool(running.seen & running.telling) and len(running.unanswered) == 1)
+        await running.spool.remember("later", True)
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+        assert running.spool.accounts["waiting"] == 1
+        behaviour["telling"] = ""
+        await running.settled()
+    for directory, again in (("spool", []), ("killed", [stored.trace_id])):
+        async with engine(tmp_path / directory, behaviour) as running:
+            await running.settled()
+            assert [told["trace_id"] for told in running.unanswered] == again
+            assert ended(running.spool) == {"received": 1, "unanswered": 1}
+
+
+async def test_what_nobody_sees_being_told_was_told_after_a_minute(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "ambiguous"}) as running:
+        await running.spool.store([offer()])
+        await running.settled()
+        endings = running.deliveries._endings
+        told: list[Event] = []
+
+        async def put(event: Event) -> None:
+            told.append(event)
+
+        alert = Open(7, "t-7", 2, "shop", 0.0, answers={"web-1": {"outcome": "", "answers": False, "told": False}})
+        endings.tell(alert, "web-1", "no_receipt", 1)
+        await endings.tell_some(put, lambda: 100.0, seen=True)
+        assert endings.tellings == [told[0]["id"]]
+        assert not await endings.look([], 100.0)
+        assert not await endings.look([], 159.0)
+        assert await endings.look([], 160.0)
+        assert (endings.tellings, alert.answers["web-1"]["told"]) == ([], True)
 
 
 @pytest.mark.parametrize(("severity", "told"), [("critical", ["gone"]), ("high", [])])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import (
-    EVENT_BYTES,
+    DELIVERY_BYTES,
     NEVER,
     Delivery,
     Open,
@@ -160,20 +160,42 @@ def test_a_storm_on_one_host_starves_no_other_host() -> None:
     assert collections.Counter(host for each in delivery.alerts for host in each.turns) == {"web-1": 3, "web-2": 1}
 
 
-def test_an_event_stays_below_its_size_and_takes_raw_where_it_fits() -> None:
+def test_a_delivery_stays_below_its_size_and_takes_raw_where_it_fits() -> None:
     schedule = Schedule(Pace(window=0))
-    big = [alert("web-1", container=str(number), body_bytes=10_000, raw_bytes=9_900) for number in range(20)]
+    big = [alert("web-1", container=str(number), body_bytes=10_000, raw_bytes=2_000) for number in range(27)]
     for each in big:
         schedule.add(each, 0.0)
     delivery = only(begin(schedule, 0.0))
-    assert delivery.alerts == big[:12]
+    assert delivery.alerts == big[:26]
     assert delivery.with_raw() == []
     answer(schedule, delivery, "web-1", 1.0)
     rest = only(begin(schedule, 1.0))
-    assert rest.alerts == big[12:]
-    assert rest.with_raw() == [each.seq for each in big[12:17]]
-    size = sum(each.body_bytes for each in rest.alerts) + 9_900 * len(rest.with_raw())
-    assert size < EVENT_BYTES
+    assert rest.alerts == big[26:]
+    assert rest.with_raw() == [big[26].seq]
+    answer(schedule, rest, "web-1", 2.0)
+    for number in range(2):
+        schedule.add(alert("web-1", container=str(number), body_bytes=10_000, raw_bytes=4_000), 2.0)
+    assert len(only(begin(schedule, 2.0)).with_raw()) == 1
+
+
+def test_what_an_event_has_no_room_for_waits_as_before() -> None:
+    schedule = Schedule(Pace(window=0))
+    alerts = [alert("web-1", "web-2", lookup=True, container=str(number)) for number in range(5)]
+    for each in alerts:
+        schedule.add(each, 0.0)
+    delivery = only(begin(schedule, 0.0))
+    schedule.leave_out(delivery, 2, 0.0)
+    assert delivery.alerts == alerts[:2]
+    assert {host: list(missing.values()) for host, missing in delivery.missing.items()} == {
+        "web-1": alerts[:2],
+        "web-2": alerts[:2],
+    }
+    assert begin(schedule, 1.0) == []
+    for host in ("web-1", "web-2"):
+        answer(schedule, delivery, host, 1.0)
+    again = only(begin(schedule, 1.0))
+    assert again.alerts == alerts[2:]
+    assert {turn.attempts for each in again.alerts for turn in each.turns.values()} == {1}
 
 
 def test_an_alert_that_is_too_large_by_itself_goes_alone() -> None:
@@ -672,7 +694,7 @@ class Hosts(RuleBasedStateMachine):
         for delivery in self.schedule.plan(self.now):
             sick |= set(self.schedule.sick_hosts())  # some timed out just now
             assert len(delivery.alerts) <= self.pace.most_alerts
-            assert sum(each.body_bytes for each in delivery.alerts) <= EVENT_BYTES or len(delivery.alerts) == 1
+            assert sum(each.body_bytes for each in delivery.alerts) <= DELIVERY_BYTES or len(delivery.alerts) == 1
             assert len(delivery.hosts) <= self.pace.most_hosts
             assert len(delivery.hosts) == 1 or not sick & set(delivery.hosts), "a sick host has deliveries of its own"
             levels = [each.severity for each in delivery.alerts]

@@ -58,7 +58,8 @@ class Serving:
         """What the action plugin of alert_response does as the task of a host ends."""
         delivery = event["delivery"]
         receipt = {
-            **{key: delivery[key] for key in ("hosts", "pattern", "deadline", "trace_ids")},
+            **{key: delivery[key] for key in ("hosts", "pattern", "deadline")},
+            "trace_ids": [alert["trace_id"] for alert in event["alerts"]],
             "delivery": delivery["id"],
             "host": delivery["hosts"][0],
             "run_hosts": delivery["hosts"],

@@ -270,6 +270,38 @@ async def test_a_repeat_comes_again_once_the_disk_can_be_written(tmp_path: pathl
         assert (spool.accounts["waiting"], spool.figures()["waiting_alerts"]) == (1, 1)
 
 
+@pytest.mark.parametrize("restart", [False, True])
+async def test_an_isolation_answers_what_happened_before_it_and_nothing_later(
+    tmp_path: pathlib.Path, restart: bool
+) -> None:
+    """A person may have released the container since, which nobody here sees."""
+
+    async def folds(spool: Spool, **fields: str) -> bool:
+        (stored,) = await spool.store([offer("a", **fields)])
+        return bool(stored.folded_into)
+
+    for moment, folded in (("02.0", True), ("02.8", True), ("02.9", False), ("", False)):
+        directory = tmp_path / f"{moment}-{restart}"
+        async with opened(directory, fold_isolated=600.0) as spool:
+            found = waiting(spool)
+            await spool.store([offer("a", time="2026-04-05T12:00:02.000000Z")])
+            hosts = {"web-1": {"outcome": "isolated", "milliseconds": 800}, "web-2": {"outcome": "no_container"}}
+            await spool.settle(
+                [
+                    Ended(
+                        found[0].seq, found[0].trace_id, time.time(), "answered", "isolated", hosts, found[0].body_bytes
+                    )
+                ]
+            )
+            fields = {"time": f"2026-04-05T12:00:{moment}00000Z"} if moment else {}
+            if not restart:
+                assert await folds(spool, **fields) == folded
+        if restart:
+            async with opened(directory, fold_isolated=600.0) as spool:
+                found = waiting(spool)
+                assert await folds(spool, **fields) == folded
+
+
 async def test_nothing_folds_into_what_goes_to_other_hosts(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
         offers = [lookup("a", "dev-1", "dev-2"), lookup("a", "prod-1", "prod-2"), lookup("a", "prod-2", "prod-1")]

@@ -19,7 +19,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.al
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import Limits, PolicySet
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.wanted import Wanted
 from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils._policy.strategies import (
     alerts,
@@ -217,6 +217,18 @@ def test_a_set_that_goes_keeps_the_old_one_and_tells(guarded: Guarded, caplog: p
     assert not guarded.wants(MINER)
     guarded.deploy(WANTS_SHELLS)
     assert guarded.wanted.troubles() == []
+
+
+def test_alerts_that_expire_before_they_are_given_up_are_told(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded = Guarded(tmp_path / "policy_set.json", answer_deadline=600.0)
+    for age, wrong in ((900, False), (600, True), (0, False), (300, True), (601, False)):
+        caplog.clear()
+        guarded.deploy(dataclasses.replace(WANTS_SHELLS, limits=Limits(max_alert_age=age)))
+        found = guarded.wanted.troubles()
+        assert found == [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert [f"max_alert_age of the policy set {age}" in trouble for trouble in found] == [True] * wrong
 
 
 def test_bytes_that_are_no_text_are_told(guarded: Guarded) -> None:

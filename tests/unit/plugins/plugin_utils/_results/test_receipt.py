@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import datetime
 import typing as t
+import uuid
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.packed import written
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import receipt
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.receipt import Delivery, DeliveryError
 
@@ -19,14 +21,14 @@ SAID = {
     "hosts": ["web-1", "all"],
     "pattern": True,
     "deadline": "2026-04-05T12:10:00Z",
-    "trace_ids": ["t-1", "t-2"],
     "receipt_url": "http://127.0.0.1:5001/receipts",
     "capability": "ab" * 32,
 }
 
 
 def event(delivery: t.Any) -> dict[str, t.Any]:
-    return {"ansible_eda": {"event": {"alerts": [], "delivery": delivery}}}
+    alerts = [{"trace_id": "t-1"}, "none", {"trace_id": "t-2"}]
+    return {"ansible_eda": {"event": {"alerts": alerts, "delivery": delivery}}}
 
 
 def response(trace_id: str, outcome: str, acts: bool = True, **event: t.Any) -> dict[str, t.Any]:
@@ -62,8 +64,6 @@ class TestDelivery:
             ("hosts", [1]),
             ("pattern", "yes"),
             ("deadline", "soon"),
-            ("trace_ids", "t-1"),
-            ("trace_ids", ["t 1"]),
             ("receipt_url", "file:///etc/passwd"),
             ("receipt_url", "//host"),
             ("capability", "x\r\nHost: evil"),
@@ -72,6 +72,18 @@ class TestDelivery:
     def test_that_cannot_be_used(self, key: str, value: t.Any) -> None:
         with pytest.raises(DeliveryError, match=key):
             Delivery.of(event({**SAID, key: value}))
+
+    def test_is_of_alerts_that_are_packed_too(self) -> None:
+        given = [{"trace_id": f"t-{number}", "rule": str(uuid.uuid4())} for number in range(600)]
+        alerts, number = written(given)
+        delivery = Delivery.of({"ansible_eda": {"event": {**alerts, "delivery": SAID}}})
+        assert delivery is not None
+        assert (len(alerts["alerts"]), number) == (1, 600)
+        assert delivery.trace_ids == tuple(alert["trace_id"] for alert in given)
+
+    def test_beside_alerts_that_nobody_can_read(self) -> None:
+        with pytest.raises(DeliveryError, match="packed_alerts"):
+            Delivery.of({"ansible_eda": {"event": {"alerts": [], "packed_alerts": "x", "delivery": SAID}}})
 
     def test_that_is_none(self) -> None:
         with pytest.raises(DeliveryError):
