@@ -19,9 +19,10 @@ COLLECTION = "ansible_collections.ironpost.container_guard."
 MODULE_UTILS = "plugins.module_utils."
 
 # Below all packages of module_utils.
-BASE = {"_errors", "_files", "_outcomes", "_state_dir"}
+BASE = {"_archive", "_errors", "_files", "_outcomes", "_state_dir"}
 # What each part of module_utils may import of the others.
 LAYERS = {
+    "_archive": set[str](),
     "_errors": set[str](),
     "_files": set[str](),
     "_outcomes": set[str](),

@@ -27,10 +27,12 @@ class Remote:
         directory: for the inventory, the playbooks and the results.
         inventory: variables of the host.
         options: of ansible-playbook, such as C(--become).
+        core: a release of ansible-core of those that C(tools/setup.sh cores) installs, or that of this environment.
     """
 
-    def __init__(self, directory: pathlib.Path, inventory: Json, *options: str) -> None:
+    def __init__(self, directory: pathlib.Path, inventory: Json, *options: str, core: str = "") -> None:
         self._directory = directory
+        self._programs = COLLECTIONS.parent / f"core-{core}/bin" if core else pathlib.Path(sys.executable).parent
         self._options = options
         self._inventory = directory / "inventory.json"
         self._inventory.write_text(json.dumps({"all": {"hosts": {"target": inventory}}}))
@@ -61,7 +63,7 @@ class Remote:
         return self._run("--extra-vars", f"@{extra}", PREFIX + name)
 
     def _run(self, *words: str) -> tuple[int, str]:
-        program = str(pathlib.Path(sys.executable).parent / "ansible-playbook")
+        program = str(self._programs / "ansible-playbook")
         done = subprocess.run(
             [program, "--inventory", str(self._inventory), *self._options, *words],
             check=False,

@@ -11,6 +11,7 @@ import pathlib
 import sys
 import typing as t
 
+import ansible.module_utils
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.json_utils import _filter_non_json_lines
@@ -19,8 +20,10 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import module_utils_loader
 from ansible.release import __version__ as ansible_version
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._archive import COMMANDS, DIRECTORY
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import is_green
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import archive
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.documented import known
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.errors import AnswerError
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import (
@@ -32,6 +35,9 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
 
 Json = dict[str, t.Any]
 COLLECTION = "ironpost.container_guard."
+CORE = pathlib.Path(ansible.module_utils.__file__).parent
+"""What the ansible-core that runs here has for modules."""
+_NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # of a shell
 MEMORY = "/dev/shm"  # noqa: S108 - it is a tmpfs with the sticky bit, as /tmp is, and used like that
 
 
@@ -82,15 +88,12 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
 
     def ask_host(self, arguments: Json, variables: Json) -> Json:
         """Run the module, and return what it may return, as plain data that is no template. Raises AnswerError."""
-        self._use_memory(variables)
         try:
-            with self._payload():
-                answer = self._execute_module(
-                    module_name=COLLECTION + self.module, module_args=dict(arguments), task_vars=variables
-                )
+            found = self._ask_archive(arguments, variables)
+            if found is None:
+                found = self._send(arguments, variables)
         except RecursionError:
             raise AnswerError("values nested too deep to be read") from None
-        found = self._plain(answer)
         self.check(found)
         self._never_green(found, arguments)
         # Once more, as what was added above may hold what alerts say.
@@ -104,6 +107,39 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
         if red:
             found["failed"] = True
             found["msg"] = found.get("msg") or f"not all is as it should be: {', '.join(red)}"
+
+    def _send(self, arguments: Json, variables: Json) -> Json:
+        """What the module answers that is sent to the host."""
+        self._use_memory(variables)
+        with self._payload():
+            answer = self._execute_module(
+                module_name=COLLECTION + self.module, module_args=dict(arguments), task_vars=variables
+            )
+        return self._plain(answer)
+
+    def _ask_archive(self, arguments: Json, variables: Json) -> Json | None:
+        """What the module answers that is on the host already, or None where it is not, or cannot be run so."""
+        wanted = boolean(self._templar.template(variables.get("guard_archive", False)), strict=False)
+        if not wanted or self._task.async_val or not self._is_pipelining_enabled("new"):
+            return None
+        try:
+            options = plain(arguments)
+        except TypeError:
+            return None
+        self._update_module_args(COLLECTION + self.module, options, variables)
+        command = f"{DIRECTORY}/{archive.digest(CORE)}/{COMMANDS}/{self.module}"
+        environment = self._compute_environment_string()
+        done = self._low_level_execute_command(
+            f"{environment} {command}".strip(), in_data=json.dumps({"ANSIBLE_MODULE_ARGS": options}).encode()
+        )
+        if done["rc"] in (_NOT_EXECUTABLE, _NOT_FOUND):
+            return None
+        try:
+            answer = json.loads(_filter_non_json_lines(done["stdout"], objects_only=True)[0])
+        except ValueError:
+            said = {"module_stdout": done["stdout"], "module_stderr": done["stderr"], "rc": done["rc"]}
+            return inert({"failed": True, "changed": False, "msg": "the module answered nonsense", **said})
+        return self._plain(answer)
 
     def _payload(self) -> Payload:
         return Payload(
@@ -169,6 +205,17 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
         if not key or not isinstance(path, str) or not path.startswith("/") or path != shown_line(path) or " " in path:
             return {}
         return {"ansible_facts": {key: str(path)}}
+
+
+def plain(value: t.Any) -> t.Any:
+    """The same in the types of JSON, of which ansible-core has its own. Raises TypeError where it is of none."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    raise TypeError(type(value).__name__)
 
 
 def failed(error: GuardError) -> Json:
