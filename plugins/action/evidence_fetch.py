@@ -16,6 +16,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.manifest import case_id
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.verify import verify
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.answers import answered
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.evidence_fetch import argument_spec
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.case import unpack
@@ -41,6 +42,7 @@ class ActionModule(HostAction):
 
     def _options(self) -> dict[str, t.Any]:
         try:
+            self._task.args = answered(argument_spec(), self._task.args)
             _validation, options = self.validate_argument_spec(argument_spec())
         except AnsibleError as error:
             raise GuardError(str(error), kind="invalid_option") from error

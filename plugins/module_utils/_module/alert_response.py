@@ -67,7 +67,7 @@ def main() -> None:
     """Entry point."""
     # no_log keeps whole batches of alerts, each with its raw message, out of the system log of the host. It hides
     # nothing in the result.
-    common.run(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True, no_log=True), respond)
+    common.run(common.GuardModule(argument_spec=argument_spec(), supports_check_mode=True, no_log=True), respond)
 
 
 def respond(module: AnsibleModule) -> dict[str, t.Any]:
@@ -273,7 +273,12 @@ def _troubles(responses: t.Sequence[Response], rejected: t.Sequence[dict[str, t.
             error = (event.error if event else None) or {"message": "; ".join(response.decision.reasons)}
             subject = container["name"] if container else response.decision.alert_id
             found.append("{}: {}: {}".format(subject, response.outcome, error["message"]))
-    return [*found, *dict.fromkeys("an alert is refused: {message} (rejected says which)".format(**rejection) for rejection in rejected)]
+    return [
+        *found,
+        *dict.fromkeys(
+            "an alert is refused: {message} (rejected says which)".format(**rejection) for rejection in rejected
+        ),
+    ]
 
 
 def _warnings(events: t.Iterable[ActionEvent]) -> list[str]:
