@@ -20,6 +20,9 @@ def argument_spec() -> common.Spec:
         "directory": {"type": "str", "required": True},
         "manifest_sha256": {"type": "str", "required": True},
         "dest": {"type": "path", "required": True},
+        "url": {"type": "str", "default": ""},
+        "token": {"type": "str", "default": "", "no_log": True},
+        "temporary": {"type": "bool", "default": False},
     }
 
 
