@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|postgresql|sdks|cores|peer ...
+# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|postgresql|sdks|cores|peer|awx ...
 # Each step looks first and does nothing when its work is done, so that every make target can afford to ask for it.
 set -euo pipefail
 
@@ -272,6 +272,31 @@ setup_peer() {
   touch "$stamp"
 }
 
+# --- awx --------------------------------------------------------------------------------------------------------------
+
+# The collection awx.awx, which the example that sets AWX up is tested with. `ansible` has it up to version 11.
+setup_awx() {
+  local awx=$venv/awx
+  [[ ! -e $awx/.complete ]] || return 0
+  say "installing the collection awx.awx to test with (about half a minute) ..."
+  rm -rf "$awx"
+  mkdir -p "$awx"
+  quietly "$venv/bin/python" -m pip download --disable-pip-version-check --no-deps --dest "$awx" 'ansible==11.*' ||
+    die "pip could not download ansible 11 into .venv/awx (see above)"
+  quietly "$venv/bin/python" - "$awx" <<'PYTHON'
+import pathlib
+import sys
+import zipfile
+
+directory = pathlib.Path(sys.argv[1])
+(wheel,) = directory.glob("*.whl")
+with zipfile.ZipFile(wheel) as archive:
+    archive.extractall(directory, [name for name in archive.namelist() if name.startswith("ansible_collections/awx/")])
+wheel.unlink()
+PYTHON
+  touch "$awx/.complete"
+}
+
 # ----------------------------------------------------------------------------------------------------------------------
 
 # One setup at a time: two makes that start together must not fill one .venv or start two engines.
@@ -282,7 +307,7 @@ for step in "$@"; do
   # The other steps use its Python, or put their result into it.
   [[ $step == venv || -e $venv/.complete ]] || setup_venv
   case $step in
-    venv | java | engine | victim | testbed | postgresql | sdks | cores | peer) "setup_$step" ;;
-    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|postgresql|sdks|cores|peer ..." ;;
+    venv | java | engine | victim | testbed | postgresql | sdks | cores | peer | awx) "setup_$step" ;;
+    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|postgresql|sdks|cores|peer|awx ..." ;;
   esac
 done

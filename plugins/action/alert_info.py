@@ -18,6 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import format_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.alert_info import argument_spec
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.answers import answered
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import spool
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import inert
 
@@ -40,6 +41,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
 
     def _options(self) -> Json:
         try:
+            self._task.args = answered(argument_spec(), self._task.args)
             _validation, options = self.validate_argument_spec(argument_spec())
         except AnsibleError as error:
             raise GuardError(str(error), kind="invalid_option") from error

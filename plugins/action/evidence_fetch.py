@@ -16,10 +16,17 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.manifest import case_id
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.verify import verify
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.answers import answered
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.evidence_fetch import argument_spec
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.case import unpack
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import shown_line
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.keeping import deleted_with, put
+
+_DELETED = (
+    "the evidence in {place} is deleted as soon as this job has ended, with all of {private}. What is left is on the "
+    "host. Set guard_evidence_dest to a path that is mounted into the execution environment, or guard_evidence_to"
+)
 
 
 class ActionModule(HostAction):
@@ -32,15 +39,21 @@ class ActionModule(HostAction):
         # ansible-core validates the options where it has them, and nothing is asked for by variables.
         options = self._options()
         dest = pathlib.Path(options["dest"]).absolute()
+        place, url = dest / options["case_id"], ""
         if not self._task.check_mode:
             try:
                 self._bring(options, dest)
             except OSError as error:
                 raise GuardError(f"the case cannot be brought: {error}", kind="not_fetched") from error
-        return {"changed": True, "directory": str(dest / options["case_id"])}
+            if options["url"]:
+                url = put(place, options["url"], options["token"])
+        found = {"changed": True, "directory": str(place), "url": url}
+        private = None if options["url"] or options["temporary"] else deleted_with(place, os.environ)
+        return {**found, "warnings": [_DELETED.format(place=place, private=private)]} if private else found
 
     def _options(self) -> dict[str, t.Any]:
         try:
+            self._task.args = answered(argument_spec(), self._task.args)
             _validation, options = self.validate_argument_spec(argument_spec())
         except AnsibleError as error:
             raise GuardError(str(error), kind="invalid_option") from error

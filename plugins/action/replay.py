@@ -16,6 +16,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._files import write_atomically
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.answers import answered
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.replay import argument_spec
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._policies.load import load_policies
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.containers import Containers
@@ -40,6 +41,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
 
     def _options(self) -> dict[str, t.Any]:
         try:
+            self._task.args = answered(argument_spec(), self._task.args)
             _validation, options = self.validate_argument_spec(argument_spec())
         except AnsibleError as error:
             raise GuardError(str(error), kind="invalid_option") from error

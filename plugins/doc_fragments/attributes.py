@@ -26,6 +26,10 @@ attributes:
     support: full
     membership:
       - ironpost.container_guard.container_guard
+notes:
+  - Options take what people type into a survey of AWX. Text that is blank counts as not given. Lists may be text, as
+    JSON, as lines, or with commas on one line. Durations are seconds, or text with units such as V(90m), V(2h) or
+    V(1h30m).
 """
 
     INFO = r"""

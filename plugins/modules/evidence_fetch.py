@@ -46,8 +46,25 @@ options:
   dest:
     description:
       - Directory on the controller, absolute or relative to where Ansible runs. The case comes to O(case_id) in it.
+      - In a job of AWX this is the container of the execution environment, and what is below C(/runner) is deleted with
+        the job. Say a path that is mounted there, or O(url). Otherwise a warning says so.
     type: path
     required: true
+  url:
+    description:
+      - Where each file of the case is put by HTTP as well, once it is verified, as C(URL/CASE/FILE); the manifest comes
+        last. Neither proxies nor redirects are followed.
+      - Begins with C(https://) or C(http://), and holds no password.
+    type: str
+    default: ''
+  token:
+    description: Sent to O(url) as C(Authorization), C(Bearer) and this.
+    type: str
+    default: ''
+  temporary:
+    description: The case goes on from O(dest) by another task, so there is no warning where it is deleted with a job.
+    type: bool
+    default: false
 requirements:
   - tar on the host
 seealso:
@@ -71,6 +88,10 @@ EXAMPLES = r"""
 RETURN = r"""
 directory:
   description: Directory of the case on the controller.
+  type: str
+  returned: success
+url:
+  description: Where it was put, or empty.
   type: str
   returned: success
 error:

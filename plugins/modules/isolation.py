@@ -105,6 +105,7 @@ options:
       - What to do. Without it, the container is paused and leaves all networks.
       - They are done in the order that loses least, whatever order they are given in; pause first, kill last.
       - Actions add to those that hold already. To hold fewer, release it first.
+      - An action may be text, which is its O(actions[].type).
       - Not with O(state=released) or O(recorded).
     type: list
     elements: dict
@@ -132,8 +133,8 @@ options:
         type: int
   release_after:
     description:
-      - Seconds after which a run with O(expired_only) ends what was asked for, up to a year. V(0), or nothing, for
-        never.
+      - Seconds, or a duration such as V(2h), after which a run with O(expired_only) ends what was asked for, up to a
+        year. V(0), or nothing, for never.
       - Of several requests of a person, or of one policy, the one that ends last holds. What others hold up stays.
       - Not with O(state=released).
     type: int

@@ -13,6 +13,7 @@ import pathlib
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import CORES, Ansible, PlaybookRun
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
@@ -171,10 +172,13 @@ def test_a_target_that_is_misspelt_is_an_error(tmp_path: pathlib.Path, playbook:
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
-def test_a_target_that_is_blank_is_an_error(tmp_path: pathlib.Path, playbook: str) -> None:
-    run = Ansible(tmp_path, "web-1").playbook(playbook, {**ABOUT_HOSTS, "guard_target": ""})
-    assert run.status != 0
-    assert "guard_target is not set, or empty" in run.output
+def test_a_target_that_is_blank_is_none(tmp_path: pathlib.Path, playbook: str) -> None:
+    run = Ansible(tmp_path, "web-1").playbook(playbook, {**ABOUT_HOSTS, "guard_target": ""}, "--list-hosts")
+    if playbook in ("deploy_policies", "respond", "trace"):
+        assert "hosts (1):\n      web-1" in run.output
+    else:
+        assert run.status != 0
+        assert "guard_target is not set, or empty" in run.output
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -257,6 +261,38 @@ def test_a_survey_with_blank_answers_is_one_without_them(docker_world: DockerWor
         assert outcomes(run, f"guard_{'isolations' if playbook == 'isolate' else 'releases'}") == {
             docker_world.name("target"): outcome
         }
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_answers_of_a_survey_are_taken_as_they_come(
+    docker_world: DockerWorld, tmp_path: pathlib.Path, core: str
+) -> None:
+    ansible = Ansible(tmp_path, core=core)
+    containers = {docker_world.name(suffix): docker_world.make_container(suffix) for suffix in ("web-1", "web-2")}
+    survey = {
+        "guard_target": "localhost",
+        "guard_container": "",
+        "guard_containers": "\n".join(containers) + "\n",  # a textarea
+        "guard_actions": ["pause"],  # a question with several answers
+        "guard_release_after": "2h",
+        "guard_force": "false",
+    }
+    run = ansible.playbook("isolate", survey)
+    assert run.status == 0, run.output
+    assert outcomes(run, "guard_isolations") == dict.fromkeys(containers, "isolated")
+    for container in containers.values():
+        assert docker_world.engine.inspect_container(container)["NetworkSettings"]["Networks"]
+        entry = Journal(str(ansible.state_dir)).load(container)
+        assert entry is not None
+        (claim,) = entry.claims
+        assert parse_timestamp(claim.expires_at) == parse_timestamp(claim.since) + datetime.timedelta(hours=2)
+    selector = json.dumps({"container_names": docker_world.name("*")})
+    run = ansible.playbook("release", {**survey, "guard_containers": "", "guard_selector": selector})
+    assert run.status == 0, run.output
+    assert outcomes(run, "guard_releases") == dict.fromkeys(containers, "released")
+    run = ansible.playbook("isolate", {**survey, "guard_release_after": "soon"})
+    assert run.status != 0
+    assert "release_after is 'soon'" in run.output
 
 
 # Trace only looks, and fails where there is nothing of what is asked for.
@@ -357,7 +393,8 @@ def test_one_policy_set_on_every_host(tmp_path: pathlib.Path, policies: pathlib.
     contents = [json.loads(path.read_text()) for path in tmp_path.glob("docker-*/set.json")]
     assert {content["digest"] for content in contents} == set(digests.values())
 
-    again = ansible.playbook("deploy_policies", variables)
+    blank = {"guard_target": "", "policies_state": "", "guard_policy_set_path": ""}
+    again = ansible.playbook("deploy_policies", {**variables, **blank})
     assert again.stats["policies_digests"] == digests
     assert "changed=1" not in again.output
 

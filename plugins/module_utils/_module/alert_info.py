@@ -21,7 +21,7 @@ def argument_spec() -> common.Spec:
 
 def main() -> None:
     """Entry point."""
-    common.run(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True), refuse)
+    common.run(common.GuardModule(argument_spec=argument_spec(), supports_check_mode=True), refuse)
 
 
 def refuse(_module: AnsibleModule) -> dict[str, t.Any]:

@@ -67,7 +67,7 @@ def main() -> None:
     """Entry point."""
     # no_log keeps whole batches of alerts, each with its raw message, out of the system log of the host. It hides
     # nothing in the result.
-    common.run(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True, no_log=True), respond)
+    common.run(common.GuardModule(argument_spec=argument_spec(), supports_check_mode=True, no_log=True), respond)
 
 
 def respond(module: AnsibleModule) -> dict[str, t.Any]:

@@ -23,6 +23,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.lazy import connected_when_asked
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import NO_RETRY, Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.answers import answered
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import DEFAULT_STATE_DIR
 
@@ -147,12 +148,46 @@ def state_dir_of(params: t.Mapping[str, t.Any]) -> str:
     return str(params["state_dir"])
 
 
-def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any]]) -> t.NoReturn:
+class GuardModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no type information
+    """A module that takes its options as people give them.
+
+    Attributes:
+        unreadable: what is wrong with an option that could not be read, or None. It was left out.
+    """
+
+    unreadable: GuardError | None = None
+
+    def _load_params(self) -> None:
+        # Before they are checked by the argument spec. The error has to wait: a module says nothing so early.
+        super()._load_params()
+        for name, value in tuple(self.params.items()):
+            try:
+                found = answered(self.argument_spec, {name: value})
+            except GuardError as error:
+                self.unreadable = self.unreadable or error
+                found = {}
+            if name in found:
+                self.params[name] = found[name]
+            else:
+                del self.params[name]
+
+    def fail_json(self, msg: str, **found: t.Any) -> t.NoReturn:
+        """Fail, by what could not be read in the first place: that it is missing would be no news."""
+        error = self.unreadable
+        super().fail_json(
+            **({"msg": str(error), "changed": False, "error": error.to_dict()} if error else {"msg": msg, **found})
+        )
+        raise AssertionError  # as its type does not say that it ends the process
+
+
+def run(module: GuardModule, body: t.Callable[[AnsibleModule], dict[str, t.Any]]) -> t.NoReturn:
     """Do what a module does, and leave: with its result, or with the error it raised.
 
     A result with C(failed) leaves as a failure that keeps everything that was found out.
     """
     try:
+        if module.unreadable:
+            raise module.unreadable
         result = body(module)
     except GuardError as error:
         module.fail_json(msg=str(error), changed=False, error=error.to_dict())

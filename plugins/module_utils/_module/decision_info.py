@@ -48,7 +48,7 @@ def argument_spec() -> common.Spec:
 def main() -> None:
     """Entry point."""
     # no_log keeps whole batches of alerts out of the system log of the host. It hides nothing in the result.
-    common.run(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True, no_log=True), report)
+    common.run(common.GuardModule(argument_spec=argument_spec(), supports_check_mode=True, no_log=True), report)
 
 
 def report(module: AnsibleModule) -> dict[str, t.Any]:

@@ -71,7 +71,7 @@ def _wanted_spec() -> common.Spec:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = common.GuardModule(
         argument_spec=argument_spec(),
         required_if=[("state", "collected", ["container", "wanted"], True), ("state", "verified", ["case"])],
         mutually_exclusive=[("container", "wanted")],

@@ -20,12 +20,15 @@ def argument_spec() -> common.Spec:
         "directory": {"type": "str", "required": True},
         "manifest_sha256": {"type": "str", "required": True},
         "dest": {"type": "path", "required": True},
+        "url": {"type": "str", "default": ""},
+        "token": {"type": "str", "default": "", "no_log": True},
+        "temporary": {"type": "bool", "default": False},
     }
 
 
 def main() -> None:
     """Entry point."""
-    common.run(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True), refuse)
+    common.run(common.GuardModule(argument_spec=argument_spec(), supports_check_mode=True), refuse)
 
 
 def refuse(_module: AnsibleModule) -> dict[str, t.Any]:

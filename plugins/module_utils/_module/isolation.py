@@ -97,7 +97,7 @@ def argument_spec() -> common.Spec:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = common.GuardModule(
         argument_spec=argument_spec(),
         mutually_exclusive=[list(TARGETS)],
         required_one_of=[[*TARGETS, *CLAIM_FILTERS]],

@@ -1,0 +1,36 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbooks that the example project for AWX has beside ours: what follows an approval, by artifacts."""
+
+from __future__ import annotations
+
+import pathlib
+
+from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import Ansible
+from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
+
+PROJECT = pathlib.Path(__file__).absolute().parents[2] / "examples/awx-project"
+
+
+def test_what_was_isolated_is_killed_or_released(docker_world: DockerWorld, tmp_path: pathlib.Path) -> None:
+    ansible = Ansible(tmp_path, "docker-1", "docker-2", ansible_become=False)
+    state = {"guard_state_dir": str(tmp_path / "{{ inventory_hostname }}")}
+    containers = {suffix: docker_world.make_container(suffix) for suffix in ("killed", "released")}
+    for host, suffix in (("docker-1", "killed"), ("docker-1", "released")):
+        run = ansible.playbook("isolate", {**state, "guard_target": host, "guard_container": docker_world.name(suffix)})
+        assert run.status == 0, run.output
+        # As a workflow of AWX hands on what the node before has set. On the second host nothing was done.
+        nothing = {"containers": [], "summary": {}, "check_mode": False, "error": {}, "not_restored": []}
+        artifacts = {"guard_responses": {**run.stats["guard_isolations"], "docker-2": nothing}}
+        playbook = str(PROJECT / ("kill.yml" if suffix == "killed" else "release_denied.yml"))
+        run = ansible.run(playbook, {**state, **artifacts, "guard_policy_set_path": str(tmp_path / "empty_set.json")})
+        assert run.status == 0, run.output
+        assert "docker-2" not in run.output.partition("PLAY RECAP")[2]
+    states = {suffix: docker_world.state(container) for suffix, container in containers.items()}
+    assert states == {"killed": "exited", "released": "running"}
+
+    run = ansible.run(str(PROJECT / "kill.yml"), state)
+    assert run.status != 0
+    assert "guard_target is not set, or empty" in run.output
