@@ -15,11 +15,19 @@ author:
 description:
   - Makes a table of what M(ironpost.container_guard.preflight_info) found on each host, and says below it what is
     missing on which hosts, and the command that mends it.
+positional: _input, left
 options:
   _input:
-    description: By host, the result of M(ironpost.container_guard.preflight_info); one that failed, too.
+    description:
+      - By host, the result of M(ironpost.container_guard.preflight_info); one that failed, too, and an empty one where
+        there is none.
     type: dict
     required: true
+  left:
+    description: Hosts that are passed over where they have no result, as they are still to be asked.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -31,9 +39,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(lines) for people, and whether all hosts are C(ready).
-    - C(hosts) says of each host whether it is C(ready), and its C(problems), each with C(name), C(problem), C(state),
-      C(what) and C(remedy).
+    - C(lines) for people, the last of which is the C(conclusion), and whether all hosts are C(ready).
+    - C(hosts) says of each host whether it is C(ready), what was C(found), and its C(problems), each with C(name),
+      C(problem), C(state), C(what) and C(remedy).
   type: dict
 """
 

@@ -152,7 +152,7 @@ def state_dir_check(path: str) -> Check:
     if not stat.S_ISDIR(found.st_mode):
         return Check("state_dir", "no directory", "state_dir_no_directory", there)
     if not os.access(there, os.W_OK | os.X_OK):
-        return Check("state_dir", "read-only", "state_dir_unwritable", there)
+        return Check("state_dir", "not writable", "state_dir_unwritable", there)
     if there != path:
         return Check("state_dir", "made when needed")
     if found.st_uid != os.geteuid():
@@ -243,6 +243,6 @@ def _existing(path: str) -> str:
 
 def _user() -> str:
     try:
-        return getpass.getuser() if not os.geteuid() == 0 else "root"
+        return getpass.getuser() if os.geteuid() else "root"
     except Exception:  # there is none of that number, for which each Python has another error
         return str(os.geteuid())

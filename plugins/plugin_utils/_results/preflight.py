@@ -93,7 +93,7 @@ PROBLEMS: t.Mapping[str, Problem] = {
         MISSING, "the state directory, or what it is to lie in, is no directory", "ls -ld {state_dir}"
     ),
     "state_dir_unwritable": Problem(
-        MISSING, "the state directory cannot be written", "findmnt -T {state_dir}; install -d -m 0700 {state_dir}"
+        MISSING, "the state directory cannot be written", "findmnt -T {state_dir} says whether it is mounted read-only; else become root"
     ),
     "state_dir_owner": Problem(MISSING, "the state directory belongs to another user", "chown -R {user} {state_dir}"),
     "state_dir_open": Problem(MISSING, "others may write to the state directory", "chmod 0700 {state_dir}"),
@@ -102,10 +102,10 @@ PROBLEMS: t.Mapping[str, Problem] = {
         WARNING, "there is little room for the action log and the journal", "df -h {state_dir}; df -i {state_dir}"
     ),
     "policy_set_missing": Problem(
-        WARNING, "no policy set is deployed", "ansible-playbook ironpost.container_guard.deploy_policies"
+        WARNING, "no policy set is deployed", "ansible-playbook -b ironpost.container_guard.deploy_policies -e policies_src=DIRECTORY"
     ),
     "policy_set_damaged": Problem(
-        MISSING, "the policy set cannot be read", "ansible-playbook ironpost.container_guard.deploy_policies"
+        MISSING, "the policy set cannot be read", "ansible-playbook -b ironpost.container_guard.deploy_policies -e policies_src=DIRECTORY"
     ),
     "clock_skew": Problem(WARNING, "its clock differs from that of the controller", "timedatectl set-ntp true"),
     # Of hosts that were not asked at all.
@@ -152,16 +152,18 @@ def judged(found: Json, state_dir: str, policy_set: str, before: datetime.dateti
     }
 
 
-def checked(hosts: t.Mapping[str, Json]) -> Json:
+def checked(hosts: t.Mapping[str, Json], left: t.Container[str] = ()) -> Json:
     """The preflight of all hosts as lines for people, and as data.
 
     Args:
-        hosts: of each host the result of preflight_info; failed and unreachable ones, too.
+        hosts: of each host the result of preflight_info; failed and unreachable ones, too. Empty where it was not asked.
+        left: hosts that are still to be asked, as their batch comes later: they are passed over.
 
     Returns:
-        C(lines), whether all are C(ready), and C(hosts): of each whether it is ready, and its problems.
+        C(lines), a C(conclusion), whether all are C(ready), and C(hosts): of each whether it is ready, what was found,
+        and its problems.
     """
-    found = {host: _checks_of(result) for host, result in hosts.items()}
+    found = {host: _checks_of(result) for host, result in hosts.items() if result or host not in left}
     rows = [["host", *(name.replace("_", " ") for name in COLUMNS)]]
     for host, each in found.items():
         cells = {check["name"]: text.display(check["found"], _CELL) for check in each}
@@ -179,13 +181,15 @@ def checked(hosts: t.Mapping[str, Json]) -> Json:
                 lines += [f"{state} on {names(concerned)}: {what}", f"    {remedy}"]
     ready = {host: all(check["state"] != MISSING for check in each) for host, each in found.items()}
     late = [host for host, is_ready in ready.items() if not is_ready]
-    lines.append(f"not ready: {names(late)}" if late else f"ready: all {len(ready)} hosts")
+    conclusion = f"not ready: {names(late)}" if late else f"ready: {names(list(ready))}"
     return {
-        "lines": lines,
+        "lines": [*lines, conclusion],
+        "conclusion": conclusion,
         "ready": not late,
         "hosts": {
             host: {
                 "ready": ready[host],
+                "found": {check["name"]: check["found"] for check in each if check["found"]},
                 "problems": [
                     {key: check[key] for key in ("name", "problem", "state", "what", "remedy")}
                     for check in each
@@ -227,7 +231,7 @@ def _clock(told: str, before: datetime.datetime, after: datetime.datetime) -> di
 def _checks_of(result: Json) -> list[dict[str, str]]:
     if result.get("checks"):
         return t.cast("list[dict[str, str]]", result["checks"])
-    message = str(result.get("msg") or "it was not asked")
+    message = str(result.get("msg") or "it was lost before it could be asked").removeprefix("Task failed: ")
     said = f"{message} {result.get('module_stderr') or ''} {result.get('module_stdout') or ''}"
     word = "unreachable" if result.get("unreachable") else "become_refused" if _SUDO.search(said) else "not_run"
     return [_meaning({"name": "host", "found": "", "problem": word, "detail": message}, {})]

@@ -153,9 +153,16 @@ def test_the_table_of_hosts_that_are_ready() -> None:
         "host    python  user  sdk    engine  live restore  state dir  space  policy set    clock",
         "web-1   3.13.5  root  7.1.0  28.5.2  on            0700       12 GB  6deb6ee2b022  agrees",
         "web-10  3.13.5  root  7.1.0  28.5.2  on            0700       12 GB  6deb6ee2b022  agrees",
-        "ready: all 2 hosts",
+        "ready: web-1, web-10",
     ]
-    assert found["hosts"]["web-1"] == {"ready": True, "problems": []}
+    assert found["hosts"]["web-1"] == {"ready": True, "found": {**FOUND, "clock": "agrees"}, "problems": []}
+
+
+def test_a_host_whose_turn_comes_later_is_passed_over_and_one_that_was_lost_is_not() -> None:
+    found = checked({"web-1": judge(answer()), "web-2": {}, "web-3": {}}, left=["web-1", "web-2"])
+    assert list(found["hosts"]) == ["web-1", "web-3"]
+    assert found["lines"][2] == "web-3  the module does not run there: it was lost before it could be asked"
+    assert found["conclusion"] == "not ready: web-3"
 
 
 def test_the_table_says_for_all_hosts_at_once_what_is_missing_and_what_mends_it() -> None:
