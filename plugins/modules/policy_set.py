@@ -52,6 +52,13 @@ options:
     type: str
     choices: [deployed, rolled_back]
     default: deployed
+  source_path:
+    description:
+      - File on the controller, absolute or relative to the directory of the run, that is given the compiled set before
+        any host is, or goes back to the one before as the hosts do. For the option C(policy_set) of the event source,
+        which drops early what no policy wants.
+      - It is written by the user who runs ansible-playbook, and may be read by all.
+    type: path
   compiled:
     description: Set by the action plugin. Leave it out.
     type: str
@@ -90,10 +97,18 @@ previous_digest:
   description: Digest of what was deployed before this run, or empty.
   type: str
   returned: success
+deployed_at:
+  description: When the set was put in place on this host, RFC 3339. Empty where that would only be done.
+  type: str
+  returned: success
 path:
   description: File on the host.
   type: str
   returned: success
+source_changed:
+  description: Whether the file at O(source_path) was another one before.
+  type: bool
+  returned: success with O(source_path)
 policies:
   description: Ids of the policies, in the order in which they are asked.
   type: list

@@ -459,6 +459,7 @@ class FakeEngine:
             clock: what time it is.
         """
         self.calls: list[tuple[str, tuple[t.Any, ...]]] = []
+        self.has_live_restore = False
         self._engine_version = engine_version or _ENGINE_20_10.version
         self._traits = traits_of(self._engine_version)
         self._clock = clock
@@ -762,6 +763,10 @@ class FakeEngine:
     @_engine_call
     def version(self) -> EngineVersion:
         return self._engine_version
+
+    @_engine_call
+    def live_restore(self) -> bool:
+        return self.has_live_restore
 
     @_engine_call
     def list_containers(self, container_id: str = "") -> list[Json]:

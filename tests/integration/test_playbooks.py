@@ -157,6 +157,7 @@ PLAYBOOKS = [
     "repair",
     "collect_evidence",
     "deploy_policies",
+    "preflight",
     "respond",
     "trace",
 ]
@@ -312,7 +313,7 @@ def test_check_mode_works_everywhere_and_touches_nothing(
     run = ansible.playbook(playbook, variables, "--check", "--diff")
     assert run.status == 0, run.output
     for name, handed_on in run.stats.items():
-        assert name == "policies_digests" or handed_on["localhost"]["check_mode"] is True
+        assert name in ("policies_digests", "guard_preflight") or handed_on["localhost"]["check_mode"] is True
     assert docker_world.state(target) == "running"
     assert not ansible.state_dir.exists()
     assert not ansible.policy_set.exists()

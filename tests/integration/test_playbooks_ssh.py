@@ -21,7 +21,7 @@ from ansible_collections.ironpost.container_guard.tests.integration.rulebook imp
 
 REPOSITORY = COLLECTIONS / "ansible_collections/ironpost/container_guard"
 COMMAND = re.compile(r"^(?:    |\$ )(ansible(?:-playbook)? -i inventory (?:[^\\\n]|\\\n)*)$", re.MULTILINE)
-PAGES = ("README.md", "docs/isolation.md", "docs/evidence.md", "docs/policies.md", "docs/policy-tests.md")
+PAGES = ("README.md", *(f"docs/{page}.md" for page in ("isolation", "evidence", "policies", "policy-tests", "fleet")))
 LEFT_ON_HOST = ("/var/lib/container-guard", "/etc/container-guard")
 # Somebody's container: the name is that of the documentation.
 SHOP = "shop-7"

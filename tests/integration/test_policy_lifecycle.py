@@ -105,6 +105,46 @@ def test_roll_back_by_the_playbook(tmp_path: pathlib.Path, policies: Policies) -
     assert back.stats == first.stats
 
 
+def test_a_rollback_of_hosts_that_differ_is_red_and_the_source_goes_back_with_them(
+    tmp_path: pathlib.Path, policies: Policies
+) -> None:
+    ansible = Ansible(tmp_path, "web-1", "web-2", core="2.18")
+    paths = {
+        "policies_path": str(tmp_path) + "/{{ inventory_hostname }}/set.json",
+        "policies_source_path": "source.json",
+    }
+    deploy = {**paths, "policies_src": "policies", "guard_serial": [1, "50%"]}
+    run = ansible.playbook("deploy_policies", {**deploy, "guard_serial": "all"})
+    assert run.status != 0
+    assert "guard_serial holds what is no number" in run.output
+    first = ansible.playbook("deploy_policies", deploy)
+    assert first.status == 0, first.output
+    policies.write({**SHELLS, "priority": 1})
+    second = ansible.playbook("deploy_policies", deploy)
+    policies.write({**SHELLS, "priority": 2})
+    assert ansible.playbook("deploy_policies", deploy, "--limit", "web-1").status == 0
+    before = (tmp_path / "source.json").read_bytes()
+
+    back = {**paths, "policies_state": "rolled_back", "policies_src": "", "guard_serial": ""}
+    checked = ansible.playbook("deploy_policies", back, "--check")
+    assert (tmp_path / "source.json").read_bytes() == before
+    run = ansible.playbook("deploy_policies", back)
+    for each in (checked, run):
+        assert each.status != 0
+        assert "digests differ: " in each.output
+        assert each.stats["policies_digests"] == {
+            "web-1": second.stats["policies_digests"]["web-1"],
+            "web-2": first.stats["policies_digests"]["web-2"],
+        }
+    digests = {path: json.loads(path.read_text())["digest"] for path in tmp_path.glob("web-*/set.json")}
+    assert {path.parent.name: digest for path, digest in digests.items()} == run.stats["policies_digests"]
+    assert json.loads((tmp_path / "source.json").read_text())["digest"] == second.stats["policies_digests"]["web-1"]
+
+    again = ansible.playbook("deploy_policies", deploy)
+    assert again.status == 0, again.output
+    assert len(set(again.stats["policies_digests"].values())) == 1
+
+
 def test_options_that_miss_something(ansible: Ansible) -> None:
     assert "src" in policy_set(ansible)["msg"]
     ansible.policy_set.write_text("{}")

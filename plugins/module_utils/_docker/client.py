@@ -105,6 +105,10 @@ class DockerEngine:
     def version(self) -> EngineVersion:
         return EngineVersion(engine=self._version, api=self._client.api_version)
 
+    def live_restore(self) -> bool:
+        with self._translated("ask for the settings of the engine"):
+            return bool(self._client.info()["LiveRestoreEnabled"])
+
     def list_containers(self, container_id: str = "") -> list[dict[str, t.Any]]:
         filters: t.Any = {"id": container_id} if container_id else None
         with self._translated("list containers"):

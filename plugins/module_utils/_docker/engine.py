@@ -86,6 +86,9 @@ class Engine(t.Protocol):
     def version(self) -> EngineVersion:
         """Versions of the engine and of the API in use, as told when the connection was made."""
 
+    def live_restore(self) -> bool:
+        """Whether containers outlive the engine: what is paused is still paused after a restart of it (fact A7)."""
+
     def list_containers(self, container_id: str = "") -> list[dict[str, t.Any]]:
         """All containers, running or not, as C(GET /containers/json) gives them; or those whose id begins so.
 

@@ -23,6 +23,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 
 DEPLOYED, ROLLED_BACK = "deployed", "rolled_back"
+NO_PREVIOUS = "no_previous"
 
 
 def argument_spec() -> common.Spec:
@@ -31,6 +32,7 @@ def argument_spec() -> common.Spec:
         "src": {"type": "path"},
         "path": {"type": "path", "default": common.DEFAULT_POLICY_SET, "aliases": ["dest"]},
         "state": {"type": "str", "choices": [DEPLOYED, ROLLED_BACK], "default": DEPLOYED},
+        "source_path": {"type": "path"},
         "compiled": {"type": "str"},
     }
 
@@ -47,39 +49,73 @@ def put_in_place(module: AnsibleModule) -> dict[str, t.Any]:
     """What the module does. Raises GuardError; then what was deployed before stays."""
     path = path_of(module.params)
     back = module.params["state"] == ROLLED_BACK
-    wanted = _previous(path) if back else _compiled(module.params["compiled"])
-    before, damage = _deployed(path)
-    digest, digest_before = wanted.policy_set.digest, before.policy_set.digest if before else ""
-    changed = digest != digest_before
-    if changed and not module.check_mode:
-        # A rollback keeps nothing: run again, on a fleet of which one host failed, it must not go forward.
-        if before and not back:
-            # First, so that an interrupted run can only lose what was deployed before that, and never what is deployed.
-            _write(previous_path(path), before.to_json())
-        _write(path, dataclasses.replace(wanted, deployed_at=timestamp.now()).to_json())
-    policies = {policy.id: policy for policy in before.policy_set.policies} if before else {}
-    wanted_policies = {policy.id: policy for policy in wanted.policy_set.policies}
+    done = place(path, None if back else _compiled(module.params["compiled"]), write=not module.check_mode)
+    before, wanted = done.before, done.now.policy_set
+    policies = {policy.id: policy for policy in before.policies} if before else {}
+    wanted_policies = {policy.id: policy for policy in wanted.policies}
     result: dict[str, t.Any] = {
-        "changed": changed,
+        "changed": done.changed,
         "path": path,
-        "digest": digest,
-        "previous_digest": digest_before,
+        "digest": wanted.digest,
+        "previous_digest": before.digest if before else "",
+        "deployed_at": done.now.deployed_at,
         "policies": list(wanted_policies),
         "added": sorted(set(wanted_policies) - set(policies)),
         "removed": sorted(set(policies) - set(wanted_policies)),
         "modified": sorted(
             name for name in set(policies) & set(wanted_policies) if policies[name] != wanted_policies[name]
         ),
-        "warnings": [f"{damage}. It is replaced"] if damage else [],
+        "warnings": [f"{done.damage}. It is replaced"] if done.damage else [],
     }
     if module._diff:
         result["diff"] = {
             "before_header": path,
             "after_header": path,
-            "before": readable(before.policy_set) if before else "",
-            "after": readable(wanted.policy_set),
+            "before": readable(before) if before else "",
+            "after": readable(wanted),
         }
     return result
+
+
+class Placed(t.NamedTuple):
+    """What is at a path.
+
+    Attributes:
+        now: what is there, or would be; C(deployed_at) is empty where it was not written.
+        before: the set that was there before, or None.
+        damage: what is wrong with a file that was there and cannot be read, or empty.
+        changed: whether another set was there.
+    """
+
+    now: Deployment
+    before: PolicySet | None
+    damage: str
+    changed: bool
+
+
+def place(path: str, wanted: Deployment | None, write: bool) -> Placed:
+    """Put a policy set in place by a rename, and keep the one before; unless an equal one is there.
+
+    Args:
+        path: absolute.
+        wanted: what is to be there; None for the one that the last deployment replaced.
+        write: whether to do it, or only to say what would be done.
+
+    Raises:
+        GuardError: what was there before is still there, then.
+    """
+    now = wanted or _previous(path)
+    before, damage = _deployed(path)
+    if before and before.policy_set.digest == now.policy_set.digest:
+        return Placed(before, before.policy_set, damage, changed=False)
+    now = dataclasses.replace(now, deployed_at=timestamp.now() if write else "")
+    if write:
+        # A rollback keeps nothing: run again, on a fleet of which one host failed, it must not go forward.
+        if before and wanted:
+            # First, so that an interrupted run can only lose what was deployed before that, and never what is deployed.
+            _write(previous_path(path), before.to_json())
+        _write(path, now.to_json())
+    return Placed(now, before.policy_set if before else None, damage, changed=True)
 
 
 def path_of(params: t.Mapping[str, t.Any]) -> str:
@@ -141,7 +177,7 @@ def _previous(path: str) -> Deployment:
             raise
         raise GuardError(
             f"there is no earlier policy set to go back to: {previous_path(path)} does not exist",
-            kind="no_previous",
+            kind=NO_PREVIOUS,
             remedy="It is kept by every deployment that replaces another. Deploy the policies that you want",
         ) from None
 
