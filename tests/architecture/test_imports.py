@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import collections
 import pathlib
+import re
 import sys
 import typing as t
 
@@ -307,3 +308,9 @@ def test_every_module_that_runs_on_hosts_has_an_action_plugin_that_checks_its_an
     for name in modules - {"replay", "alert_info"}:  # which run nothing on a host
         assert "class ActionModule(HostAction)" in actions[name]
         assert f'module = "{name}"' in actions[name]
+
+
+def test_every_module_takes_its_options_as_people_give_them() -> None:
+    for path in (REPOSITORY / "plugins/module_utils/_module").glob("*.py"):
+        made = re.findall(r"\b(?:common\.)?(\w+Module)\(", path.read_text(encoding="utf-8"))
+        assert set(made) <= {"GuardModule"} or path.stem == "common", f"{path.name}: use common.GuardModule"
