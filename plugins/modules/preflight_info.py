@@ -16,7 +16,7 @@ description:
   - Looks at the Python and the docker SDK of a host, its Docker engine, the state directory, the policy set and the
     clock, and changes nothing.
   - What is missing is no failure of the module. RV(ready) says whether anything is.
-  - The playbook P(ironpost.container_guard.preflight#playbook) asks all hosts, and tells it in one table.
+  - The playbook C(ironpost.container_guard.preflight) asks all hosts, and tells it in one table.
 extends_documentation_fragment:
   - ironpost.container_guard.attributes
   - ironpost.container_guard.attributes.info

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import re
@@ -69,61 +70,63 @@ def fleet(testbed: Testbed, tmp_path: pathlib.Path) -> t.Iterator[Fleet]:
 
 @pytest.fixture
 def with_faults(testbed: Testbed, tmp_path: pathlib.Path) -> t.Iterator[Fleet]:
-    """A healthy host, and one for this run alone."""
-    found = Fleet(tmp_path, testbed.shared("26.1"), testbed.private("28.5"))
+    """Two healthy hosts, and one for this run alone, whose Docker SDK and engine may be hurt."""
+    found = Fleet(tmp_path, testbed.shared("20.10"), testbed.shared("26.1"), testbed.private("28.5"))
     found.clean()
     yield found
-    found.hosts[1].heal()
+    found.hosts[2].heal()
     found.clean()
+
+
+@contextlib.contextmanager
+def without_sdk(host: Host) -> t.Iterator[None]:
+    package = "/usr/lib/python3/dist-packages/docker"
+    assert host.exec("mv", package, f"{package}.away")[0] == 0
+    try:
+        yield
+    finally:
+        assert host.exec("mv", f"{package}.away", package)[0] == 0
 
 
 def test_preflight_tells_for_all_hosts_what_is_missing_and_makes_them_ready_only_when_told(with_faults: Fleet) -> None:
-    sick = with_faults.hosts[1]
+    _healthy, bare, sick = with_faults.hosts
     sick.exec("install", "-d", "-m", "0777", STATE_DIR)
     sick.stop_engine()
-    run = with_faults.play("preflight", "all")
+    with without_sdk(bare):
+        run = with_faults.play("preflight", "all")
     assert run.status != 0
     lines = table(run)
     assert re.match(r"host +python +user +sdk +engine", lines[0])
     assert lines[1].startswith("web-0  it is not reached: Failed to connect")
-    assert re.match(r"web-1 .* root .* 26\.1\.\S+ +off +made when needed .* agrees", lines[2])
-    assert re.match(r"web-2 .* root .* unreachable +- +0777 .* agrees", lines[3])
-    for told in (
-        "missing on web-2: no Docker Engine answers",
-        "    systemctl start docker",
-        "    chmod 0700 " + STATE_DIR,
+    assert re.match(r"web-1 .* root .* 20\.10\.\S+ +off +made when needed .* agrees", lines[2])
+    assert re.match(r"web-2 .* root +none +- +- +made when needed .* agrees", lines[3])
+    assert re.match(r"web-3 .* root .* unreachable +- +0777 .* agrees", lines[4])
+    for what, remedy in (
+        ("web-2: the Python there has no docker SDK", "apt-get install -y python3-docker"),
+        ("web-3: no Docker Engine answers", "systemctl start docker"),
+        ("web-3: others may write to the state directory", f"chmod 0700 {STATE_DIR}"),
     ):
-        assert told in lines
-    assert lines[-1] == "not ready: web-0, web-2"
-    assert [run.stats["guard_preflight"][f"web-{number}"]["ready"] for number in range(3)] == [False, True, False]
+        assert lines[lines.index(f"missing on {what}") + 1] == f"    {remedy}"
+    assert lines[-1] == "not ready: web-0, web-2, web-3"
+    ready = [run.stats["guard_preflight"][f"web-{number}"]["ready"] for number in range(4)]
+    assert ready == [False, True, False, False]
     assert set(changed(run).values()) == {0}
     untouched = f"test ! -e /etc/container-guard && test $(stat -c %a {STATE_DIR}) = 777"
-    assert with_faults.holds(untouched)[1]
+    assert with_faults.holds(untouched)[2]
 
     sick.start_engine(live_restore=True)
-    checked = with_faults.play("preflight", "web-1,web-2", "--check", guard_install="true")
+    checked = with_faults.play("preflight", "web-1,web-3", "--check", guard_install="true")
     assert checked.status == 0, checked.output
-    assert with_faults.holds(untouched)[1]
-    made = with_faults.play("preflight", "web-1,web-2", guard_install="true")
+    assert with_faults.holds(untouched)[2]
+    made = with_faults.play("preflight", "web-1,web-3", guard_install="true")
     assert made.status == 0, made.output
-    assert table(made)[-1] == "ready: web-1, web-2"
-    assert made.stats["guard_preflight"]["web-2"]["found"]["live_restore"] == "on"
-    assert changed(made) == {"web-1": 2, "web-2": 2}
-    assert all(with_faults.holds(f"test $(stat -c %a:%U {STATE_DIR}) = 700:root && test -d /etc/container-guard"))
-    assert set(changed(with_faults.play("preflight", "web-1,web-2", guard_install="true")).values()) == {0}
-
-
-def test_a_host_without_the_sdk_is_told_the_package_of_its_distribution(with_faults: Fleet) -> None:
-    sick = with_faults.hosts[1]
-    package = "/usr/lib/python3/dist-packages/docker"
-    assert sick.exec("mv", package, f"{package}.away")[0] == 0
-    try:
-        run = with_faults.play("preflight", "web-2")
-    finally:
-        sick.exec("mv", f"{package}.away", package)
-    assert run.status != 0
-    assert "missing on web-2: the Python there has no docker SDK" in table(run)
-    assert "    apt-get install -y python3-docker" in table(run)
+    assert table(made)[-1] == "ready: web-1, web-3"
+    assert made.stats["guard_preflight"]["web-3"]["found"]["live_restore"] == "on"
+    assert changed(made) == {"web-1": 2, "web-3": 2}
+    private = f"test $(stat -c %a:%U {STATE_DIR}) = 700:root && test -d /etc/container-guard"
+    assert with_faults.holds(private) == [True, False, True]
+    again = with_faults.play("preflight", "web-1,web-3", guard_install="true")
+    assert changed(again) == {"web-1": 0, "web-3": 0}
 
 
 def test_policies_reach_the_fleet_by_batches_and_a_second_run_changes_nothing(fleet: Fleet) -> None:

@@ -140,6 +140,7 @@ def test_a_host_whose_interpreter_answers_with_a_template_takes_over_nothing(tmp
         # These have other summaries, so that the answer is nonsense to them.
         ask("alert_response", alerts=alerts),
         ask("decision_info", alerts=alerts),
+        ask("preflight_info"),
     ]
     keep = [
         {"ansible.builtin.set_fact": {"answers": f"{{{{ answers | default({{}}) | combine({{'{number}': asked}}) }}}}"}}
@@ -165,7 +166,7 @@ def test_a_host_whose_interpreter_answers_with_a_template_takes_over_nothing(tmp
         assert "\x07" not in output
     answers = run.stats["artifacts"]
     assert answers["0"]["container"]["name"] == attack.text.replace("{{", "{ {")
-    assert [bool(answers[str(number)].get("failed")) for number in range(7)] == [False] * 5 + [True] * 2
+    assert [bool(answers[str(number)].get("failed")) for number in range(8)] == [False] * 5 + [True] * 3
     for answer in answers.values():
         assert not {"ansible_facts", "add_host", "add_group", "ansible_stats", "undocumented"} & answer.keys()
 
