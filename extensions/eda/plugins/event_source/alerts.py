@@ -282,7 +282,7 @@ options:
     default: 900
   answer_deadline:
     description: How long it is tried before the alert is told as unanswered, in seconds, 1 to 86400. It should be below
-      C(limits.max_alert_age) of the policies: where O(policy_set) is set, the log and C(/healthz) warn when it is not.
+      C(limits.max_alert_age) of the policies. Where O(policy_set) is set, the log and C(/healthz) warn when it is not.
     type: float
     default: 600
   forks:
