@@ -130,7 +130,9 @@ class Reading(t.NamedTuple):
     @property
     def received(self) -> int:
         """How many elements there are."""
-        return len(self.alerts) + len(self.rejected) + sum(self.passed_over.values()) + sum(self.unwanted.values())
+        counted = sum(self.passed_over.values()) if self.passed_over else 0
+        counted += sum(self.unwanted.values()) if self.unwanted else 0
+        return len(self.alerts) + len(self.rejected) + counted
 
 
 def read_message(

@@ -72,9 +72,9 @@ class Admitted(t.NamedTuple):
         passed_over: elements that need no answer, by reason.
     """
 
-    stored: tuple[tuple[Alert, Stored], ...]
+    stored: Sequence[tuple[Alert, Stored]]
     dropped: int
-    rejected: tuple[Rejected, ...]
+    rejected: Sequence[Rejected]
     passed_over: Mapping[str, int]
 
     @property
@@ -170,10 +170,16 @@ class Admission:
                 self._unwanted.add(sender.name, Facets.of(alert))
                 self.dropped.count(offer.alert.inventory_host or offer.alert.host, alert.source, alert.rule)
         rejected.sort(key=lambda one: one.index)
-        counts = {DROPPED: dropped, REJECTED: len(rejected), PASSED_OVER: sum(reading.passed_over.values())}
-        stored = await self._spool.store(offers, {name: count for name, count in counts.items() if count}, position)
-        alerts = tuple(zip((offer.alert for offer in offers), stored, strict=True))
-        admitted = Admitted(alerts, dropped, tuple(rejected), reading.passed_over)
+        counts = {}
+        if dropped:
+            counts[DROPPED] = dropped
+        if rejected:
+            counts[REJECTED] = len(rejected)
+        if reading.passed_over:
+            counts[PASSED_OVER] = sum(reading.passed_over.values())
+        stored = await self._spool.store(offers, counts, position)
+        alerts = [(offer.alert, each) for offer, each in zip(offers, stored, strict=True)]
+        admitted = Admitted(alerts, dropped, rejected, reading.passed_over)
         self._count(admitted, reading, sender)
         return admitted
 

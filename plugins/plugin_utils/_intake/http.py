@@ -29,7 +29,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.t
 _RequestHandler: t.Any
 _StreamResponse: t.Any
 try:
-    from aiohttp import HttpVersion10, HttpVersion11, web
+    from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
 except ImportError:
     # It comes with ansible-rulebook, which is what loads this. The sanity tests of Ansible import it without.
     web = None  # type: ignore[assignment]  # nothing here runs without it
@@ -304,7 +304,7 @@ async def read_body(request: web.BaseRequest, limit: int, timeout: float) -> byt
     return body
 
 
-async def _read_at_most(content: web.StreamReader, limit: int) -> bytes:
+async def _read_at_most(content: StreamReader, limit: int) -> bytes:
     """A body, and no more than one chunk of what is beyond the limit."""
     body = bytearray()
     # What is counted is what comes out of a compressed body, whatever Content-Length says.

@@ -78,8 +78,8 @@ def _container(message: dict[str, t.Any], fields: dict[str, t.Any]) -> dict[str,
     source, rule = message.get("source"), message["rule"]
     if source == _INTERNAL or (isinstance(rule, str) and rule.startswith(_INTERNAL_RULES)):
         return None
-    short, full, name = (_field(fields, f"container.{key}") for key in ("id", "full_id", "name"))
-    full = text.container_id(full)
+    short, name = _field(fields, "container.id"), _field(fields, "container.name")
+    full = text.container_id(_field(fields, "container.full_id"))
     if full and short is not None and not (isinstance(short, str) and full.startswith(short)):
         raise AlertError("container.full_id does not start with container.id")
     given_id = full or short
@@ -100,9 +100,10 @@ def _container(message: dict[str, t.Any], fields: dict[str, t.Any]) -> dict[str,
 
 
 def _image(fields: dict[str, t.Any]) -> str:
-    whole, repository, tag = (_field(fields, f"container.{key}") for key in ("image", "image.repository", "image.tag"))
+    whole = _field(fields, "container.image")
     if whole:
         return text.display(whole)
+    repository, tag = _field(fields, "container.image.repository"), _field(fields, "container.image.tag")
     if not isinstance(repository, str):
         return ""
     return f"{repository}:{tag}" if isinstance(tag, str) else repository

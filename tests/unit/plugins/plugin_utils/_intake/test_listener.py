@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import email.utils
 import gzip
 import hashlib
 import hmac
@@ -527,6 +529,34 @@ async def test_an_unexpected_failure_is_answered_and_logged(
         status, answer = await intake.post(BODY)
     assert (status, answer["error"]["kind"]) == (500, "internal_error")
     assert "RuntimeError: a bug" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "asked", "said"),
+    [
+        ("GET", "1.1", "", None),
+        ("GET", "1.1", "Connection: close\r\n", "close"),
+        ("GET", "1.0", "", "close"),
+        ("GET", "1.0", "Connection: keep-alive\r\n", "keep-alive"),
+        ("HEAD", "1.1", "", None),
+    ],
+)
+async def test_the_head_of_an_answer(start: Start, method: str, version: str, asked: str, said: str | None) -> None:
+    async with start() as intake:
+        head, _empty, body = (
+            await intake.raw(f"{method} /healthz HTTP/{version}\r\nHost: x\r\n{asked}\r\n".encode())
+        ).partition("\r\n\r\n")
+    status, *lines = head.split("\r\n")
+    fields = dict(line.split(": ", 1) for line in lines)
+    assert status == "HTTP/1.1 200 OK"
+    assert fields.pop("Server") == "container-guard"
+    sent = email.utils.parsedate_to_datetime(fields.pop("Date"))
+    assert abs(sent - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(minutes=1)
+    length = int(fields.pop("Content-Length"))
+    assert length > 0
+    assert len(body) == (0 if method == "HEAD" else length)
+    expected = {"Content-Type": "application/json"}
+    assert fields == (expected | {"Connection": said} if said else expected)
 
 
 async def test_requests_on_open_connections_during_a_shutdown(start: Start) -> None:

@@ -122,7 +122,7 @@ async def test_what_is_stored_is_synced(tmp_path: pathlib.Path) -> None:
         assert (found._value("PRAGMA journal_mode"), found._value("PRAGMA synchronous")) == ("wal", 2)
 
 
-async def test_requests_that_come_while_one_is_written_are_one_transaction(tmp_path: pathlib.Path) -> None:
+async def test_requests_that_come_together_are_one_transaction(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
         commits = 0
         in_use = spool._writer._database
@@ -136,8 +136,17 @@ async def test_requests_that_come_while_one_is_written_are_one_transaction(tmp_p
 
         in_use.transaction = counted  # type: ignore[method-assign]
         await asyncio.gather(*(spool.store([offer(str(number))]) for number in range(1000)))
-        assert commits < 50
+        assert commits == 1
         assert len(waiting(spool)) == 1000
+
+
+async def test_what_was_asked_for_just_before_the_end_is_written(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        storing = asyncio.create_task(spool.store([offer()]))
+        await asyncio.sleep(0)
+    assert len(await storing) == 1
+    async with opened(tmp_path) as spool:
+        assert len(waiting(spool)) == 1
 
 
 async def test_repeats_fold(tmp_path: pathlib.Path) -> None:
