@@ -28,6 +28,9 @@ options:
     type: path
     default: /etc/container-guard/policy_set.json
     aliases: [path]
+notes:
+  - It asks the engine for C(/version) and C(/info) alone. Where a socket proxy refuses the latter, it is not known
+    whether live-restore is on.
 seealso:
   - module: ironpost.container_guard.policy_set_info
   - module: ironpost.container_guard.isolation_info

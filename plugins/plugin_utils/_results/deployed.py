@@ -57,7 +57,9 @@ def _conclusion(having: t.Mapping[str, t.Sequence[str]], lost: t.Sequence[str], 
     if lost:
         parts.append(f"failed or not reached: {names(lost)}")
     if len(having) > 1:
-        parts.append("digests differ: " + "; ".join(f"{_short(digest)} on {names(of)}" for digest, of in having.items()))
+        parts.append(
+            "digests differ: " + "; ".join(f"{_short(digest)} on {names(of)}" for digest, of in having.items())
+        )
     else:
         parts += [f"{digest} is on {names(of)}" for digest, of in having.items()]
     if waiting:

@@ -75,7 +75,11 @@ PROBLEMS: t.Mapping[str, Problem] = {
         "no Docker Engine answers, and there is no dockerd",
         "install the Docker Engine (https://docs.docker.com/engine/install/), or let guard_docker_host name its socket",
     ),
-    "engine_forbidden": Problem(MISSING, "this user may not use the socket of the engine", _AS_ROOT),
+    "engine_forbidden": Problem(
+        MISSING,
+        "this user may not use the socket of the engine",
+        f"{_AS_ROOT}; a socket proxy has to let GET /version through",
+    ),
     "engine_timeout": Problem(
         MISSING, "the Docker Engine is silent", "journalctl -u docker; then: systemctl restart docker"
     ),
@@ -94,7 +98,9 @@ PROBLEMS: t.Mapping[str, Problem] = {
         MISSING, "the state directory, or what it is to lie in, is no directory", "ls -ld {state_dir}"
     ),
     "state_dir_unwritable": Problem(
-        MISSING, "the state directory cannot be written", "findmnt -T {state_dir} says whether it is mounted read-only; else become root"
+        MISSING,
+        "the state directory cannot be written",
+        "findmnt -T {state_dir} says whether it is mounted read-only; else become root",
     ),
     "state_dir_owner": Problem(MISSING, "the state directory belongs to another user", "chown -R {user} {state_dir}"),
     "state_dir_open": Problem(MISSING, "others may write to the state directory", "chmod 0700 {state_dir}"),
@@ -103,10 +109,14 @@ PROBLEMS: t.Mapping[str, Problem] = {
         WARNING, "there is little room for the action log and the journal", "df -h {state_dir}; df -i {state_dir}"
     ),
     "policy_set_missing": Problem(
-        WARNING, "no policy set is deployed", "ansible-playbook -b ironpost.container_guard.deploy_policies -e policies_src=DIRECTORY"
+        WARNING,
+        "no policy set is deployed",
+        "ansible-playbook -b ironpost.container_guard.deploy_policies -e policies_src=DIRECTORY",
     ),
     "policy_set_damaged": Problem(
-        MISSING, "the policy set cannot be read", "ansible-playbook -b ironpost.container_guard.deploy_policies -e policies_src=DIRECTORY"
+        MISSING,
+        "the policy set cannot be read",
+        "ansible-playbook -b ironpost.container_guard.deploy_policies -e policies_src=DIRECTORY",
     ),
     "clock_skew": Problem(WARNING, "its clock differs from that of the controller", "timedatectl set-ntp true"),
     # Of hosts that were not asked at all.
@@ -158,7 +168,7 @@ def checked(hosts: t.Mapping[str, Json], left: t.Container[str] = ()) -> Json:
     """The preflight of all hosts as lines for people, and as data.
 
     Args:
-        hosts: of each host the result of preflight_info; failed and unreachable ones, too. Empty where it was not asked.
+        hosts: of each host the result of preflight_info; failed and unreachable ones, too. Empty where there is none.
         left: hosts that are still to be asked, as their batch comes later: they are passed over.
 
     Returns:
