@@ -23,9 +23,10 @@ from ansible_collections.ironpost.container_guard.tests.integration.rulebook imp
 
 PAGE = COLLECTIONS / "ansible_collections/ironpost/container_guard/docs/socket-proxy.md"
 MODULES = ("isolation", "alert_response", "isolation_info", "evidence")
-REQUEST = re.compile(rb"^(GET|HEAD|POST|PUT|DELETE|PATCH) (\S+) HTTP/1\.1\r$", re.MULTILINE)
+# At the beginning of a line, or right behind the body of the one before.
+REQUEST = re.compile(rb"(?:^|(?<=\}))(GET|HEAD|POST|PUT|DELETE|PATCH) (\S+) HTTP/1\.1\r$", re.MULTILINE)
 ID = re.compile(r"/[0-9a-f]{64}(?=/|$)")
-NAME = re.compile(r"^/networks/cg-test-[0-9a-f]+-[a-z]+$")
+NAME = re.compile(r"^/networks/cg-test-[0-9a-f]+-[a-z]+(?=/|$)")
 CUT = {"type": "network_disconnect"}
 # What makes root of access to the engine, and ways around a list.
 DANGEROUS = (
