@@ -96,7 +96,6 @@ def test_the_page_has_the_calls_that_each_module_makes(tmp_path: pathlib.Path, d
     world, state = docker_world, {"state_dir": str(tmp_path / "state")}
     network, pruned = world.make_network("n"), world.make_network("pruned")
     made = {
-        # It answers, so that a release that starts it anew has something to start.
         suffix: world.make_container(suffix, {network: PLAIN}, restart_policy=("always", 0))
         for suffix in (*ENDS, "answered-paused", "answered-killed", "answered-stopped", "evident")
     }
@@ -153,10 +152,8 @@ def test_the_page_has_the_calls_that_each_module_makes(tmp_path: pathlib.Path, d
         assert [result.get("msg") for result in results if result.get("failed")] == []
         world.remove_network(pruned)
         results = remote.modules(
-            *(
-                call("isolation", **state, container=made[suffix], state="released", restart=True)
-                for suffix in ("paused", "killed")
-            ),
+            call("isolation", **state, container=made["paused"], state="released"),
+            call("isolation", **state, container=made["killed"], state="released", restart=True),
             call("isolation", **state, container=made["lonely"], state="released", recreate_networks=True),
         )
         assert [result.get("msg") for result in results if result.get("failed")] == []
