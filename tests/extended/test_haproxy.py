@@ -38,7 +38,7 @@ def world() -> t.Iterator[DockerWorld]:
 def proxy(world: DockerWorld, tmp_path: pathlib.Path) -> t.Iterator[pathlib.Path]:
     """The socket of an HAProxy with the configuration of the page."""
     program = shutil.which("haproxy") or "/usr/sbin/haproxy"
-    assert pathlib.Path(program).exists(), "HAProxy is missing; run: apt-get install haproxy"
+    assert pathlib.Path(program).exists(), "HAProxy is missing; run: tools/setup.sh haproxy"
     path = tmp_path / "docker.sock"
     (configuration,) = re.findall(r"```haproxy\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     configuration = re.sub(r"bind unix@\S+ .*", f"bind unix@{path}", configuration)
