@@ -288,6 +288,6 @@ for step in "$@"; do
   [[ $step == venv || -e $venv/.complete ]] || setup_venv
   case $step in
     venv | java | engine | victim | testbed | postgresql | haproxy | sdks | cores | peer) "setup_$step" ;;
-    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|postgresql|haproxy|sdks|cores|peer ..." ;;
+    *) die "unknown step: $step" "see: head -n 2 tools/setup.sh" ;;
   esac
 done

@@ -78,13 +78,12 @@ class Scene:
         certificates: where those that the documentation makes are.
     """
 
-    def __init__(self, host: Host, world: HostWorld, directory: pathlib.Path, gateway: str) -> None:
+    def __init__(self, host: Host, world: HostWorld, directory: pathlib.Path) -> None:
         self.host = host
         self.world = world
         self.certificates = directory
         self.address = ""
         self._directory = directory
-        self._gateway = gateway
         self.inventory = directory / "inventory.json"
         self.guard: RulebookProcess
 
@@ -165,8 +164,8 @@ def scene(testbed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> t.Itera
     directory = tmp_path_factory.mktemp("falco")
     host = testbed.shared("28.5")
     with HostWorld(host) as world:
-        gateway = next(line for line in host.exec("ip", "route", "show", "default")[1].split() if line[0].isdigit())
-        found = Scene(host, world, directory, gateway)
+        gateway = address_towards(host.address)
+        found = Scene(host, world, directory)
         make_certificates(directory, gateway)
         falco_package.install(host)
         policy_set = PolicySet.of([Policy.from_dict(POLICY)]).to_json()
@@ -209,6 +208,13 @@ def falco(scene: Scene) -> t.Iterator[Scene]:
     falco_package.install(scene.host)
     yield scene
     scene.host.exec("rm", "-rf", UNIT)
+
+
+def address_towards(host: str) -> str:
+    """The address of this machine that a host sees."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, 9))  # nothing is sent
+        return str(probe.getsockname()[0])
 
 
 def listens(address: str, port: int) -> bool:
