@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Puts in place what the Makefile needs: setup.sh venv|java|engine|victim|testbed|postgresql|sdks|cores|peer|awx ...
+# Puts in place what the Makefile needs: setup.sh STEP ..., of
+# venv, java, engine, victim, testbed, postgresql, haproxy, sdks, cores, peer, awx.
 # Each step looks first and does nothing when its work is done, so that every make target can afford to ask for it.
 set -euo pipefail
 
@@ -62,7 +63,7 @@ find_python() {
 }
 
 venv_key() {
-  "$venv/bin/python" -V && cat requirements/*.txt
+  "$venv/bin/python" -V && cat requirements.txt requirements/*.txt
 }
 
 setup_venv() {
@@ -203,6 +204,13 @@ setup_postgresql() {
   command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || apt_install postgresql
 }
 
+# --- HAProxy ----------------------------------------------------------------------------------------------------------
+
+# For tests/extended: the list of calls of docs/socket-proxy.md, as a proxy understands it.
+setup_haproxy() {
+  command -v haproxy >/dev/null || [[ -x /usr/sbin/haproxy ]] || apt_install haproxy
+}
+
 # --- SDKs -------------------------------------------------------------------------------------------------------------
 
 # Pythons with other versions of the docker SDK, for the integration tests: a few seconds each, and only where missing.
@@ -307,7 +315,7 @@ for step in "$@"; do
   # The other steps use its Python, or put their result into it.
   [[ $step == venv || -e $venv/.complete ]] || setup_venv
   case $step in
-    venv | java | engine | victim | testbed | postgresql | sdks | cores | peer | awx) "setup_$step" ;;
-    *) die "unknown step: $step" "usage: tools/setup.sh venv|java|engine|victim|testbed|postgresql|sdks|cores|peer|awx ..." ;;
+    venv | java | engine | victim | testbed | postgresql | haproxy | sdks | cores | peer | awx) "setup_$step" ;;
+    *) die "unknown step: $step" "see: head -n 3 tools/setup.sh" ;;
   esac
 done

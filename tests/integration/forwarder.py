@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A TCP port of this machine that leads to another one, until a test has the host behind it go down."""
+"""A TCP port of this machine that leads to another one or to a socket, until a test has the host behind it go down."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ class Forwarder:
     """Forwards connections as long as its context lasts.
 
     Args:
-        target: the port that it leads to, on 127.0.0.1.
+        target: the port that it leads to, on 127.0.0.1, or the path of a socket.
+        heard: is given what clients send, as it comes.
 
     Attributes:
         port: where it listens, on 127.0.0.1, also while the host is down.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int | str, heard: t.Callable[[bytes], None] = lambda _some: None) -> None:
         self._target = target
+        self._heard = heard
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = int(self._listener.getsockname()[1])
         self._lock = threading.Lock()
@@ -75,13 +77,24 @@ class Forwarder:
                     pass
                 return
             with contextlib.suppress(OSError):
-                server = stack.enter_context(socket.create_connection(("127.0.0.1", self._target)))
+                server = stack.enter_context(self._connect())
                 with self._lock:
                     self._keep(stack, server)
                 back = threading.Thread(target=_pump, args=[server, client], daemon=True)
                 back.start()
-                _pump(client, server)
+                _pump(client, server, self._heard)
                 back.join()
+
+    def _connect(self) -> socket.socket:
+        if isinstance(self._target, int):
+            return socket.create_connection(("127.0.0.1", self._target))
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(self._target)
+        except OSError:
+            connection.close()
+            raise
+        return connection
 
     def _keep(self, stack: contextlib.ExitStack, connection: socket.socket) -> None:
         self._open.add(connection)
@@ -92,9 +105,10 @@ class Forwarder:
             self._open.discard(connection)
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: socket.socket, sink: socket.socket, heard: t.Callable[[bytes], None] = lambda _some: None) -> None:
     with contextlib.suppress(OSError):
         while some := source.recv(65_536):
+            heard(some)
             sink.sendall(some)
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
