@@ -282,7 +282,7 @@ setup_peer() {
 
 # --- awx --------------------------------------------------------------------------------------------------------------
 
-# The collection awx.awx, which the example that sets AWX up is tested with. `ansible` has it up to version 11.
+# The collection awx.awx, which the example that sets AWX up is tested with. The newest `ansible` has it no more.
 setup_awx() {
   local awx=$venv/awx
   [[ ! -e $awx/.complete ]] || return 0
