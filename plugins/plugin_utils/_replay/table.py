@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.table import aligned
 
 _COLUMNS = {
     "id": "policy",
@@ -44,7 +45,7 @@ def table(report: t.Mapping[str, t.Any]) -> list[str]:
     busy = [policy for policy in report["policies"] if policy["alerts"]]
     if busy:
         rows = [[str(policy[key]) for key in _COLUMNS] for policy in busy]
-        lines += ["", *_aligned([list(_COLUMNS.values()), *rows], "ll" + "r" * (len(_COLUMNS) - 2))]
+        lines += ["", *aligned([list(_COLUMNS.values()), *rows], "ll" + "r" * (len(_COLUMNS) - 2))]
     silent = [policy["id"] for policy in report["policies"] if not policy["alerts"]]
     if silent:
         more = f" and {len(silent) - _MOST_ROWS} more" if len(silent) > _MOST_ROWS else ""
@@ -54,22 +55,10 @@ def table(report: t.Mapping[str, t.Any]) -> list[str]:
             [text.display(rule["rule"], _WIDTH), rule["severity"], str(rule["alerts"]), "; ".join(rule["nearest"][:1])]
             for rule in report["unwanted"][:_MOST_ROWS]
         ]
-        lines += ["", *_aligned([["wanted by no policy", "severity", "alerts", "nearest miss"], *rows], "llrl")]
+        lines += ["", *aligned([["wanted by no policy", "severity", "alerts", "nearest miss"], *rows], "llrl")]
     for what in ("skipped", "refused"):
         rows = [[entry["reason"], str(entry["lines"]), str(entry["line"])] for entry in report[what][:_MOST_ROWS]]
         if rows:
-            lines += ["", *_aligned([[f"{what} because", "lines", "first line"], *rows], "lrr")]
+            lines += ["", *aligned([[f"{what} because", "lines", "first line"], *rows], "lrr")]
     notes = [f"note: {note}" for note in report["notes"]]
     return [*lines, "", *notes] if notes else lines
-
-
-def _aligned(rows: list[list[str]], sides: str) -> list[str]:
-    """The rows in columns, each aligned to the side that its letter says: C(l) or C(r)."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if side == "l" else cell.rjust(width)
-            for cell, width, side in zip(row, widths, sides, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
