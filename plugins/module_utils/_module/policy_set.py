@@ -48,7 +48,7 @@ def put_in_place(module: AnsibleModule) -> dict[str, t.Any]:
     path = path_of(module.params)
     back = module.params["state"] == ROLLED_BACK
     wanted = _previous(path) if back else _compiled(module.params["compiled"])
-    before, damage = _deployed(path)
+    before, damage = deployed(path)
     digest, digest_before = wanted.policy_set.digest, before.policy_set.digest if before else ""
     changed = digest != digest_before
     if changed and not module.check_mode:
@@ -146,7 +146,7 @@ def _previous(path: str) -> Deployment:
         ) from None
 
 
-def _deployed(path: str) -> tuple[Deployment | None, str]:
+def deployed(path: str) -> tuple[Deployment | None, str]:
     """What is deployed, or None and, where something is there that cannot be read, what is wrong with it."""
     try:
         return read_deployment(path), ""
