@@ -27,7 +27,8 @@ options:
     type: str
     default: ''
   policy_set:
-    description: File on the host that M(ironpost.container_guard.policy_set) put in place, of which RV(policy_set) tells.
+    description:
+      - File on the host that M(ironpost.container_guard.policy_set) put in place, of which RV(policy_set) tells.
     type: path
     default: /etc/container-guard/policy_set.json
 seealso:

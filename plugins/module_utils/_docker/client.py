@@ -110,6 +110,10 @@ class DockerEngine:
         with self._translated("list containers"):
             return t.cast("list[dict[str, t.Any]]", self._client.containers(all=True, filters=filters))
 
+    def list_images(self) -> list[dict[str, t.Any]]:
+        with self._translated("list images"):
+            return t.cast("list[dict[str, t.Any]]", self._client.images())
+
     def events(self, since: int | None = None, silence: float = 60) -> EventStream:
         params = {"filters": _EVENT_FILTERS}
         if since is not None:

@@ -106,6 +106,9 @@ class Engine(t.Protocol):
     def past_events(self) -> list[dict[str, t.Any]]:
         """The events until now that the engine still has, oldest first: those of EVENTS among its last 256."""
 
+    def list_images(self) -> list[dict[str, t.Any]]:
+        """The images, as C(GET /images/json) gives them, but for those that are only a layer of others."""
+
     def inspect_container(self, container_id: str) -> dict[str, t.Any]:
         """As C(GET /containers/{id}/json). Raises NotFound."""
 

@@ -176,6 +176,8 @@ def _lines(found: Json) -> t.Iterator[str]:
             yield f"{host}: paused or without network, and not by the guard: {_some(one['cut_off_by_others'])}"
     for host, why in found["not_reached"].items():
         yield f"{host}: NOT REACHED: {why}"
+    for word, hosts in found["failed"].items():
+        yield f"this fails, as was asked: {word} on {_some(hosts)}"
 
 
 def _some(names: t.Sequence[str], most: int = 10) -> str:
