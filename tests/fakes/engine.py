@@ -795,6 +795,15 @@ class FakeEngine:
         return [event for event in self._past_events if event["Action"] in EVENTS.get(event["Type"], ())]
 
     @_engine_call
+    def create_container(self, name: str, definition: t.Mapping[str, t.Any]) -> str:
+        image = definition["Image"]
+        known = {tag: one["Id"] for one in self.list_images() for tag in one["RepoTags"] or ()}
+        if image not in known:
+            raise NotFound(f"cannot create container {name}: No such image: {image}", status=404)
+        labels = definition.get("Labels")
+        return self.add_container(name, image=image, image_id=known[image], labels=labels, state="created")
+
+    @_engine_call
     def list_images(self) -> list[Json]:
         named: dict[str, tuple[t.Sequence[str], t.Sequence[str]]] = {
             image_id_of(one.image): ([one.image], []) for one in self._containers.values()

@@ -172,6 +172,17 @@ class DockerEngine:
             self._check(answer)
             return str(answer.json()["Id"])
 
+    def create_container(self, name: str, definition: t.Mapping[str, t.Any]) -> str:
+        with self._translated(f"create container {name}"):
+            url = f"{self._client.base_url}/v{self._client.api_version}/containers/create"
+            answer = self._client.post(url, params={"name": name}, json=definition, timeout=self._timeout)
+            self._check(answer)
+            return str(answer.json()["Id"])
+
+    def remove_container(self, container_id: str) -> None:
+        with self._translated("remove container", container_id):
+            self._client.remove_container(container_id, v=True, force=True)
+
     def pause(self, container_id: str) -> None:
         with self._translated("pause container", container_id, impossible=_NO_FREEZER):
             self._client.pause(container_id)
