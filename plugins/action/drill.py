@@ -41,11 +41,12 @@ class ActionModule(HostAction):
         made = parse_timestamp(found["time"])
         posted_at = format_timestamp(arrived)
         ahead = round((made - arrived).total_seconds() * 1000) if made else 0
-        found.update(posted_at=posted_at, clock_ahead=ahead)
         host = str(own["host"] or variables.get("inventory_hostname", ""))
+        alert = alert_about(found["container"], host, posted_at)
+        found.update(alert=alert, posted_at=posted_at, clock_ahead=ahead)
         try:
             address = Address(*(str(own[key] or "") for key in Address._fields))
-            return {**found, "trace_id": raise_alarm(address, alert_about(found["container"], host, posted_at))}
+            return {**found, "trace_id": raise_alarm(address, alert)}
         except AlarmError as error:
             # With the container, so that it can be removed.
             return {**found, "failed": True, "msg": str(error), "error": error.to_dict()}

@@ -120,6 +120,10 @@ time:
   description: When that was, by the clock of the host, RFC 3339.
   type: str
   returned: success
+alert:
+  description: The alert, as it was posted.
+  type: dict
+  returned: with O(url)
 trace_id:
   description: Trace id of the alert, as the event source answered it.
   type: str
