@@ -35,8 +35,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(hosts) has of each host the paths C(removed), C(kept) and C(left); C(not_removed) says why one is not among them,
-      and C(complete) that there is none; C(lines) has all of it for people.
+    - C(hosts) has of each host the paths C(removed), C(kept) and C(left); C(not_removed) says why one is not among
+      them, and C(complete) that there is none; C(lines) has all of it for people.
   type: dict
 """
 

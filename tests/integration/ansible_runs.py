@@ -40,13 +40,21 @@ class Ansible:
         directory: for the inventory, the results, and the state of the guard.
         hosts: names of inventory hosts, all of which are this machine.
         core: another release of ansible-core, such as C(2.18), of those that C(tools/setup.sh cores) installs.
+        inventory: one of other hosts instead.
         variables: of all hosts of the inventory.
     """
 
-    def __init__(self, directory: pathlib.Path, *hosts: str, core: str = "", **variables: t.Any) -> None:
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        *hosts: str,
+        core: str = "",
+        inventory: pathlib.Path | None = None,
+        **variables: t.Any,
+    ) -> None:
         self._directory = directory
         self._programs = VENV / f"core-{core}/bin" if core else pathlib.Path(sys.executable).parent
-        self._inventory = local_inventory(directory, *hosts, **variables)
+        self._inventory = inventory or local_inventory(directory, *hosts, **variables)
         self.state_dir = directory / "state"
         self.policy_set = directory / "policy_set.json"
         self._empty_set = directory / "empty_set.json"
