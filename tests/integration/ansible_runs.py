@@ -21,6 +21,8 @@ PREFIX = "ironpost.container_guard."
 VENV = COLLECTIONS.parent
 CORES = ("2.18", "2.19", "")
 """Releases of ansible-core to test with; the empty one is that of this environment, the newest."""
+PATIENCE = 600
+"""Seconds until a run is taken for one that hangs, on a machine with much else to do."""
 Json = dict[str, t.Any]
 
 
@@ -126,7 +128,7 @@ class Ansible:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            timeout=120,
+            timeout=PATIENCE,
             env={
                 **os.environ,
                 "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),

@@ -81,6 +81,8 @@ def fleet(testbed: Testbed, tmp_path: pathlib.Path) -> t.Iterator[Fleet]:
     finally:
         for world in worlds:
             world.__exit__()
+            remove = "docker ps -aq --filter label=container-guard.drill | xargs -r docker rm -f"
+            world.host.exec("sh", "-c", remove)
             world.host.exec("rm", "-rf", "/var/lib/container-guard", "/etc/container-guard", "/run/container-guard")
             world.host.exec("sh", "-c", "rm -rf /dev/shm/ansible-tmp-* /home/operator/.ansible")
             world.host.exec("sh", "-c", f"docker image rm {SHOP} 2>/dev/null")
@@ -164,7 +166,7 @@ def test_a_drill_through_the_rulebook(fleet: Fleet, tmp_path: pathlib.Path) -> N
     variables = {"guard": {"token": TOKEN, "hosts": [*fleet.worlds]}}
     with RulebookProcess("ironpost.container_guard.respond", fleet.inventory, tmp_path, variables) as rulebook:
         asked = {"guard_drill_url": f"http://127.0.0.1:{rulebook.port}/alerts", "guard_drill_token": TOKEN}
-        run = fleet.play("drill", guard_target="all", guard_drill_image="", **asked)
+        run = fleet.play("drill", guard_target="all", guard_drill_image="", guard_drill_timeout="900", **asked)
         found = run.stats["guard_drill"]["hosts"]
         for name in fleet.worlds:
             assert not found[name]["failed_at"], run.output
@@ -182,7 +184,7 @@ def test_a_drill_through_the_rulebook(fleet: Fleet, tmp_path: pathlib.Path) -> N
         run = fleet.play("drill", "--limit", last, guard_drill_timeout=4, **asked)
         assert run.status != 0
         found = run.stats["guard_drill"]["hosts"]
-        assert (found[last]["failed_at"], found[last]["cleaned"]) == ("isolation", True), run.output
+        assert (found[last]["failed_at"], found[last]["cleaned"]) == ("policy", True), run.output
         assert "no policy set is deployed" in found[last]["why"]
     run = fleet.play("drill", "--limit", last, **asked)
     assert run.stats["guard_drill"]["hosts"][last]["failed_at"] == "alert"

@@ -16,6 +16,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
     mapping,
     mappings,
     not_reached,
+    texts,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.table import table
 
@@ -66,7 +67,7 @@ def _of_host(steps: Json) -> dict[str, t.Any]:
     )
     released = _worked(steps.get("release")) and not not_reached(left, "isolations") and gone
     removed = mapping(steps.get("removed"))
-    cleaned = bool(container_id) and _worked(removed) and container_id in (removed.get("removed") or ())
+    cleaned = bool(container_id) and _worked(removed) and container_id in texts(removed.get("removed"))
     failed_at, why = _failure(steps, container_id, verified, released, cleaned)
     return {
         "posted_to_contained": _milliseconds(victim, record) if verified else None,
@@ -113,6 +114,8 @@ def _unanswered(seen: Json, decision: Json) -> tuple[str, str]:
         last = records[-1]
         message = mapping(last.get("error")).get("message")
         return "isolation", f"{last.get('outcome')}{f': {message}' if message else ''}"
+    if mapping(decision.get("error")).get("kind") in ("policy_set_missing", "policy_set_damaged"):
+        return "policy", _said(decision)
     if not_reached(decision, "decisions"):
         return "answer", f"nobody answered, and the policies cannot be asked: {_said(decision) or 'they were not'}"
     decisions = mappings(decision.get("decisions"))

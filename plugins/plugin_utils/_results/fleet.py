@@ -27,6 +27,11 @@ def mappings(value: t.Any) -> list[Json]:
     return [item for item in value if isinstance(item, t.Mapping)] if isinstance(value, (list, tuple)) else []
 
 
+def texts(value: t.Any) -> list[str]:
+    """The texts and numbers of a list for people, or none where it is no list."""
+    return [text.display(item) for item in value] if isinstance(value, (list, tuple)) else []
+
+
 def not_reached(found: t.Any, needed: str) -> str:
     """Why a host did not answer, or empty where it did.
 

@@ -17,6 +17,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
     mapping,
     mappings,
     not_reached,
+    texts,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.table import table
 
@@ -124,14 +125,13 @@ def _limit(most: t.Any) -> int:
 
 def _row(host: str, result: Json) -> dict[str, t.Any]:
     container = mapping(result.get("container"))
-    matched_by = result.get("matched_by")
     return {
         "host": host,
         "container": text.display(container.get("name")),
         "container_id": text.display(container.get("id")),
         "image": text.display(result.get("image")),
         "image_id": text.display(result.get("image_id")),
-        "matched_by": [text.display(one) for one in matched_by] if isinstance(matched_by, (list, tuple)) else [],
+        "matched_by": texts(result.get("matched_by")),
         "outcome": text.display(result.get("outcome")),
         "why": text.display(mapping(result.get("error")).get("message")),
     }

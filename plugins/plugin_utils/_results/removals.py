@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.fleet import (
     counted,
     mapping,
     not_reached,
+    texts,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.table import table
 
@@ -33,7 +33,7 @@ def removals(hosts: t.Mapping[str, t.Any], check_mode: bool = False) -> dict[str
     """
     failed = {str(host): why for host, found in hosts.items() if (why := not_reached(found, "removed"))}
     told = {
-        str(host): {key: _texts(mapping(found).get(key)) for key in COLUMNS[1:]}
+        str(host): {key: texts(mapping(found).get(key)) for key in COLUMNS[1:]}
         for host, found in hosts.items()
         if str(host) not in failed
     }
@@ -48,7 +48,3 @@ def removals(hosts: t.Mapping[str, t.Any], check_mode: bool = False) -> dict[str
             *(f"{host}: NOT REMOVED: {why}" for host, why in failed.items()),
         ],
     }
-
-
-def _texts(values: t.Any) -> list[str]:
-    return [text.display(value) for value in values] if isinstance(values, (list, tuple)) else []

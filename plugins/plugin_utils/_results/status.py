@@ -18,6 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
     mapping,
     mappings,
     not_reached,
+    texts,
     words,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.table import table
@@ -104,7 +105,7 @@ def _of_host(found: Json) -> dict[str, t.Any]:
         # The journal was read, and the engine did not answer.
         unreached = text.display(error or found.get("msg") or "it failed")
     log = mapping(found.get("action_log"))
-    wrong = [text.display(message) for message in found.get("damaged") or () if isinstance(message, str)]
+    wrong = texts(found.get("damaged"))
     if log.get("intact") is False:
         wrong.append("the action log was changed: see action_log of isolation_info")
     policy_set = mapping(found.get("policy_set"))
