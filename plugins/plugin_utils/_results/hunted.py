@@ -24,6 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
 COLUMNS = ("host", "container", "id", "image", "image_id", "matched_by", "outcome", "why")
 DEFAULT_MAX = 10
 _SHORT_ID = 12
+_WIDTH = 120
 
 
 def hunted(
@@ -56,7 +57,7 @@ def hunted(
             f"{counted(len(wanted), 'container')} would be isolated, and at most {limit} may be: nothing was touched. "
             f"Look at them, and if all are meant, say so by -e guard_max={len(wanted)}"
         )
-    lines = [_summary(found, wanted, unreached, len(hosts)), *table(_shown(found), COLUMNS), *_missed(unreached)]
+    lines = [_summary(found, wanted, unreached, len(hosts)), *table(_shown(found), COLUMNS, cell_width=_WIDTH), *_missed(unreached)]
     if refused:
         lines.append(refused)
     elif wanted and not isolate:
@@ -105,7 +106,7 @@ def isolated(listed: Json, hosts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     on = counted(len({row["host"] for row in counts}), "host")
     lines = [
         f"{counted(len(counts), 'container')} of {len(found)} that match are isolated on {on}",
-        *table(_shown(found), COLUMNS),
+        *table(_shown(found), COLUMNS, cell_width=_WIDTH),
         *_missed(unreached),
         f"to undo this: release -e guard_target=all -e guard_alert_trace_id={listed['trace_id']}",
     ]
