@@ -9,20 +9,24 @@ What takes a run of ansible-playbook is asked once, and looked at from all sides
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import typing as t
 
+import docker
+import docker.errors
 import pytest
 import yaml
 
 from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import PREFIX, Ansible, PlaybookRun
 from ansible_collections.ironpost.container_guard.tests.integration.conftest import ENGINES, Testbed
-from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld
+from ansible_collections.ironpost.container_guard.tests.integration.docker_world import IMAGE, HostWorld
 from ansible_collections.ironpost.container_guard.tests.integration.rulebook import RulebookProcess, free_port
 
 TOKEN = "a-token-of-the-test-suite"
-SHOP = "cg-test-shop:4.2"
+REPOSITORY, TAG = "cg-test-shop", "4.2"
+SHOP = f"{REPOSITORY}:{TAG}"
 DOWN = "web-4"
 POLICIES = """
 policies:
@@ -80,12 +84,14 @@ def fleet(testbed: Testbed, tmp_path: pathlib.Path) -> t.Iterator[Fleet]:
         yield found
     finally:
         for world in worlds:
+            for left in world.api.containers(all=True, filters={"label": "container-guard.drill"}):
+                world.api.remove_container(left["Id"], force=True)
+            world.cleanup()
+            with contextlib.suppress(docker.errors.ImageNotFound):
+                world.api.remove_image(SHOP)
             world.__exit__()
-            remove = "docker ps -aq --filter label=container-guard.drill | xargs -r docker rm -f"
-            world.host.exec("sh", "-c", remove)
             world.host.exec("rm", "-rf", "/var/lib/container-guard", "/etc/container-guard", "/run/container-guard")
             world.host.exec("sh", "-c", "rm -rf /dev/shm/ansible-tmp-* /home/operator/.ansible")
-            world.host.exec("sh", "-c", f"docker image rm {SHOP} 2>/dev/null")
 
 
 def outcomes(run: PlaybookRun) -> dict[str, str]:
@@ -96,10 +102,9 @@ def test_hunt_status_and_remove(fleet: Fleet) -> None:
     fleet.deploy()
     shops: dict[str, str] = {}
     for world in fleet.worlds.values():
-        world.api.tag("container-guard/busybox:latest", *SHOP.split(":"))
-        for name, image, labels in (("shop", SHOP, {}), ("live", "container-guard/busybox:latest", {})):
-            container = world.make_container(name, image=image, labels=labels)
-            shops[world.name(name)] = container
+        world.api.tag(IMAGE, REPOSITORY, TAG)
+        for name, image in (("shop", SHOP), ("live", IMAGE)):
+            shops[world.name(name)] = world.make_container(name, image=image)
     first = fleet.worlds["web-1"]
     protected = first.make_container("ingress", image=SHOP, labels={"cg-test-protected": ""})
     bystander = first.make_container("bystander", image=SHOP, labels={"role": "canary"})
