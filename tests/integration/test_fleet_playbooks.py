@@ -20,9 +20,12 @@ import pytest
 import yaml
 
 from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import PREFIX, Ansible, PlaybookRun
-from ansible_collections.ironpost.container_guard.tests.integration.conftest import ENGINES, Testbed
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import IMAGE, HostWorld
 from ansible_collections.ironpost.container_guard.tests.integration.rulebook import RulebookProcess, free_port
+from ansible_collections.ironpost.container_guard.tests.testbed.recipe import RECIPES
+
+if t.TYPE_CHECKING:
+    from ansible_collections.ironpost.container_guard.tests.integration.conftest import Testbed
 
 TOKEN = "a-token-of-the-test-suite"
 REPOSITORY, TAG = "cg-test-shop", "4.2"
@@ -78,7 +81,7 @@ class Fleet:
 
 @pytest.fixture
 def fleet(testbed: Testbed, tmp_path: pathlib.Path) -> t.Iterator[Fleet]:
-    worlds = [HostWorld(testbed.shared(engine)) for engine in ENGINES]
+    worlds = [HostWorld(testbed.shared(recipe.engine)) for recipe in RECIPES]
     found = Fleet(tmp_path, worlds)
     try:
         yield found

@@ -57,7 +57,11 @@ def hunted(
             f"{counted(len(wanted), 'container')} would be isolated, and at most {limit} may be: nothing was touched. "
             f"Look at them, and if all are meant, say so by -e guard_max={len(wanted)}"
         )
-    lines = [_summary(found, wanted, unreached, len(hosts)), *table(_shown(found), COLUMNS, cell_width=_WIDTH), *_missed(unreached)]
+    lines = [
+        _summary(found, wanted, unreached, len(hosts)),
+        *table(_shown(found), COLUMNS, cell_width=_WIDTH),
+        *_missed(unreached),
+    ]
     if refused:
         lines.append(refused)
     elif wanted and not isolate:

@@ -88,7 +88,7 @@ def isolation_rows(told: t.Mapping[str, Json]) -> list[dict[str, t.Any]]:
             "container": it["container"] or it["container_id"][:12],
             "since": it["since"],
             "holds": {True: "yes", False: "NO: " + ", ".join(it["breaches"]), None: "not known"}[it["holds"]],
-            "policy": it["policies"] or "by hand",
+            "policy": it["policies"] or ("for others" if it["for_others"] else "by hand"),
             "alert": it["trace_id"],
             "why": it["reason"],
             "until": it["expires_at"],
@@ -129,6 +129,8 @@ def _isolation(found: Json, answered: bool) -> dict[str, t.Any]:
         "holds": bool(found.get("agree")) if answered else None,
         "breaches": [text.display(breach.get("kind")) for breach in mappings(found.get("breaches"))],
         "policies": [text.display(claim.get("subject")) for claim in claims if claim.get("kind") == "policy"],
+        # Its network is off for the sake of those that use it, and nobody asked for itself.
+        "for_others": bool(claims) and all(claim.get("kind") == "sharer" for claim in claims),
         "phase": text.display(found.get("phase")),
         **{key: text.display(cause.get(key) or found.get(key)) for key in ("reason", "actor", "alert_id", "trace_id")},
         **{key: text.display(found.get(key)) for key in ("since", "expires_at")},

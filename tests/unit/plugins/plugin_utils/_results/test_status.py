@@ -80,6 +80,12 @@ def test_each_isolation_is_a_row() -> None:
     assert found["not_reached"] == {"web-3": "Failed to connect"}
 
 
+def test_one_that_is_cut_off_for_others_says_so() -> None:
+    owner = isolation("owner")
+    owner["claims"] = [{"kind": "sharer", "subject": "cd" * 32, "reason": "", "trace_id": ""}]
+    assert "for others" in status({"web-1": host(owner)})["lines"][2]
+
+
 def test_it_fails_for_what_is_asked_only() -> None:
     hosts = {"a": host(isolation("x", "removed")), "b": UNREACHABLE, "c": host(digest=OTHER), "d": host()}
     assert status(hosts)["failed"] == {}
