@@ -22,6 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
 
 COLUMNS = ("host", "posted_to_contained", "verified", "released", "cleaned", "failed_at", "why")
 WHY_WIDTH = 120
+_NO_POLICIES = ("policy_set_missing", "policy_set_damaged")
 _MOST_SKEW = 1000
 """Milliseconds between clocks that are taken for the same: what is known of them is not more exact."""
 
@@ -112,9 +113,12 @@ def _unanswered(seen: Json, decision: Json) -> tuple[str, str]:
         return "isolation", f"it is not so any more: {breaches or 'nothing is isolated'}"
     if records:
         last = records[-1]
-        message = mapping(last.get("error")).get("message")
+        error = mapping(last.get("error"))
+        message = error.get("message")
+        if error.get("kind") in _NO_POLICIES:
+            return "policy", str(message)
         return "isolation", f"{last.get('outcome')}{f': {message}' if message else ''}"
-    if mapping(decision.get("error")).get("kind") in ("policy_set_missing", "policy_set_damaged"):
+    if mapping(decision.get("error")).get("kind") in _NO_POLICIES:
         return "policy", _said(decision)
     if not_reached(decision, "decisions"):
         return "answer", f"nobody answered, and the policies cannot be asked: {_said(decision) or 'they were not'}"

@@ -93,6 +93,11 @@ def test_a_clock_that_is_wrong_is_taken_into_account() -> None:
             "policy",
             "no policy set is deployed",
         ),
+        (
+            {**GOOD, "seen": {"records": [{"outcome": "failed", **failed("no policy set", "policy_set_missing")}]}},
+            "policy",
+            "no policy set",
+        ),
         ({**UNANSWERED, "decision": failed("dockerd is down")}, "answer", "cannot be asked: dockerd is down"),
         ({**UNANSWERED, "decision": {"decisions": [{"outcome": "isolate"}]}}, "answer", "look at the rulebook"),
         (
