@@ -315,6 +315,11 @@ class EngineContract:
         assert world.interfaces(container) == {"lo"}
 
     @pytest.mark.fact("C.disconnect.6")
+    def test_images_are_known_by_the_ids_that_containers_have(self, world: World) -> None:
+        made_of = world.engine.inspect_container(world.make_container("web"))
+        (image,) = [one for one in world.engine.list_images() if one["Id"] == made_of["Image"]]
+        assert made_of["Config"]["Image"] in image["RepoTags"]
+
     def test_c_unknown_container_and_network(self, world: World) -> None:
         """C: disconnect answers, unknown container / network -> 404."""
         container = world.make_container("c")

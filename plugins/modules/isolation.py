@@ -57,6 +57,15 @@ options:
         description: Globs for the image reference as given, or in its short form.
         type: list
         elements: str
+      images:
+        description:
+          - Images, each by its id (12 digits or more), by a digest (C(sha256:...), with or without its repository) or
+            by a reference without globs such as C(shop:4.2).
+          - A reference means the image that has that tag on the host now, and also containers that were made by that
+            name from the image that had it before. RV(results[].matched_by) tells them apart.
+          - Asks the engine for C(GET) C(/images/json).
+        type: list
+        elements: str
       labels:
         description: Labels, as C(key) or C(key=glob).
         type: list
@@ -71,6 +80,10 @@ options:
             elements: str
           image_patterns:
             description: Globs for the image reference as given, or in its short form.
+            type: list
+            elements: str
+          images:
+            description: Images, as above.
             type: list
             elements: str
           labels:
@@ -267,6 +280,20 @@ results:
   type: list
   elements: dict
   returned: when the containers could be looked up
+  contains:
+    matched_by:
+      description:
+        - By what O(selector) matches it, V(name), V(label), V(image pattern), V(image id), V(image digest),
+          V(image tag) where its image has that tag now, or V(image name) where only its own name for the image is that,
+          and the tag is on another one by now. Empty otherwise.
+      type: list
+      elements: str
+    image:
+      description: Image, as the container was made by it.
+      type: str
+    image_id:
+      description: Id of that image.
+      type: str
 summary:
   description: How many containers had which outcome.
   type: dict

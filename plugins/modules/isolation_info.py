@@ -26,6 +26,11 @@ options:
       - Trace id of an alert or of a request, of which RV(records) tells.
     type: str
     default: ''
+  policy_set:
+    description:
+      - File on the host that M(ironpost.container_guard.policy_set) put in place, of which RV(policy_set) tells.
+    type: path
+    default: /etc/container-guard/policy_set.json
 seealso:
   - module: ironpost.container_guard.isolation
 """
@@ -176,6 +181,23 @@ action_log:
         - Attempts to act that have no end on record, at most 100 of the newest. They were cut short, or are being made.
       type: list
       elements: dict
+policy_set:
+  description: The policy set that is deployed.
+  type: dict
+  returned: always
+  contains:
+    path:
+      description: File on the host.
+      type: str
+    digest:
+      description: Its digest, or empty where there is none that can be read.
+      type: str
+    deployed_at:
+      description: When it was put in place, RFC 3339, or empty.
+      type: str
+    problem:
+      description: Why it cannot be read, or empty.
+      type: str
 records:
   description:
     - The records of the action log with O(trace_id), oldest first, at most 100 of the newest, as in

@@ -55,6 +55,11 @@ _Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+def image_id_of(reference: str) -> str:
+    """The id of the image that a reference names."""
+    return "sha256:" + hashlib.sha256(reference.encode()).hexdigest()
+
+
 class Lie(enum.Enum):
     """States in which the answers of the engine contradict each other."""
 
@@ -358,6 +363,7 @@ class _Container:
     id: str
     name: str
     image: str
+    image_id: str
     listed_image: str
     link_names: tuple[str, ...]
     labels: dict[str, str]
@@ -472,6 +478,7 @@ class FakeEngine:
             collections.deque
         )
         self._containers: dict[str, _Container] = {}
+        self._images: dict[str, tuple[t.Sequence[str], t.Sequence[str]]] = {}
         self._networks: dict[str, _Network] = {}
         self._serial = itertools.count(1)
         self._pids = itertools.count(4001)
@@ -533,6 +540,7 @@ class FakeEngine:
         *,
         container_id: str | None = None,
         image: str = IMAGE,
+        image_id: str = "",
         listed_image: str = "",
         link_names: t.Sequence[str] = (),
         labels: t.Mapping[str, str] | None = None,
@@ -553,6 +561,7 @@ class FakeEngine:
             name: without the leading slash.
             container_id: 64 hexadecimal digits, or None to make one up.
             image: the reference it was created from.
+            image_id: of what it is made of; that of the image that has the reference now by default.
             listed_image: what the list shows instead when the tag moved since: a digest.
             link_names: names that legacy links give it in the list, such as C(/other/alias).
             labels: its labels.
@@ -574,6 +583,7 @@ class FakeEngine:
                 id=container_id or self._new_id(),
                 name=name,
                 image=image,
+                image_id=image_id or image_id_of(image),
                 listed_image=listed_image or image,
                 link_names=tuple(link_names),
                 labels=dict(labels or {}),
@@ -647,6 +657,11 @@ class FakeEngine:
         """Run a command in a container, of which only events are seen."""
         with self._lock:
             self._emit(self._container(container_id), f"exec_create: {command}", f"exec_start: {command}", "exec_die")
+
+    def add_image(self, image_id: str, tags: t.Sequence[str] = (), digests: t.Sequence[str] = ()) -> None:
+        """Have an image with that id, tags and digests, in place of what there is of it."""
+        with self._lock:
+            self._images[image_id] = (tags, digests)
 
     def tag_image(self, reference: str) -> None:
         """Tag an image, of which only the event is seen."""
@@ -783,6 +798,25 @@ class FakeEngine:
     @_engine_call
     def past_events(self) -> list[Json]:
         return [event for event in self._past_events if event["Action"] in EVENTS.get(event["Type"], ())]
+
+    @_engine_call
+    def create_container(self, name: str, definition: t.Mapping[str, t.Any]) -> str:
+        image = definition["Image"]
+        known = {tag: one["Id"] for one in self.list_images() for tag in one["RepoTags"] or ()}
+        if image not in known:
+            raise NotFound(f"cannot create container {name}: No such image: {image}", status=404)
+        labels = definition.get("Labels")
+        return self.add_container(name, image=image, image_id=known[image], labels=labels, state="created")
+
+    @_engine_call
+    def list_images(self) -> list[Json]:
+        named: dict[str, tuple[t.Sequence[str], t.Sequence[str]]] = {
+            image_id_of(one.image): ([one.image], []) for one in self._containers.values()
+        }
+        return [
+            {"Id": image_id, "RepoTags": list(tags) or None, "RepoDigests": list(digests) or None}
+            for image_id, (tags, digests) in {**named, **self._images}.items()
+        ]
 
     @_engine_call
     def inspect_container(self, container_id: str) -> Json:
@@ -1191,6 +1225,7 @@ class FakeEngine:
                 "FinishedAt": _timestamp(container.finished_at),
             },
             "Name": f"/{container.name}",
+            "Image": container.image_id,
             "RestartCount": container.restart_count,
             "HostConfig": {
                 "NetworkMode": container.network_mode,
@@ -1262,7 +1297,7 @@ class FakeEngine:
             "Id": container.id,
             "Names": [f"/{container.name}", *container.link_names],
             "Image": container.listed_image,
-            "ImageID": "sha256:" + hashlib.sha256(container.image.encode()).hexdigest(),
+            "ImageID": container.image_id,
             "Created": int(container.created.timestamp()),
             "Labels": dict(container.labels),
             "State": container.status,

@@ -26,6 +26,8 @@ CORES = ("2.16", "2.18", "")
 """
 USUAL_CORE = os.environ.get("GUARD_CORE", "")
 """That with which everything else is run. C(make test-all) runs it with older ones, too."""
+PATIENCE = 600
+"""Seconds until a run is taken for one that hangs, on a machine with much else to do."""
 Json = dict[str, t.Any]
 
 
@@ -45,13 +47,21 @@ class Ansible:
         directory: for the inventory, the results, and the state of the guard.
         hosts: names of inventory hosts, all of which are this machine.
         core: a release of ansible-core, such as C(2.18), of those that C(tools/setup.sh cores) installs, or C("").
+        inventory: one of other hosts instead.
         variables: of all hosts of the inventory.
     """
 
-    def __init__(self, directory: pathlib.Path, *hosts: str, core: str = USUAL_CORE, **variables: t.Any) -> None:
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        *hosts: str,
+        core: str = USUAL_CORE,
+        inventory: pathlib.Path | None = None,
+        **variables: t.Any,
+    ) -> None:
         self._directory = directory
         self._programs = VENV / f"core-{core}/bin" if core else pathlib.Path(sys.executable).parent
-        self._inventory = local_inventory(directory, *hosts, **variables)
+        self._inventory = inventory or local_inventory(directory, *hosts, **variables)
         self.state_dir = directory / "state"
         self.policy_set = directory / "policy_set.json"
         self._empty_set = directory / "empty_set.json"
@@ -123,7 +133,7 @@ class Ansible:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            timeout=120,
+            timeout=PATIENCE,
             env={
                 **os.environ,
                 "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),

@@ -183,6 +183,27 @@ def test_the_playbook_isolate_hands_on_what_is_harmless(tmp_path: pathlib.Path) 
     assert "\x1b" not in run.output + again.output
 
 
+@pytest.mark.parametrize("playbook", ["status", "hunt", "remove"])
+def test_the_tables_over_a_fleet_are_harmless(tmp_path: pathlib.Path, playbook: str) -> None:
+    attack = Attack(tmp_path)
+    answer = {
+        **attack.answer(),
+        "trace_id": "abc",
+        **{key: [attack.text + ESCAPE] for key in ("removed", "kept", "left")},
+    }
+    answer["policy_set"] = {"digest": "", "deployed_at": attack.text, "problem": attack.text}
+    if playbook == "remove":
+        answer["isolations"] = []
+    ansible = Ansible(tmp_path, **host(tmp_path, "evil", json.dumps(answer)))
+    run = ansible.playbook(playbook, {"guard_target": "localhost", "guard_images": "shop:4.2"})
+    assert run.status == 0, run.output
+    assert attack.text.replace("{{", "{ {") in run.output
+    again = feed(ansible, PlaybookRun(0, "", {"artifacts": run.stats}))
+    assert again.status == 0, again.output
+    assert not attack.mark.exists()
+    assert "\x1b" not in run.output + again.output
+
+
 def test_a_host_that_answers_nonsense_fails_and_says_so(tmp_path: pathlib.Path) -> None:
     good: dict[str, t.Any] = {"changed": True, "results": [], "summary": {}, "trace_id": "abc"}
     container = {"id": "6bc1b4be90d6", "name": "web"}

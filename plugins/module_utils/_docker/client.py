@@ -114,6 +114,10 @@ class DockerEngine:
         with self._translated("list containers"):
             return t.cast("list[dict[str, t.Any]]", self._client.containers(all=True, filters=filters))
 
+    def list_images(self) -> list[dict[str, t.Any]]:
+        with self._translated("list images"):
+            return t.cast("list[dict[str, t.Any]]", self._client.images())
+
     def events(self, since: int | None = None, silence: float = 60) -> EventStream:
         params = {"filters": _EVENT_FILTERS}
         if since is not None:
@@ -171,6 +175,17 @@ class DockerEngine:
             answer = self._client.post(url, json=wanted, timeout=self._timeout)
             self._check(answer)
             return str(answer.json()["Id"])
+
+    def create_container(self, name: str, definition: t.Mapping[str, t.Any]) -> str:
+        with self._translated(f"create container {name}"):
+            url = f"{self._client.base_url}/v{self._client.api_version}/containers/create"
+            answer = self._client.post(url, params={"name": name}, json=definition, timeout=self._timeout)
+            self._check(answer)
+            return str(answer.json()["Id"])
+
+    def remove_container(self, container_id: str) -> None:
+        with self._translated("remove container", container_id):
+            self._client.remove_container(container_id, v=True, force=True)
 
     def pause(self, container_id: str) -> None:
         with self._translated("pause container", container_id, impossible=_NO_FREEZER):

@@ -25,6 +25,7 @@ class Container:
         labels: key to value.
         created: when it was created, or None where the engine does not say.
         started: when it was started last, likewise.
+        image_id: of the image that it is made of, C(sha256:) and 64 digits, whatever its tags name by now; or empty.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Container:
     labels: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     created: datetime.datetime | None = None
     started: datetime.datetime | None = None
+    image_id: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id[:12]})"
@@ -52,6 +54,7 @@ class Container:
             labels=config.get("Labels") or {},
             created=parse_timestamp(found.get("Created")),
             started=parse_timestamp((found.get("State") or {}).get("StartedAt")),
+            image_id=found.get("Image") or "",
         )
 
 

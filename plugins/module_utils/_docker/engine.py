@@ -109,6 +109,9 @@ class Engine(t.Protocol):
     def past_events(self) -> list[dict[str, t.Any]]:
         """The events until now that the engine still has, oldest first: those of EVENTS among its last 256."""
 
+    def list_images(self) -> list[dict[str, t.Any]]:
+        """The images, as C(GET /images/json) gives them, but for those that are only a layer of others."""
+
     def inspect_container(self, container_id: str) -> dict[str, t.Any]:
         """As C(GET /containers/{id}/json). Raises NotFound."""
 
@@ -141,6 +144,12 @@ class Engine(t.Protocol):
 
     def connect(self, network_id: str, container_id: str, settings: EndpointSettings) -> None:
         """Put a container on a network. 403 when it is connected, or when a static address is taken."""
+
+    def create_container(self, name: str, definition: t.Mapping[str, t.Any]) -> str:
+        """Make a container of that name, as C(POST /containers/create) takes it; its id. 404 without the image."""
+
+    def remove_container(self, container_id: str) -> None:
+        """Remove one, whatever its state, with volumes that nobody named. Raises NotFound."""
 
     # What is read in pieces, as the engine sends it and never whole in memory: containers decide how much it is. Errors
     # are raised by the call or while its pieces are read. Who does not read to the end closes the generator.

@@ -15,6 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause, Claim
@@ -34,6 +35,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.images import Images
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.requests import (
@@ -67,7 +69,7 @@ _ONLY_FOR = {
 
 def argument_spec() -> common.Spec:
     """Options of the module."""
-    lists = {name: {"type": "list", "elements": "str"} for name in FILTER_LISTS}
+    lists = {name: {"type": "list", "elements": "str"} for name in (*FILTER_LISTS, "images")}
     return {
         "container": {"type": "str"},
         "containers": {"type": "list", "elements": "str"},
@@ -123,7 +125,7 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
     # What is asked for is told, and what the journal knows of it, also where the engine does not answer.
     engine = common.lazy_engine_of(params, retry)
     resolver = Resolver(engine)
-    targets = _targets(Selection(resolver, journal), params, which)
+    targets = _targets(Selection(resolver, journal), params, which, engine)
     requests = Requests(
         Isolator(engine, journal, HostTruth(params["docker_host"]), retry, now=now),
         journal,
@@ -216,21 +218,24 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def _targets(selection: Selection, params: t.Mapping[str, t.Any], which: t.Callable[[Claim], bool]) -> list[Target]:
+def _targets(
+    selection: Selection, params: t.Mapping[str, t.Any], which: t.Callable[[Claim], bool], engine: Engine
+) -> list[Target]:
     releasing = params["state"] == RELEASED
     if params["container"] is not None:
         targets = selection.named([params["container"]], releasing)
     elif params["containers"] is not None:
         targets = selection.named(params["containers"], releasing)
     elif params["selector"] is not None:
-        wanted = _filter(params["selector"])
-        exclude = _filter(params["selector"].get("exclude") or {})
-        if not wanted:
+        selector, excluded = params["selector"], params["selector"].get("exclude") or {}
+        wanted, exclude = _filter(selector), _filter(excluded)
+        images = Images(engine, _given(selector.get("images")), _given(excluded.get("images")))
+        if not (wanted or images.wanted):
             raise common.invalid_option(
-                "selector has neither container_names, image_patterns nor labels",
+                "selector has neither container_names, images, image_patterns nor labels",
                 'Nothing was changed. To mean every container, ask for container_names: ["*"]',
             )
-        targets = selection.matching(wanted, exclude)
+        targets = selection.matching(wanted, exclude, images)
         if releasing:
             # Most containers that match are not isolated, and are not to be called released.
             targets = claimed(selection.to_release(targets), which)
@@ -245,6 +250,10 @@ def _targets(selection: Selection, params: t.Mapping[str, t.Any], which: t.Calla
 
 def _filter(value: t.Mapping[str, t.Any]) -> TargetFilter:
     return TargetFilter.from_dict({name: value.get(name) for name in FILTER_LISTS})
+
+
+def _given(values: t.Sequence[str] | None) -> list[str]:
+    return [value for value in values or () if value.strip()]
 
 
 def _event(
@@ -318,9 +327,17 @@ def _reported(
 
 
 def _shown(result: Result, event: ActionEvent, event_id: str) -> dict[str, t.Any]:
+    target, container = result.target, result.target.container
+    known = {
+        "event_id": event_id,
+        "matched_by": list(target.matched_by),
+        "image": text.display(container.images[0] if container and container.images else ""),
+        "image_id": text.display(container.image_id if container else ""),
+    }
     if result.outcome:
-        return {**result.outcome.to_dict(), "event_id": event_id}
+        return {**result.outcome.to_dict(), **known}
     return {
+        **known,
         "outcome": "failed",
         "changed": False,
         "container": {name: value for name, value in (event.container or {}).items() if name != "image"},
@@ -328,9 +345,8 @@ def _shown(result: Result, event: ActionEvent, event_id: str) -> dict[str, t.Any
         "after": {},
         "steps": [],
         "warnings": [],
-        "claims": shown_claims(result.target.entry) if result.target.entry else [],
+        "claims": shown_claims(target.entry) if target.entry else [],
         "error": t.cast(GuardError, result.error).to_dict(),
-        "event_id": event_id,
     }
 
 

@@ -23,13 +23,19 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import NO_NETWORK
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Finding
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import deployed, path_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
 
 def argument_spec() -> common.Spec:
     """Options of the module."""
-    return {"trace_id": {"type": "str", "default": ""}, **common.engine_spec(), **common.state_spec()}
+    return {
+        "trace_id": {"type": "str", "default": ""},
+        "policy_set": {"type": "path", "default": common.DEFAULT_POLICY_SET},
+        **common.engine_spec(),
+        **common.state_spec(),
+    }
 
 
 def main() -> None:
@@ -69,9 +75,21 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
             if summary["Id"] not in recorded
         ],
         "action_log": log.verify(),
+        "policy_set": _policy_set(path_of({"path": module.params["policy_set"]})),
         "records": [inert(record) for record in log.of_trace(trace_id)] if trace_id else [],
         "warnings": files.warnings,
         **trouble,
+    }
+
+
+def _policy_set(path: str) -> dict[str, str]:
+    """What is deployed, as far as it can be read."""
+    deployment, problem = deployed(path)
+    return {
+        "path": path,
+        "digest": deployment.policy_set.digest if deployment else "",
+        "deployed_at": deployment.deployed_at if deployment else "",
+        "problem": problem,
     }
 
 

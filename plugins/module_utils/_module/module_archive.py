@@ -60,7 +60,7 @@ def argument_spec() -> common.Spec:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = common.GuardModule(
         argument_spec=argument_spec(), required_if=[("state", PRESENT, ("digest",))], supports_check_mode=True
     )
     common.run(module, put_in_place)

@@ -105,7 +105,7 @@ def place(path: str, wanted: Deployment | None, write: bool) -> Placed:
         GuardError: what was there before is still there, then.
     """
     now = wanted or _previous(path)
-    before, damage = _deployed(path)
+    before, damage = deployed(path)
     if before and before.policy_set.digest == now.policy_set.digest:
         return Placed(before, before.policy_set, damage, changed=False)
     now = dataclasses.replace(now, deployed_at=timestamp.now() if write else "")
@@ -182,7 +182,7 @@ def _previous(path: str) -> Deployment:
         ) from None
 
 
-def _deployed(path: str) -> tuple[Deployment | None, str]:
+def deployed(path: str) -> tuple[Deployment | None, str]:
     """What is deployed, or None and, where something is there that cannot be read, what is wrong with it."""
     try:
         return read_deployment(path), ""

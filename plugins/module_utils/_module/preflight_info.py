@@ -77,7 +77,7 @@ def argument_spec() -> common.Spec:
 
 def main() -> None:
     """Entry point."""
-    common.run(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True), report)
+    common.run(common.GuardModule(argument_spec=argument_spec(), supports_check_mode=True), report)
 
 
 def report(module: AnsibleModule) -> dict[str, t.Any]:

@@ -52,11 +52,13 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.g
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import INTENDED
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.images import Images
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.neighbours import neighbour_warnings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 
 T = t.TypeVar("T")
+_MATCHED_BY = {"container_names": "name", "image_patterns": "image pattern", "labels": "label"}
 
 
 class Target(t.NamedTuple):
@@ -68,6 +70,8 @@ class Target(t.NamedTuple):
         entry: its isolation, where it was looked for in the journal.
         error: why it is not there, or why its isolation cannot be read.
         succeeded: it is gone, and a container that is meant has its name now.
+        matched_by: of one that a filter matches, what of it does: C(name), C(label), C(image pattern), or what Images
+            says.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Target(t.NamedTuple):
     entry: Entry | None = None
     error: GuardError | None = None
     succeeded: bool = False
+    matched_by: tuple[str, ...] = ()
 
 
 class Result(t.NamedTuple):
@@ -126,13 +131,14 @@ class Selection:
                     found[key] = target
         return list(found.values())
 
-    def matching(self, wanted: TargetFilter, exclude: TargetFilter) -> list[Target]:
-        """The containers that a filter matches, by name. Raises EngineError."""
+    def matching(self, wanted: TargetFilter, exclude: TargetFilter, images: Images | None = None) -> list[Target]:
+        """The containers that a filter matches, and that are of the images, by name. Raises EngineError."""
         unreadable: dict[str, EngineError] = {}
         found = [
-            Target(container.name, container)
+            Target(container.name, container, matched_by=matched_by)
             for container in self._resolver.all(unreadable)
-            if _matches(container, wanted, exclude)
+            for matched_by in [_matched_by(container, wanted, exclude, images)]
+            if matched_by
         ]
         # One that hangs may be meant, unless its name says that it is not, and keeps the others from nothing.
         found += [
@@ -594,10 +600,22 @@ def expired_at(moment: datetime.datetime) -> t.Callable[[Claim], bool]:
     return lambda claim: claim.expired(moment)
 
 
-def _matches(container: Container, wanted: TargetFilter, exclude: TargetFilter) -> bool:
-    return all(condition.met for condition in wanted.conditions(container)) and not any(
+def _matched_by(
+    container: Container, wanted: TargetFilter, exclude: TargetFilter, images: Images | None
+) -> tuple[str, ...]:
+    """By what a container is meant; nothing where it is not."""
+    conditions = wanted.conditions(container)
+    if not all(condition.met for condition in conditions) or any(
         condition.met for condition in exclude.conditions(container)
-    )
+    ):
+        return ()
+    found = tuple(_MATCHED_BY[condition.field] for condition in conditions)
+    if images is None:
+        return found
+    how = images.matched(container)
+    if (images.wanted and not how) or images.excluded(container):
+        return ()
+    return (*found, how) if how else found
 
 
 def _named_by(names: TargetFilter, name: str) -> bool:

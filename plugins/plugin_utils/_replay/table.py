@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.columns import aligned
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.table import aligned
 
 _COLUMNS = {
     "id": "policy",

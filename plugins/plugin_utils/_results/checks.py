@@ -90,6 +90,10 @@ def isolation_info(found: Json) -> None:
     for record in dicts(found.get("records"), "records"):
         outcome(record.get("outcome"))
         container(record.get("container") or {})
+    policy_set = found.get("policy_set") or {}
+    if not all(isinstance(value, str) for value in policy_set.values()):
+        raise AnswerError("policy_set holds what is no text")
+    digests(policy_set)
 
 
 def alert_response(found: Json) -> None:

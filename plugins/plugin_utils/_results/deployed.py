@@ -10,7 +10,7 @@ import collections
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.columns import aligned, names
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.table import aligned, names
 
 Json = dict[str, t.Any]
 _HEADER = ("host", "digest", "changed", "when")

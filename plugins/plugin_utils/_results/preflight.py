@@ -19,8 +19,8 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import age, text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.columns import aligned, names
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.errors import AnswerError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.table import aligned, names
 
 Json = dict[str, t.Any]
 OK, WARNING, MISSING, UNKNOWN = "ok", "warning", "missing", "unknown"

@@ -26,7 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
-from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine, image_id_of
 
 PAUSE = [{"type": "pause"}]
 
@@ -145,6 +145,24 @@ class TestSelector:
         selector = {"image_patterns": ["nginx:*"], "exclude": {"labels": ["env=prod"]}}
         assert module.outcomes(selector=selector) == {"web-2": "isolated"}
         assert module.outcomes(selector={"container_names": ["web-*"]}) == {"web-1": "isolated", "web-2": "held"}
+
+    def test_by_image_it_says_by_what_each_matches(self, module: Module) -> None:
+        tag = "nginx:1.28"
+        module.engine.add_container("live", image="nginx:live", image_id=image_id_of(tag))
+        module.engine.add_container("old", image=tag, image_id="sha256:" + "0d" * 32)
+        results = module.run(selector={"images": [tag], "labels": None, "exclude": {"images": [image_id_of("x")]}})
+        found = {one["container"]["name"]: (one["outcome"], one["matched_by"]) for one in results["results"]}
+        assert found == {
+            "live": ("isolated", ["image tag"]),
+            "old": ("isolated", ["image name"]),
+            "web-2": ("isolated", ["image tag"]),
+        }
+        assert {(one["image"], one["image_id"]) for one in results["results"]} >= {("nginx:live", image_id_of(tag))}
+        with pytest.raises(GuardError, match="selector has neither"):
+            module.run(selector={"images": [" "]})
+        excluded = {"container_names": ["web-*"], "exclude": {"images": [tag]}}
+        results = module.run(selector=excluded)
+        assert [(one["container"]["name"], one["matched_by"]) for one in results["results"]] == [("web-1", ["name"])]
 
     def test_releases_only_what_is_isolated(self, module: Module) -> None:
         everything = {"container_names": ["*"]}
@@ -435,6 +453,7 @@ class TestTrouble:
             "docker_host": "unix:///nowhere",
             "action_timeout": 5,
             "trace_id": "",
+            "policy_set": str(tmp_path / "policy_set.json"),
         }
         info: t.Any = types.SimpleNamespace(params=params)
         result = isolation_info.report(info)
