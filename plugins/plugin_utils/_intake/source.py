@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import os
@@ -75,6 +76,8 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
         Exception: what the queue raises. The source ends then, rather than to take alerts that go nowhere; they are in
             the spool.
     """
+    # What is loaded by now stays: to look through it for garbage, again and again, would hold up alerts.
+    gc.freeze()
     # The engine starts ansible-playbook with the environment of this process, and says nothing else of forks.
     os.environ.setdefault("ANSIBLE_FORKS", str(options.forks))
     tls = Tls(options) if options.certfile else None
