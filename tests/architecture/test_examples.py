@@ -49,7 +49,9 @@ def test_a_survey_asks_by_what_its_playbook_takes(path: pathlib.Path) -> None:
     role = (REPOSITORY / "roles/policies/tasks/main.yml").read_text(encoding="utf-8")
     playbook = (REPOSITORY / "playbooks" / path.with_suffix(".yml").name).read_text(encoding="utf-8")
     action = (REPOSITORY / "plugins/plugin_utils/_results/controller.py").read_text(encoding="utf-8")
-    read = {"deploy_policies": playbook + role, "respond": playbook + action}.get(path.stem, playbook)
+    read = {"deploy_policies": playbook + role, "rollback": "guard_target", "respond": playbook + action}.get(
+        path.stem, playbook
+    )
     for question in survey["spec"]:
         assert re.search(rf"\b{question['variable']}\b", read), question
         assert question["default"] == "", "what is left blank is decided by the collection"

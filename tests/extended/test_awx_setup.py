@@ -92,8 +92,9 @@ def test_the_first_run_makes_everything_and_the_second_nothing(tmp_path: pathlib
     schedules = awx.named("schedules")
     for name, schedule in schedules.items():
         assert schedule["unified_job_template"] == templates[name]["id"]
-        assert schedule["extra_data"] == {"guard_target": "all"}
-    assert {"Container guard: release_expired", "Container guard: repair"} <= schedules.keys()
+        assert schedule["extra_data"]["guard_target"] == "all"
+    names = ("release_expired", "repair", "status")
+    assert schedules.keys() == {f"Container guard: {name}" for name in names}
 
     nodes = awx.named("workflow_job_template_nodes", "identifier")
     after = {
