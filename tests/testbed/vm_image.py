@@ -23,8 +23,6 @@ SUITE = "trixie"
 PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "libpam-systemd", "kmod", "iproute2", "iptables", "procps", "zstd"),
     *("openssh-server", "sudo", "docker.io", "python3", "python3-docker", "linux-image-cloud-amd64", "initramfs-tools"),
-    # What the role rulebook installs, since nothing is reached from in there.
-    *("default-jre-headless", "python3-apt", "python3-venv"),
 )
 DISK_SIZE = "6G"
 FURNISH = pathlib.Path(__file__).with_name("furnish_vm.sh")

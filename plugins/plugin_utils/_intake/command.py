@@ -60,9 +60,7 @@ def check(variables: Mapping[str, object]) -> Checked:
     Raises ValueError for options with which the source would not start, with which nobody would find it, and for hosts
     that are not in the inventory. Raises InventoryError.
     """
-    options = parse_options(
-        {WHOLE: variables.get(WHOLE), **{name: variables.get(f"{WHOLE}_{name}") for name in FLAT}}
-    )
+    options = parse_options({WHOLE: variables.get(WHOLE), **{name: variables.get(f"{WHOLE}_{name}") for name in FLAT}})
     if not options.port:
         raise ValueError("port is 0, so that the system would choose another one at every start. Set it")
     if options.certfile:
