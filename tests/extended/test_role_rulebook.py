@@ -47,7 +47,7 @@ ROLE = "ironpost.container_guard.rulebook"
 NAME = "container-guard-rulebook"
 PORT = 5000
 PATIENCE = 900
-GUARD = {"host": "0.0.0.0", "token": TOKEN, "hosts": ["node"], "answer_timeout": 300, "answer_deadline": 900}
+GUARD = {"host": "0.0.0.0", "token": TOKEN, "hosts": ["node"], "answer_timeout": 300, "answer_deadline": 900}  # noqa: S104 - of a container
 POLICY = """
 id: quarantine-shells
 severity_threshold: high
