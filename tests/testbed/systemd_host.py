@@ -52,9 +52,7 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 done
 # Some machines may not raise a limit, and a unit that asks for that does not start there.
 mkdir -p service.d docker.service.d
-printf '[Service]\nLimitNOFILE=%s\nLimitNPROC=%s\nLimitCORE=%s\n' \
-  "$(ulimit -Hn)" "$(ulimit -Hu | sed s/unlimited/infinity/)" "$(ulimit -Hc | sed s/unlimited/infinity/)" \
-  >service.d/testbed.conf
+printf '[Service]\nLimitNOFILE=%s\n' "$(ulimit -Hn | sed s/unlimited/infinity/)" >service.d/testbed.conf
 printf '[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd -H unix:///run/docker.sock -H unix://%s/docker.sock\n' \
   "$directory" >docker.service.d/testbed.conf
 useradd --create-home --no-user-group --gid users --shell /bin/bash operator
