@@ -17,10 +17,12 @@ import typing as t
 import docker
 
 from ansible_collections.ironpost.container_guard.tests.testbed import image, podman, vm_image
+from ansible_collections.ironpost.container_guard.tests.testbed import systemd_host as systemd
 from ansible_collections.ironpost.container_guard.tests.testbed.errors import TestbedError
 from ansible_collections.ironpost.container_guard.tests.testbed.host import LABEL, PREFIX, Host
 from ansible_collections.ironpost.container_guard.tests.testbed.podman import PodmanHost
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import PACKAGES, Recipe
+from ansible_collections.ironpost.container_guard.tests.testbed.systemd_host import SystemdHost
 from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 # debootstrap keeps one core busy: on two cores, three at a time are no faster than two.
@@ -89,6 +91,15 @@ def podman_host(say: t.Callable[[str], None] = print) -> PodmanHost:
         if not image.is_built(api, podman.IMAGE):
             _build_podman(api, say)
     return PodmanHost(f"-{os.getpid()}")
+
+
+def systemd_host(published: int, say: t.Callable[[str], None] = print) -> SystemdHost:
+    """A host with systemd and a published port for this process alone, not started yet. Raises TestbedError."""
+    with _one_at_a_time(), _machine() as api:
+        if not image.is_built(api, systemd.IMAGE):
+            say("building a host with systemd (about two minutes) ...")
+            image.build(api, systemd.IMAGE, systemd.SUITE, systemd.PACKAGES)
+    return SystemdHost(published)
 
 
 def _build_podman(api: docker.APIClient, say: t.Callable[[str], None]) -> None:

@@ -20,7 +20,7 @@ import stat
 import time
 import typing as t
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._files import write_atomically
@@ -425,9 +425,21 @@ def trace(directory: pathlib.Path, trace_id: str) -> dict[str, Json] | None:
     "folded", "hosts": {host: {"outcome", "policy_id", "record_id", "container", "milliseconds", "attempts", "why"} or
     None}, "alert": {...}}). Raises SpoolError.
     """
+    with _looking_into(directory) as database:
+        return database.trace(trace_id)
+
+
+def waiting(directory: pathlib.Path) -> int:
+    """How many alerts in the spool of a directory are not answered yet, for another process. Raises SpoolError."""
+    with _looking_into(directory) as database:
+        return sum(1 for _row in database.waiting())
+
+
+@contextlib.contextmanager
+def _looking_into(directory: pathlib.Path) -> Iterator[Database]:
     try:
         with contextlib.closing(Database(directory, read_only=True)) as database:
-            return database.trace(trace_id)
+            yield database
     except (sqlite3.Error, OSError, ValueError) as error:
         raise SpoolError(
             f"the spool in {directory} cannot be read: {error}", remedy="Check its path, and that it is yours to read"

@@ -1,0 +1,48 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role rulebook before it does anything. What it does is tested in tests/extended, on a host with systemd."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import Ansible
+from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld
+
+PLAY = {"hosts": "node", "gather_facts": False, "roles": ["ironpost.container_guard.rulebook"]}
+
+
+@pytest.fixture
+def testbed_engine() -> str:
+    return "28.5"
+
+
+@pytest.fixture
+def ansible(docker_world: HostWorld, tmp_path: pathlib.Path) -> Ansible:
+    found = Ansible(tmp_path, "node")
+    found.set_variables("node", {**docker_world.host.operator_inventory, "ansible_connection": "ssh"})
+    return found
+
+
+@pytest.mark.parametrize("options", [["--become"], ["--become", "--check"]], ids=["done", "checked"])
+def test_what_the_machine_lacks_is_named_with_its_packages_and_nothing_is_touched(
+    ansible: Ansible, docker_world: HostWorld, options: list[str]
+) -> None:
+    run = ansible.run(PLAY, {"rulebook_guard": {"token": "a-token-of-the-test-suite"}}, *options)
+    assert run.status != 0
+    said = re.sub(r"\s+", " ", run.output)
+    assert "missing: java of version 17 or newer" in said
+    assert "Install default-jre-headless openssh-client python3-venv, or let the role do it" in said
+    assert "changed=0" in said
+    assert docker_world.host.exec("ls", "/opt/container-guard-rulebook")[0] != 0
+
+
+def test_an_option_that_the_role_sets_is_refused(ansible: Ansible) -> None:
+    run = ansible.run(PLAY, {"rulebook_guard": {"spool": "/srv/spool"}}, "--become")
+    assert run.status != 0
+    assert "rulebook_guard holds spool, which the role sets" in re.sub(r"\s+", " ", run.output)
