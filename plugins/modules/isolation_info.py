@@ -28,6 +28,7 @@ options:
     default: ''
 seealso:
   - module: ironpost.container_guard.isolation
+  - module: ironpost.container_guard.mute
 """
 
 EXAMPLES = r"""
@@ -145,6 +146,11 @@ cut_off_by_others:
     how:
       description: V(paused) or V(no network).
       type: str
+mutes:
+  description: What is muted on this host now, as in M(ironpost.container_guard.mute).
+  type: list
+  elements: dict
+  returned: always
 action_log:
   description: Whether the action log is whole.
   type: dict

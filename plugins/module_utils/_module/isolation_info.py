@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -24,6 +25,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Finding
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mutes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
 
@@ -68,11 +70,16 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
             for how in _cut_off(summary)
             if summary["Id"] not in recorded
         ],
+        "mutes": [dataclasses.asdict(mute) for mute in Mutes(files).holding(_utc_now())],
         "action_log": log.verify(),
         "records": [inert(record) for record in log.of_trace(trace_id)] if trace_id else [],
         "warnings": files.warnings,
         **trouble,
     }
+
+
+def _utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
 def _cut_off(summary: dict[str, t.Any]) -> list[str]:

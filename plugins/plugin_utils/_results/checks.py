@@ -85,11 +85,19 @@ def isolation_info(found: Json) -> None:
         for breach in dicts(entry.get("breaches"), "breaches"):
             if not isinstance(breach.get("kind"), str):
                 raise AnswerError("a breach without a kind")
+    mutes(found)
     if not all(isinstance(message, str) for message in found.get("damaged") or ()):
         raise AnswerError("damaged holds what is no text")
     for record in dicts(found.get("records"), "records"):
         outcome(record.get("outcome"))
         container(record.get("container") or {})
+
+
+def mutes(found: Json) -> None:
+    """What the module mute returns. Raises AnswerError."""
+    for mute in dicts(found.get("mutes"), "mutes"):
+        if not all(isinstance(mute.get(key), str) for key in ("policy", "container", "reason", "actor", "until")):
+            raise AnswerError("a mute that does not say what is muted, until when or why")
 
 
 def alert_response(found: Json) -> None:

@@ -54,6 +54,25 @@ def told(handed: Json) -> list[str]:
     return lines or ["nothing to do"]
 
 
+def muted(result: Json) -> list[str]:
+    """What the result of mute says for people, a line for each mute of the host."""
+    if result.get("failed"):
+        return ["failed: {message}".format(**_said(result))]
+    lines = [
+        "{} until {} by {}: {}{}".format(
+            " on ".join(filter(None, (_named("policy", mute), _named("container", mute)))) or "the whole host",
+            *(mute["until"], mute["actor"] or "somebody", mute["reason"]),
+            " (critical alerts, too)" if mute.get("force") else "",
+        )
+        for mute in result.get("mutes") or ()
+    ]
+    return lines or ["nothing is muted"]
+
+
+def _named(kind: str, mute: Json) -> str:
+    return f"{kind} {mute[kind]}" if mute[kind] else ""
+
+
 def _said(result: Json) -> dict[str, str]:
     """The error of a result that has none of ours, as that of ansible-core itself."""
     return {**NOTHING, "kind": "error", "message": str(result.get("msg") or "")} if result.get("failed") else NOTHING
