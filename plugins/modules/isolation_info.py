@@ -75,6 +75,12 @@ isolations:
       description: Who wants it held, as in M(ironpost.container_guard.isolation).
       type: list
       elements: dict
+    awaiting_approval:
+      description: What policies want beyond it and wait for somebody to approve of now, as in
+        C(responses[].event.approval) of M(ironpost.container_guard.alert_response). V(approved) and V(refused) of
+        C(state) of M(ironpost.container_guard.isolation) decide.
+      type: list
+      elements: dict
     for_sharers:
       description: Ids of isolated containers that use its network, for the sake of which it is off.
       type: list

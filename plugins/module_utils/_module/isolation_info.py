@@ -24,6 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import NO_NETWORK
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Finding
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import approval_in
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mutes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
@@ -106,6 +107,11 @@ def _shown(inspection: Inspection) -> dict[str, t.Any]:
             "phase": entry.phase,
             "actions": list(entry.hold.actions()),
             "claims": shown_claims(entry),
+            "awaiting_approval": [
+                approval_in([claim], claim["policy_id"])
+                for claim, given in zip(shown_claims(entry), entry.claims)
+                if given.approval and given.approval.is_open(_utc_now())
+            ],
             "for_sharers": list(entry.sharers),
             **dataclasses.asdict(entry.cause),
             "before": entry.snapshot.summary(),

@@ -37,7 +37,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
     UNKNOWN_HOST,
     UNRESOLVED,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action, preceded
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import ISOLATE, Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
@@ -278,8 +278,8 @@ class Judge:
         decision = dataclasses.replace(
             decision,
             policy_id=policy.id,
-            actions=policy.actions,
-            fallback=policy.fallback,
+            actions=preceded(policy.actions),
+            fallback=preceded(policy.fallback),
             evidence=policy.evidence,
             release_after=policy.release_after,
         )
@@ -291,8 +291,9 @@ class Judge:
         reason = self._own_effects.explain(verdict.alert, container.id) if self._own_effects else ""
         if reason:
             return verdict.turned_down(OWN_EFFECT, reason)
-        reason = self._protection.reason(container, policy.actions)
-        reason = reason or self._excluded_owner(container, policy, policy.actions)
+        decision = verdict.decision
+        reason = self._protection.reason(container, decision.actions)
+        reason = reason or self._excluded_owner(container, policy, decision.actions)
         if reason:
             return verdict.turned_down(PROTECTED, reason)
         if self._mode == AUDIT:
@@ -303,8 +304,8 @@ class Judge:
                 return verdict.turned_down(MUTED, str(mute))
         if mutes:
             verdict = verdict.turned_down(ISOLATE, f"{mutes[0]}; but the alert is critical")
-        reason = self._protection.reason(container, policy.fallback) if policy.fallback else ""
-        reason = reason or self._excluded_owner(container, policy, policy.fallback)
+        reason = self._protection.reason(container, decision.fallback) if decision.fallback else ""
+        reason = reason or self._excluded_owner(container, policy, decision.fallback)
         if reason:
             verdict = verdict.turned_down(ISOLATE, f"without a fallback: {reason}")
             verdict = verdict._replace(decision=dataclasses.replace(verdict.decision, fallback=()))

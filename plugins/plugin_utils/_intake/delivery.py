@@ -344,7 +344,9 @@ class Deliveries:
             "answers": meaning.answers,
             "why": answer.outcome,
             "attempts": turn.attempts,
-            "told": turn.told or meaning.told == NOT_TOLD or (meaning.answers and meaning.told != FROM_CRITICAL_ON),
+            "told": turn.told
+            or meaning.told == NOT_TOLD
+            or (meaning.answers and meaning.told not in (FROM_CRITICAL_ON, AT_ONCE)),
             "container": {"id": answer.container.id, "name": answer.container.name} if answer.container else None,
             "policy_id": answer.policy_id,
             "record_id": answer.record_id,

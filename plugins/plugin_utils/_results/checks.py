@@ -115,6 +115,8 @@ def alert_response(found: Json) -> None:
             for key in ("alert_id", "policy_id", "trace_id"):
                 if not isinstance(record.get(key, ""), str):
                     raise AnswerError(f"{key} is no text")
+        if event and not isinstance(event.get("approval"), (dict, type(None))):
+            raise AnswerError("an approval that is no mapping")
     for key in ("rejected", "outcomes", "evidence_wanted"):
         dicts(found.get(key), key)
     summary = found.get("summary")

@@ -231,6 +231,14 @@ async def test_that_the_container_of_a_critical_alert_is_gone_is_told(
     assert "is not answered" not in caplog.text
 
 
+async def test_what_waits_for_approval_is_answered_and_told_at_once(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "awaiting_approval"}) as running:
+        await running.spool.store([offer(severity="high")])
+        await running.settled()
+        assert [each["why"] for each in running.unanswered] == ["awaiting_approval"]
+        assert ended(running.spool) == {"received": 1, "answered": 1}
+
+
 @pytest.mark.parametrize(("other", "told"), [("gone", 1), ("isolated", 0), ("other_host", 1)])
 async def test_an_alert_of_an_unknown_host_is_gone_where_no_host_has_its_container(
     tmp_path: pathlib.Path, other: str, told: int
