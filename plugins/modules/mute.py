@@ -115,7 +115,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 mutes:
-  description: All that is muted on this host, in check mode as it would be.
+  description: All that is muted on this host, or in check mode would be.
   type: list
   elements: dict
   returned: success

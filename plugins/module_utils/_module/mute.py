@@ -17,7 +17,11 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.ti
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.deployed import read_policy_set
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.durations import parse_duration
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import MUTED
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mute, Mutes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
@@ -68,6 +72,8 @@ def mute(module: AnsibleModule) -> dict[str, t.Any]:
         "mutes": [dataclasses.asdict(one) for one in after],
         "warnings": [*files.warnings, *_doubts(params, wanted)],
     }
+    if changed and not check:
+        record([_event(params, wanted, before)], ActionLog(files), result)
     if module._diff:
         result["diff"] = {"before": _shown(before), "after": _shown(after)}
     return result
@@ -120,6 +126,15 @@ def _changed(before: t.Sequence[Mute], state: str, wanted: Mute) -> tuple[tuple[
     if now is not None and dataclasses.replace(wanted, since=now.since, actor=now.actor) == now:
         return tuple(before), False
     return tuple(sorted([*others, wanted], key=lambda one: one.subject)), True
+
+
+def _event(params: t.Mapping[str, t.Any], wanted: Mute, before: t.Iterable[Mute]) -> ActionEvent:
+    """The record of who muted what, or ended that before its time: nobody is to be silenced without a trace."""
+    reasons = [str(wanted)]
+    if params["state"] == ABSENT:
+        ended = next(one for one in before if one.subject == wanted.subject)
+        reasons = [f"ended early: {ended}", *filter(None, [wanted.reason])]
+    return ActionEvent(MUTED, policy_id=wanted.policy, actor=wanted.actor, changed=True, reasons=tuple(reasons))
 
 
 def _doubts(params: t.Mapping[str, t.Any], wanted: Mute) -> list[str]:

@@ -30,7 +30,9 @@ class Host:
         policies = [Policy.from_dict({"id": name, "action": {"type": "pause"}}) for name in ("shells",)]
         self.policy_set.write_text(PolicySet.of(policies).to_json())
 
-    def run(self, *, check: bool = False, diff: bool = False, at: str = NOON, **given: t.Any) -> dict[str, t.Any]:
+    def run(
+        self, *, check: bool = False, diff: bool = False, at: str = NOON, lasts: str = "", **given: t.Any
+    ) -> dict[str, t.Any]:
         defaults = {name: option.get("default") for name, option in mute.argument_spec().items()}
         params = {
             **defaults,
@@ -39,6 +41,7 @@ class Host:
             "controller_time": at,
             "reason": "CHG-1207",
             "actor": "alice",
+            "for": lasts,
             **given,
         }
         module: t.Any = types.SimpleNamespace(params=params, check_mode=check, _diff=diff)
@@ -53,7 +56,7 @@ class Host:
 
     def would(self, at: str) -> str:
         """What would be decided about a shell in web-1."""
-        params = {
+        params: dict[str, t.Any] = {
             **{name: option.get("default") for name, option in decision_info.argument_spec().items()},
             "alerts": [{"source": "falco", "rule": "r", "severity": "high", "container": {"name": "web-1"}}],
             "containers": [{"name": "web-1", "image": "", "labels": {}, "id": None}],
@@ -73,7 +76,7 @@ def host(tmp_path: pathlib.Path) -> Host:
 
 
 def test_a_policy_is_muted_for_a_time(host: Host) -> None:
-    result = host.run(policy="shells", **{"for": "2h"})
+    result = host.run(policy="shells", lasts="2h")
     assert result["changed"] is True
     assert result["warnings"] == []
     (found,) = result["mutes"]
@@ -86,8 +89,20 @@ def test_a_policy_is_muted_for_a_time(host: Host) -> None:
     assert host.would("2026-04-05T14:00:00Z") == "isolate"
 
 
+def test_it_is_on_record_who_muted_and_who_ended_it(host: Host) -> None:
+    host.run(policy="shells", lasts="2h")
+    host.run(policy="shells", state="absent", actor="bob", reason="done")
+    host.run(policy="shells", state="absent")
+    records = [json.loads(line) for line in (host.state_dir / "actions.jsonl").read_text().splitlines()]
+    said = "policy shells is muted until 2026-04-05T14:00:00.000000Z by alice: CHG-1207"
+    assert [(one["outcome"], one["actor"], one["policy_id"], one["reasons"]) for one in records] == [
+        ("muted", "alice", "shells", [said]),
+        ("muted", "bob", "shells", [f"ended early: {said}", "done"]),
+    ]
+
+
 def test_check_mode_writes_nothing(host: Host) -> None:
-    result = host.run(check=True, diff=True, policy="shells", **{"for": "2h"})
+    result = host.run(check=True, diff=True, policy="shells", lasts="2h")
     assert result["changed"] is True
     assert result["diff"] == {
         "before": "",
@@ -97,24 +112,24 @@ def test_check_mode_writes_nothing(host: Host) -> None:
 
 
 def test_until_is_idempotent_and_for_begins_anew(host: Host) -> None:
-    until = {"container": "web-*", "until": "2026-04-05T15:00:00Z"}
+    until: dict[str, t.Any] = {"container": "web-*", "until": "2026-04-05T15:00:00Z"}
     assert host.run(**until)["changed"] is True
     assert host.run(at="2026-04-05T12:30:00Z", actor="bob", **until)["changed"] is False
     assert host.content[0]["actor"] == "alice"
-    assert host.run(container="web-*", at="2026-04-05T12:30:00Z", **{"for": "1h"})["changed"] is True
+    assert host.run(container="web-*", at="2026-04-05T12:30:00Z", lasts="1h")["changed"] is True
     (found,) = host.content
     assert found["until"] == "2026-04-05T13:30:00.000000Z"
 
 
 def test_the_last_word_counts(host: Host) -> None:
-    host.run(container="web-*", force=True, **{"for": "2h"})
-    assert host.run(container="web-*", **{"for": "2h"})["changed"] is True
+    host.run(container="web-*", force=True, lasts="2h")
+    assert host.run(container="web-*", lasts="2h")["changed"] is True
     assert [one["force"] for one in host.content] == [False]
 
 
 def test_it_is_ended_early(host: Host) -> None:
-    host.run(policy="shells", **{"for": "2h"})
-    host.run(whole_host=True, **{"for": "2h"})
+    host.run(policy="shells", lasts="2h")
+    host.run(whole_host=True, lasts="2h")
     assert host.run(policy="shells", container="web-1", state="absent")["changed"] is False
     assert host.run(policy="shells", state="absent", reason="", check=True)["changed"] is True
     assert len(host.content) == 2
@@ -125,22 +140,22 @@ def test_it_is_ended_early(host: Host) -> None:
 
 
 def test_what_is_over_is_forgotten_with_the_next_one(host: Host) -> None:
-    host.run(container="web-1", **{"for": "1h"})
-    host.run(container="web-2", at="2026-04-05T14:00:00Z", **{"for": "1h"})
+    host.run(container="web-1", lasts="1h")
+    host.run(container="web-2", at="2026-04-05T14:00:00Z", lasts="1h")
     assert [one["container"] for one in host.content] == ["web-2"]
 
 
 def test_a_policy_that_is_not_there_is_told(host: Host) -> None:
-    assert host.run(policy="shels", **{"for": "1h"})["warnings"] == ["the policy set of this host has no policy shels"]
+    assert host.run(policy="shels", lasts="1h")["warnings"] == ["the policy set of this host has no policy shels"]
     host.policy_set.unlink()
-    (warning,) = host.run(policy="shells", **{"for": "1h"})["warnings"]
+    (warning,) = host.run(policy="shells", lasts="1h")["warnings"]
     assert warning.startswith("whether there is a policy shells is not known: no policy set is deployed")
 
 
 def test_a_damaged_file_is_told_and_replaced(host: Host) -> None:
     host.state_dir.mkdir()
     (host.state_dir / "mutes.json").write_text("{")
-    (warning,) = host.run(container="web-1", **{"for": "1h"})["warnings"]
+    (warning,) = host.run(container="web-1", lasts="1h")["warnings"]
     assert warning.endswith("nothing is muted")
     assert host.run(container="web-1", state="absent")["warnings"] == []
 
@@ -175,7 +190,7 @@ def test_there_are_not_too_many(host: Host, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(mutes, "MAX_MUTES", 2)
     for name in ("a", "b"):
-        host.run(container=name + "-1", **{"for": "1h"})
+        host.run(container=name + "-1", lasts="1h")
     with pytest.raises(GuardError, match="more than 2 mutes"):
-        host.run(container="c-1", **{"for": "1h"})
+        host.run(container="c-1", lasts="1h")
     assert len(host.content) == 2

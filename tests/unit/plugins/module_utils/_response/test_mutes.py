@@ -126,7 +126,7 @@ def test_a_name_means_whoever_has_it_and_an_id_means_that_one(engine: FakeEngine
 
 
 @pytest.mark.parametrize("subject", [{}, {"policy": "shells"}, {"container": "web-1"}])
-def test_critical_alerts_are_muted_by_force_alone(engine: FakeEngine, subject: dict[str, str]) -> None:
+def test_critical_alerts_are_muted_by_force_alone(engine: FakeEngine, subject: dict[str, t.Any]) -> None:
     loud = decide(engine, alert("critical"), mute(**subject)).decision
     assert loud.outcome == "isolate"
     assert loud.reasons[-1].endswith("CHG-1207; but the alert is critical")
@@ -188,7 +188,7 @@ def test_an_old_alert_about_a_muted_host_is_muted(engine: FakeEngine) -> None:
 
 def test_an_engine_that_is_down_on_a_muted_host_is_no_news() -> None:
     class Down(FakeEngine):
-        def list_containers(self) -> list[dict[str, t.Any]]:
+        def list_containers(self, container_id: str = "") -> list[dict[str, t.Any]]:
             raise EngineUnreachable("the engine does not answer")
 
     with pytest.raises(EngineUnreachable):
