@@ -51,7 +51,10 @@ def lookup(rule: str = "r", *targets: str) -> Offer:
 def receipt(event: Event, host: str, outcome: str = "no_policy", state: str = "answered", **fields: t.Any) -> bytes:
     """What the host says of a delivery: the same of all its alerts."""
     delivery = event["delivery"]
-    answers = [{"trace_id": each["trace_id"], "outcome": outcome, "container": None} for each in event["alerts"]]
+    answers = [
+        {"trace_id": each["trace_id"], "outcome": outcome, "container": each.get("container")}
+        for each in event["alerts"]
+    ]
     return json.dumps(
         {
             "delivery": delivery["id"],
