@@ -44,8 +44,8 @@ notes:
 options:
   state_dir:
     description:
-      - Directory on the host that holds the journal of isolations, the action log and the evidence. It is made with
-        mode C(0700).
+      - Directory on the host that holds the journal of isolations, the action log, the evidence and the mutes. It is
+        made with mode C(0700).
       - A container can be released only with the directory that was used to isolate it.
     type: path
     default: /var/lib/container-guard

@@ -241,6 +241,13 @@ responses:
         evidence:
           description: V(none); see RV(evidence_wanted).
           type: dict
+        approval:
+          description:
+            - What the policy wants beyond the isolation, and waits for somebody to approve of, or did. C(action) is
+              V(stop) or V(kill), C(until) when the wish lapses, C(decision) V(approved), V(refused) or empty, C(actor)
+              who decided and C(decided_at) when; C(policy_id), C(trace_id) of the alert, and C(grace) of a stop.
+            - Else V(none).
+          type: dict
         repeat_of:
           description: Id of the record that acted for another alert of this run on the same container, or empty.
           type: str

@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - ironpost.container_guard.attributes
   - ironpost.container_guard.attributes.info
   - ironpost.container_guard.engine
+  - ironpost.container_guard.engine.state
 options:
   alerts:
     description:
@@ -117,8 +118,9 @@ decisions:
     outcome:
       description:
         - V(isolate) is the only one that would act. V(audit) is by a policy, or a policy set, in that mode.
-        - V(protected), V(too_many_matches), V(ambiguous), V(stale), V(unresolved) and V(expired) would keep the guard
-          from acting. V(failed) is about a container that the engine does not tell of.
+        - V(protected), V(muted), V(too_many_matches), V(ambiguous), V(stale), V(unresolved) and V(expired) would keep
+          the guard from acting; the reasons name the mute. V(failed) is about a container that the engine does not tell
+          of.
         - V(no_policy), V(other_host), V(gone) and V(no_container), which is about the host or a container that Docker
           does not run, ask for nothing here.
       type: str

@@ -111,7 +111,12 @@ options:
         own.
       - A release is remembered for a week. An alert that was received before it does not isolate the container again.
     type: str
-    choices: [isolated, released]
+      - V(approved) does what a policy wants with C(approval) and waits for on the containers that are meant; V(refused)
+        decides that it is not done, and the container stays held as it is. Of a refused one it can still be approved
+        until the wish lapses. Later alerts of the policy do not ask again while it holds the container. A container on
+        which nothing waits is an error where it is named.
+    type: str
+    choices: [isolated, released, approved, refused]
     default: isolated
   actions:
     description:
@@ -172,6 +177,8 @@ options:
     description:
       - With O(state=released), end only what the policy with this id asked for, on the containers that are meant; by
         itself, on all containers that it isolated. What others hold up stays, also where a container is gone.
+      - With O(state=approved) or O(state=refused), decide only on what this policy wants; by itself, on all containers
+        on which it waits.
       - Try it in check mode first.
     type: str
   trace:
@@ -183,7 +190,8 @@ options:
     type: str
   force:
     description:
-      - Isolate containers that are protected, and end containers that the engine then removes.
+      - Isolate containers that are protected, and end containers that the engine then removes. With
+        O(state=approved), end such.
       - With O(state=released), forget the isolation of containers that no longer exist, and give back also what cannot
         be given back in full.
     type: bool
@@ -416,6 +424,10 @@ claims:
     actor:
       description: Who asked for it, as claimed.
       type: str
+    approval:
+      description: What it wants beyond that and waits for, or that was decided on, or V(none), as in
+        C(responses[].event.approval) of M(ironpost.container_guard.alert_response).
+      type: dict
     intended:
       description: Id of the line of the action log that was written before acting, or empty.
       type: str

@@ -33,6 +33,7 @@ options:
     default: /etc/container-guard/policy_set.json
 seealso:
   - module: ironpost.container_guard.isolation
+  - module: ironpost.container_guard.mute
 """
 
 EXAMPLES = r"""
@@ -77,6 +78,12 @@ isolations:
       type: str
     claims:
       description: Who wants it held, as in M(ironpost.container_guard.isolation).
+      type: list
+      elements: dict
+    awaiting_approval:
+      description: What policies want beyond it and wait for somebody to approve of now, as in
+        C(responses[].event.approval) of M(ironpost.container_guard.alert_response). V(approved) and V(refused) of
+        C(state) of M(ironpost.container_guard.isolation) decide.
       type: list
       elements: dict
     for_sharers:
@@ -150,6 +157,11 @@ cut_off_by_others:
     how:
       description: V(paused) or V(no network).
       type: str
+mutes:
+  description: What is muted on this host now, as in M(ironpost.container_guard.mute).
+  type: list
+  elements: dict
+  returned: always
 action_log:
   description: Whether the action log is whole.
   type: dict

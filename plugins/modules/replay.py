@@ -151,6 +151,10 @@ report:
         mode:
           description: V(enforce), V(audit) or V(disabled).
           type: str
+        approval:
+          description: V(stop) or V(kill) where that waits for approval, and the container is only isolated before; else
+            empty.
+          type: str
         alerts:
           description: Alerts that came to the policy, which is the sum of the following numbers.
           type: int

@@ -53,13 +53,15 @@ def lookup(rule: str = "r", *targets: str) -> Offer:
 def receipt(event: Event, host: str, outcome: str = "no_policy", state: str = "answered", **fields: t.Any) -> bytes:
     """What the host says of a delivery: the same of all its alerts."""
     delivery = event["delivery"]
-    trace_ids = [alert["trace_id"] for alert in alerts_of(event) or ()]
-    answers = [{"trace_id": trace_id, "outcome": outcome, "container": None} for trace_id in trace_ids]
+    answers = [
+        {"trace_id": each["trace_id"], "outcome": outcome, "container": each.get("container")}
+        for each in alerts_of(event) or ()
+    ]
     return json.dumps(
         {
             "delivery": delivery["id"],
             **{name: delivery[name] for name in ("hosts", "pattern", "deadline")},
-            "trace_ids": trace_ids,
+            "trace_ids": [answer["trace_id"] for answer in answers],
             "host": host,
             "run_hosts": delivery["hosts"],
             "state": state,

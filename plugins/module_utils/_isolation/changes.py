@@ -12,12 +12,15 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import format_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import (
+    APPROVED,
     SHARER,
     UNSTATED,
+    Approval,
     Cause,
     Claim,
     Claims,
     every_claim,
+    sum_of,
     with_claim,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import (
@@ -70,13 +73,7 @@ class Hold:
 
     def apply(self, entry: Entry | None, found: Found) -> Changed:
         """The entry with the claims. Raises Refused where they cannot work on this container."""
-        claims = self._without_what_cannot_be_done(entry.claims) if entry else ()
-        warnings: list[str] = []
-        for claim in self.claims:
-            with_claim(claims, claim, found.moment)  # says so where they exclude each other
-            goal, reasons = applicable(found.state, claim.goal, self.force, found.owner)
-            warnings += [f"not applied: {reason}" for reason in reasons]
-            claims = with_claim(claims, dataclasses.replace(claim, goal=goal), found.moment)
+        claims, warnings = self._changed(entry, found)
         if entry is None:
             # A key without an interface is no attachment (measured), and nothing to give back.
             snapshot = dataclasses.replace(found.state, endpoints=found.state.live_endpoints)
@@ -92,12 +89,86 @@ class Hold:
             changed = dataclasses.replace(changed, phase=phase)
         return Changed(changed, tuple(dict.fromkeys(warnings)))
 
+    def _changed(self, entry: Entry | None, found: Found) -> tuple[Claims, list[str]]:
+        """The claims that there are to be, and what people should know of them. Raises Refused."""
+        claims = self._without_what_cannot_be_done(entry.claims) if entry else ()
+        warnings: list[str] = []
+        for claim in self.claims:
+            with_claim(claims, claim, found.moment)  # says so where they exclude each other
+            goal, reasons = applicable(found.state, claim.goal, self.force, found.owner)
+            warnings += [f"not applied: {reason}" for reason in reasons]
+            claims = with_claim(claims, dataclasses.replace(claim, goal=goal), found.moment)
+        return claims, warnings
+
     def _without_what_cannot_be_done(self, claims: Claims) -> Claims:
         mine = {claim.key for claim in self.claims} if self.without else set()
         return tuple(
             dataclasses.replace(claim, goal=claim.goal.without(self.without)) if claim.key in mine else claim
             for claim in claims
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Decide(Hold):
+    """Decide what claims want and wait for: what is approved of is held up from now on, what is refused is not.
+
+    Attributes:
+        decision: C(approved) or C(refused).
+        which: whether a claim is meant.
+        cause: who decides, and why.
+    """
+
+    claims: Claims = ()
+    decision: str = APPROVED
+    which: t.Callable[[Claim], bool] = every_claim
+    cause: Cause = UNSTATED
+
+    def _changed(self, entry: Entry | None, found: Found) -> tuple[Claims, list[str]]:
+        claims = entry.claims if entry else ()
+        meant = [claim for claim in claims if claim.approval and self.which(claim)]
+        if not meant:
+            raise Refused(
+                f"nothing waits for approval on container {found.state.name}",
+                kind="nothing_awaited",
+                remedy="Nothing was touched. isolation_info says what waits",
+            )
+        for claim in meant:
+            decided = self._decided(claim, t.cast(Approval, claim.approval), found)
+            others = [other for other in claims if other.key != claim.key]
+            sum_of(others).joined(decided.goal)  # says so where they exclude each other
+            claims = tuple(decided if other.key == claim.key else other for other in claims)
+        return claims, []
+
+    def _decided(self, claim: Claim, approval: Approval, found: Found) -> Claim:
+        """The claim once that is decided; the same where it was decided so before. Raises Refused."""
+        name, moment = found.state.name, found.moment
+        if approval.decision == self.decision:
+            return claim
+        if approval.decision == APPROVED:
+            raise Refused(
+                f"{approval.action} of container {name} was approved at {approval.decided_at} by "
+                f"{approval.actor or 'somebody'}",
+                kind="approved_before",
+                remedy="Nothing was touched. A release starts the container again",
+            )
+        decided = dataclasses.replace(claim, approval=approval.decided(self.decision, self.cause.actor, moment))
+        if self.decision != APPROVED:
+            return decided
+        if approval.lapsed(moment):
+            raise Refused(
+                f"{approval.action} of container {name} could be approved until {approval.until}",
+                kind="approval_lapsed",
+                remedy=f"Nothing was touched, and it stays held. To end it, isolate it by hand with {approval.action}",
+            )
+        _goal, reasons = applicable(found.state, approval.goal, force=True)
+        if found.state.auto_remove and not self.force:
+            reasons = ["the engine would delete it at once (auto-remove), and the evidence with it"]
+        if reasons:
+            raise Refused(
+                f"{approval.action} of container {name} cannot be done: {'; '.join(reasons)}",
+                remedy="Nothing was touched, and it stays held. Use force to lose it, or release it",
+            )
+        return dataclasses.replace(decided, goal=claim.goal.joined(approval.goal))
 
 
 @dataclasses.dataclass(frozen=True)

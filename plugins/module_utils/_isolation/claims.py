@@ -21,8 +21,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.ti
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import NOTHING, Goal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 
 PERSON, POLICY, SHARER = "person", "policy", "sharer"
+APPROVED, REFUSED = "approved", "refused"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,56 @@ UNSTATED = Cause()
 
 
 @dataclasses.dataclass(frozen=True)
+class Approval:
+    """An end of the container that is wanted, and waits for a person to decide.
+
+    Attributes:
+        action: C(stop) or C(kill).
+        until: when the wish for it lapses, RFC 3339. What holds the container meanwhile does not end then.
+        grace: of C(stop), seconds.
+        trace_id: of the alert that it was wanted for.
+        decision: C(approved) or C(refused), or empty.
+        actor: who decided, as claimed.
+        decided_at: when, RFC 3339, or empty.
+    """
+
+    action: str
+    until: str
+    grace: int = 0
+    trace_id: str = ""
+    decision: str = ""
+    actor: str = ""
+    decided_at: str = ""
+
+    @classmethod
+    def of(cls, actions: t.Iterable[Action], cause: Cause, moment: datetime.datetime) -> Approval | None:
+        """What of the actions waits for approval from that moment on, or None."""
+        waiting = next((action for action in actions if action.approval), None)
+        if waiting is None:
+            return None
+        grace = waiting.grace if waiting.type == "stop" else 0
+        return cls(waiting.type, _end(moment, waiting.approval_timeout), grace, cause.trace_id)
+
+    @property
+    def goal(self) -> Goal:
+        """What would be held up."""
+        return Goal(stop=self.action == "stop", kill=self.action == "kill", grace=self.grace)
+
+    def lapsed(self, moment: datetime.datetime) -> bool:
+        """Whether it can be approved of no longer."""
+        until = parse_timestamp(self.until)
+        return until is None or until <= moment
+
+    def is_open(self, moment: datetime.datetime) -> bool:
+        """Whether it waits."""
+        return not self.decision and not self.lapsed(moment)
+
+    def decided(self, decision: str, actor: str, moment: datetime.datetime) -> Approval:
+        """The same, once somebody decided."""
+        return dataclasses.replace(self, decision=decision, actor=actor, decided_at=format_timestamp(moment))
+
+
+@dataclasses.dataclass(frozen=True)
 class Claim:
     """Somebody who wants a container held.
 
@@ -61,6 +113,8 @@ class Claim:
         since: when that was, RFC 3339.
         release_after: seconds after which it was asked to end; 0 for never.
         expires_at: when it ends, RFC 3339, or empty.
+        approval: what it wants beyond the goal, and waits for somebody to decide on, or that was decided on. None for
+            most.
     """
 
     kind: str
@@ -70,9 +124,17 @@ class Claim:
     since: str = ""
     release_after: int = 0
     expires_at: str = ""
+    approval: Approval | None = None
 
     @classmethod
-    def of(cls, goal: Goal, cause: Cause, moment: datetime.datetime, release_after: int = 0) -> Claim:
+    def of(
+        cls,
+        goal: Goal,
+        cause: Cause,
+        moment: datetime.datetime,
+        release_after: int = 0,
+        approval: Approval | None = None,
+    ) -> Claim:
         """The claim of the policy that the cause names, or of a person."""
         return cls(
             kind=POLICY if cause.policy_id else PERSON,
@@ -82,6 +144,7 @@ class Claim:
             since=format_timestamp(moment),
             release_after=release_after,
             expires_at=_end(moment, release_after),
+            approval=approval,
         )
 
     @property
@@ -98,15 +161,25 @@ class Claim:
         """This claim once it was asked for again. Raises Refused where both goals exclude each other.
 
         Of several ends the last one holds, and never is later than any. What was asked for already does not count
-        again, so that a second run changes nothing; a claim that was over begins anew.
+        again, so that a second run changes nothing; a claim that was over begins anew. What a person has decided stays
+        decided while the claim lasts; what nobody decided on in time is wanted anew.
         """
         goal = self.goal.joined(newer.goal)
         if self.expired(moment):
-            return dataclasses.replace(newer, goal=goal, cause=self.cause, since=self.since)
+            return dataclasses.replace(
+                newer, goal=goal, cause=self.cause, since=self.since, approval=self._approval_with(newer, moment)
+            )
+        joined = dataclasses.replace(self, goal=goal, approval=self._approval_with(newer, moment))
         if not self.expires_at or (newer.release_after and newer.release_after <= self.release_after):
-            return dataclasses.replace(self, goal=goal)
+            return joined
         ends = max(self.expires_at, newer.expires_at) if newer.release_after else ""
-        return dataclasses.replace(self, goal=goal, release_after=newer.release_after, expires_at=ends)
+        return dataclasses.replace(joined, release_after=newer.release_after, expires_at=ends)
+
+    def _approval_with(self, newer: Claim, moment: datetime.datetime) -> Approval | None:
+        mine = self.approval
+        if newer.approval is None or (mine and (mine.decision or mine.is_open(moment))):
+            return mine
+        return newer.approval
 
     def covers(self, newer: Claim, moment: datetime.datetime) -> bool:
         """Whether it holds up all that a newer request of the same one asks for, and as long."""
@@ -122,7 +195,9 @@ class Claim:
     @classmethod
     def from_dict(cls, value: t.Mapping[str, t.Any]) -> Claim:
         """What dataclasses.asdict made of a claim. Raises KeyError or TypeError where it is something else."""
-        return cls(**{**value, "goal": Goal.from_dict(value["goal"]), "cause": Cause(**value["cause"])})
+        approval = Approval(**value["approval"]) if value.get("approval") else None
+        goal, cause = Goal.from_dict(value["goal"]), Cause(**value["cause"])
+        return cls(**{**value, "goal": goal, "cause": cause, "approval": approval})
 
 
 Claims = t.Tuple[Claim, ...]

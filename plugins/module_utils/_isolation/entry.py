@@ -168,6 +168,7 @@ def shown_claims(entry: Entry) -> list[dict[str, t.Any]]:
             **dataclasses.asdict(claim.cause),
             "since": claim.since,
             "expires_at": claim.expires_at,
+            "approval": dataclasses.asdict(claim.approval) if claim.approval else None,
         }
         for claim in entry.claims
     ]

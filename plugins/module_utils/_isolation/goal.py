@@ -34,9 +34,9 @@ class Goal:
 
     @classmethod
     def of(cls, actions: t.Sequence[Action]) -> Goal:
-        """The goal of the actions. Raises PolicyError where they exclude each other."""
+        """The goal of those that wait for nobody's approval. Raises PolicyError where they exclude each other."""
         check_actions(actions)
-        by_type = {action.type: action for action in actions}
+        by_type = {action.type: action for action in actions if not action.approval}
         networks = by_type["network_disconnect"].networks if "network_disconnect" in by_type else ()
         return cls(
             pause="pause" in by_type,

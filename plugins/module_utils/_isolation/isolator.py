@@ -15,6 +15,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.r
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Change, Hold, Take
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import (
     UNSTATED,
+    Approval,
     Cause,
     Claim,
     Claims,
@@ -80,14 +81,15 @@ class Isolator:
         """The claim of the policy that the cause names, or of a person.
 
         Args:
-            actions: what to do.
+            actions: what to do. One that waits for approval is not done, but wanted by the claim.
             cause: why.
             release_after: seconds after which it ends, 0 for never. Of several requests the one that ends last holds.
 
         Raises:
             PolicyError: where the actions exclude each other.
         """
-        return Claim.of(Goal.of(actions), cause, self._tools.now(), release_after)
+        moment = self._tools.now()
+        return Claim.of(Goal.of(actions), cause, moment, release_after, Approval.of(actions, cause, moment))
 
     def isolate(
         self,

@@ -35,6 +35,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mutes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder, Response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
@@ -159,6 +160,7 @@ class _Run:
             self._clock() if params["controller_time"] and self._delivered else None,
             journal=journal,
             absent={str(host): str(why) for host, why in params["absent_hosts"].items()},
+            mutes=Mutes(self._files).holding(self._clock()),
         )
         self._told = judge.warnings
         self._gathering = self._gathering_of(policy_set, engine)

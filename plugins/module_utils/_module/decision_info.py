@@ -22,6 +22,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._module.a
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.deployed import read_policy_set
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mutes
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
 
 def argument_spec() -> common.Spec:
@@ -42,6 +44,7 @@ def argument_spec() -> common.Spec:
             },
         },
         **common.engine_spec(),
+        **common.state_spec(),
     }
 
 
@@ -70,7 +73,9 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
             for alert in alerts
         ]
         resolver = Resolver(t.cast(Engine, _GivenContainers(given)))
-    judge = Judge(PolicyEngine(policy_set), resolver, params["host"], now=_moment(params["now"]))
+    files, moment = StateDir(common.state_dir_of(params)), _moment(params["now"])
+    mutes = Mutes(files).holding(moment or datetime.datetime.now(datetime.timezone.utc))
+    judge = Judge(PolicyEngine(policy_set), resolver, params["host"], now=moment, mutes=mutes)
     refused = {rejection["index"] for rejection in rejected}
     indexes = [index for index in range(len(params["alerts"])) if index not in refused]
     verdicts = [(index, verdict) for index, alert in zip(indexes, alerts) for verdict in judge.decide(alert)]
@@ -81,7 +86,10 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
         "decisions": decisions,
         "rejected": rejected,
         "summary": dict(collections.Counter(decision["outcome"] for decision in decisions)),
-        "warnings": [f"alert {index}: {warning}" for index, verdict in verdicts for warning in verdict.warnings],
+        "warnings": [
+            *files.warnings,
+            *(f"alert {index}: {warning}" for index, verdict in verdicts for warning in verdict.warnings),
+        ],
     }
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import datetime
 import os
 import typing as t
@@ -18,7 +19,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.ti
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause, Claim
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import (
+    APPROVED,
+    REFUSED,
+    Cause,
+    Claim,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import shown_claims
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import HostTruth
@@ -33,7 +39,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._module.r
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import MAX_GRACE, Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import (
+    ActionEvent,
+    approval_in,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.images import Images
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
@@ -51,19 +60,16 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._state_di
 
 DEFAULT_ACTIONS = ({"type": "pause"}, {"type": "network_disconnect"})
 ISOLATED, RELEASED = "isolated", "released"
+DECISIONS = (APPROVED, REFUSED)
+STATES = (ISOLATED, RELEASED, *DECISIONS)
 TARGETS = ("container", "containers", "selector", "recorded")
 CLAIM_FILTERS = ("policy", "trace", "since")
 FILTER_LISTS = ("container_names", "image_patterns", "labels")
-# Options that only one state has.
+# Options that not all states have.
 _ONLY_FOR = {
-    "actions": ISOLATED,
-    "release_after": ISOLATED,
-    "restart": RELEASED,
-    "expired_only": RELEASED,
-    "recreate_networks": RELEASED,
-    "policy": RELEASED,
-    "trace": RELEASED,
-    "since": RELEASED,
+    **dict.fromkeys(("actions", "release_after"), (ISOLATED,)),
+    **dict.fromkeys(("restart", "expired_only", "recreate_networks"), (RELEASED,)),
+    **dict.fromkeys(CLAIM_FILTERS, (RELEASED, *DECISIONS)),
 }
 
 
@@ -75,7 +81,7 @@ def argument_spec() -> common.Spec:
         "containers": {"type": "list", "elements": "str"},
         "selector": {"type": "dict", "options": {**lists, "exclude": {"type": "dict", "options": lists}}},
         "recorded": {"type": "bool"},
-        "state": {"type": "str", "choices": [ISOLATED, RELEASED], "default": ISOLATED},
+        "state": {"type": "str", "choices": list(STATES), "default": ISOLATED},
         "release_after": {"type": "int"},
         "restart": {"type": "bool"},
         "expired_only": {"type": "bool"},
@@ -136,7 +142,9 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
         intents,
     )
     cause = Cause(reason=text.display(params["reason"]), trace_id=trace_id, actor=text.display(params["actor"], 128))
-    if not isolates:
+    if params["state"] in DECISIONS:
+        results = requests.decide(targets, params["state"], cause, force, which)
+    elif not isolates:
         results = requests.release(
             targets,
             restart=bool(params["restart"]),
@@ -152,7 +160,10 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
     else:
         results = requests.isolate(targets, actions, cause, force, release_after)
     asked = tuple(action.to_dict() for action in actions) if isolates and not params["recorded"] else ()
-    events = [_event(result, asked, cause, params) for result in results]
+    if params["state"] == APPROVED:
+        events = [_event(result, _awaited(result.target, which), cause, params) for result in results]
+    else:
+        events = [_event(result, asked, cause, params) for result in results]
     found = _reported(module, results, events, log, intents)
     found["warnings"] += files.warnings
     if found["changed"] and policies is None and _asks_protection(params):
@@ -170,14 +181,18 @@ def _claims(params: t.Mapping[str, t.Any], moment: datetime.datetime) -> t.Calla
             f"since is {text.display(params['since'], 80)!r}", "Give a moment in RFC 3339, such as 2026-04-05T12:43:02Z"
         )
     wanted, over = claim_filter(params["policy"] or "", params["trace"] or "", since), expired_at(moment)
+    if params["state"] in DECISIONS:
+        return lambda claim: claim.approval is not None and wanted(claim)
     return (lambda claim: over(claim) and wanted(claim)) if params["expired_only"] else wanted
 
 
 def actions_of(params: t.Mapping[str, t.Any]) -> list[Action]:
     """The actions that the options ask for. Raises GuardError (C(invalid_option))."""
-    for name, state in _ONLY_FOR.items():
-        if params[name] is not None and params["state"] != state:
-            raise common.invalid_option(f"{name} is given with state={params['state']}", f"It belongs to state={state}")
+    for name, states in _ONLY_FOR.items():
+        if params[name] is not None and params["state"] not in states:
+            raise common.invalid_option(
+                f"{name} is given with state={params['state']}", f"It belongs to state={', '.join(states)}"
+            )
     if params["actions"] is not None and params["recorded"]:
         raise common.invalid_option("actions is given with recorded", "The journal says what holds: leave it out")
     actions = []
@@ -206,7 +221,7 @@ def _policies(params: t.Mapping[str, t.Any]) -> PolicyEngine | None:
 
 
 def _asks_protection(params: t.Mapping[str, t.Any]) -> bool:
-    return params["state"] == ISOLATED and not params["force"]
+    return params["state"] in (ISOLATED, APPROVED) and not params["force"]
 
 
 def _is_there(path: str) -> bool:
@@ -221,7 +236,7 @@ def _is_there(path: str) -> bool:
 def _targets(
     selection: Selection, params: t.Mapping[str, t.Any], which: t.Callable[[Claim], bool], engine: Engine
 ) -> list[Target]:
-    releasing = params["state"] == RELEASED
+    releasing, deciding = params["state"] == RELEASED, params["state"] in DECISIONS
     if params["container"] is not None:
         targets = selection.named([params["container"]], releasing)
     elif params["containers"] is not None:
@@ -236,13 +251,15 @@ def _targets(
                 'Nothing was changed. To mean every container, ask for container_names: ["*"]',
             )
         targets = selection.matching(wanted, exclude, images)
-        if releasing:
+        if releasing or deciding:
             # Most containers that match are not isolated, and are not to be called released.
             targets = claimed(selection.to_release(targets), which)
-    elif params["recorded"] and not releasing:
+    elif params["recorded"] and not releasing and not deciding:
         targets = selection.to_repair()
     elif params["recorded"] or any(params[name] for name in CLAIM_FILTERS):
         targets = selection.recorded(which)
+        if deciding:  # on one that nobody holds any more, nothing waits
+            targets = [target for target in targets if not target.entry or target.entry.claims]
     else:
         raise common.invalid_option("recorded is false, and nothing else says which containers are meant")
     return claimed(targets, which) if params["expired_only"] else targets
@@ -272,8 +289,23 @@ def _event(
         reasons=tuple(filter(None, [text.display(params["reason"]), "forced" if params["force"] else ""])),
     )
     if result.outcome:
-        return event.with_outcome(result.outcome)
+        approval = _decided(result.outcome.claims, params["state"])
+        return dataclasses.replace(event, approval=approval).with_outcome(result.outcome)
     return event.with_error(t.cast(GuardError, result.error))
+
+
+def _awaited(target: Target, which: t.Callable[[Claim], bool]) -> tuple[dict[str, t.Any], ...]:
+    """What waits for approval on a container, as actions."""
+    claims = target.entry.claims if target.entry else ()
+    return tuple({"type": claim.approval.action} for claim in claims if claim.approval and which(claim))
+
+
+def _decided(claims: t.Iterable[t.Mapping[str, t.Any]], state: str) -> dict[str, t.Any] | None:
+    """What of the claims was decided so, as records show it; the last of several."""
+    shown = [approval_in([claim], claim["policy_id"]) for claim in claims]
+    return max(
+        (one for one in shown if one and one["decision"] == state), key=lambda one: one["decided_at"], default=None
+    )
 
 
 def _reported(

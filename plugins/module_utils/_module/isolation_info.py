@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -24,7 +25,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Finding
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import deployed, path_of
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import approval_in
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mutes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
 
@@ -74,6 +77,7 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
             for how in _cut_off(summary)
             if summary["Id"] not in recorded
         ],
+        "mutes": [dataclasses.asdict(mute) for mute in Mutes(files).holding(_utc_now())],
         "action_log": log.verify(),
         "policy_set": _policy_set(path_of({"path": module.params["policy_set"]})),
         "records": [inert(record) for record in log.of_trace(trace_id)] if trace_id else [],
@@ -91,6 +95,10 @@ def _policy_set(path: str) -> dict[str, str]:
         "deployed_at": deployment.deployed_at if deployment else "",
         "problem": problem,
     }
+
+
+def _utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
 def _cut_off(summary: dict[str, t.Any]) -> list[str]:
@@ -117,6 +125,11 @@ def _shown(inspection: Inspection) -> dict[str, t.Any]:
             "phase": entry.phase,
             "actions": list(entry.hold.actions()),
             "claims": shown_claims(entry),
+            "awaiting_approval": [
+                approval_in([claim], claim["policy_id"])
+                for claim, given in zip(shown_claims(entry), entry.claims)
+                if given.approval and given.approval.is_open(_utc_now())
+            ],
             "for_sharers": list(entry.sharers),
             **dataclasses.asdict(entry.cause),
             "before": entry.snapshot.summary(),

@@ -14,6 +14,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.e
 ACTION_TYPES = ("network_disconnect", "pause", "stop", "kill")
 DEFAULT_GRACE = 10
 MAX_GRACE = 300
+ENDING = ("stop", "kill")
+"""Those after which a container no longer runs, and what it had in memory is lost."""
+DEFAULT_APPROVAL_TIMEOUT = 86_400
+MIN_APPROVAL_TIMEOUT, MAX_APPROVAL_TIMEOUT = 60, 604_800
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +28,15 @@ class Action:
         type: one of ACTION_TYPES.
         networks: for C(network_disconnect): globs for names of networks to leave; C(*) for all.
         grace: for C(stop): seconds from the signal to the kill, 0 to 300.
+        approval: for C(stop) and C(kill): it waits until a person approves of it.
+        approval_timeout: seconds for which it waits.
     """
 
     type: str
     networks: tuple[str, ...] = ("*",)
     grace: int = DEFAULT_GRACE
+    approval: bool = False
+    approval_timeout: int = DEFAULT_APPROVAL_TIMEOUT
 
     @classmethod
     def from_dict(cls, value: t.Mapping[str, t.Any]) -> Action:
@@ -37,6 +45,8 @@ class Action:
             type=value["type"],
             networks=tuple(value.get("networks") or ("*",)),
             grace=DEFAULT_GRACE if value.get("grace") is None else value["grace"],
+            approval=value.get("approval", False),
+            approval_timeout=value.get("approval_timeout", DEFAULT_APPROVAL_TIMEOUT),
         )
 
     def to_dict(self) -> dict[str, t.Any]:
@@ -45,7 +55,28 @@ class Action:
             "network_disconnect": {"networks": list(self.networks)},
             "stop": {"grace": self.grace},
         }
-        return {"type": self.type, **options.get(self.type, {})}
+        # Where it is not asked for, sets of older versions keep their digests.
+        approval = {"approval": True, "approval_timeout": self.approval_timeout} if self.approval else {}
+        return {"type": self.type, **options.get(self.type, {}), **approval}
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends the container at once, without waiting for anybody."""
+        return self.type in ENDING and not self.approval
+
+
+def preceded(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """The actions, with what holds the container meanwhile before one that waits for approval.
+
+    That can be undone, and leaves what is in memory: before C(kill) pause and disconnect, before C(stop), which would
+    run a paused container again, disconnect. Networks that the policy itself names are those.
+    """
+    waiting = next((action for action in actions if action.approval), None)
+    if waiting is None:
+        return actions
+    types = {action.type for action in actions}
+    holding = ("pause", "network_disconnect") if waiting.type == "kill" else ("network_disconnect",)
+    return (*(Action(name) for name in holding if name not in types), *actions)
 
 
 def check_actions(actions: t.Sequence[Action]) -> None:

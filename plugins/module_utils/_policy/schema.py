@@ -12,7 +12,14 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import SEVERITIES
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import ACTION_TYPES, MAX_GRACE
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import (
+    ACTION_TYPES,
+    DEFAULT_APPROVAL_TIMEOUT,
+    ENDING,
+    MAX_APPROVAL_TIMEOUT,
+    MAX_GRACE,
+    MIN_APPROVAL_TIMEOUT,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import (
     ARCHIVE,
     EVIDENCE,
@@ -57,9 +64,9 @@ _FILTER: dict[str, t.Any] = {
 }
 
 
-def _only_for(action_type: str, option: str) -> dict[str, t.Any]:
+def _only_for(types: t.Sequence[str], option: str) -> dict[str, t.Any]:
     # A misspelt type is a problem of its own, and says nothing about the options.
-    others = [other for other in ACTION_TYPES if other != action_type]
+    others = [other for other in ACTION_TYPES if other not in types]
     return {
         "if": {"required": ["type"], "properties": {"type": {"enum": others}}},
         # The same as false, of which the validator would not say where it is.
@@ -80,8 +87,25 @@ _ACTION: dict[str, t.Any] = {
             "minimum": 0,
             "maximum": MAX_GRACE,
         },
+        "approval": {
+            "description": "For stop and kill: whether it waits until a person approves of it. Meanwhile the container "
+            "is held reversibly: for kill it is paused and disconnected, for stop disconnected. Default: false.",
+            "type": "boolean",
+        },
+        "approval_timeout": {
+            "description": "With approval: seconds for which it waits. Then the container stays held, and is not "
+            f"ended. Default: {DEFAULT_APPROVAL_TIMEOUT}.",
+            "type": "integer",
+            "minimum": MIN_APPROVAL_TIMEOUT,
+            "maximum": MAX_APPROVAL_TIMEOUT,
+        },
     },
-    "allOf": [_only_for("network_disconnect", "networks"), _only_for("stop", "grace")],
+    "allOf": [
+        _only_for(["network_disconnect"], "networks"),
+        _only_for(["stop"], "grace"),
+        _only_for(ENDING, "approval"),
+        _only_for(ENDING, "approval_timeout"),
+    ],
 }
 
 _EVIDENCE: dict[str, t.Any] = {

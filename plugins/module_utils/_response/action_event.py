@@ -16,6 +16,19 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import in_check_mode
 
 
+def approval_in(claims: t.Iterable[t.Mapping[str, t.Any]], policy_id: str) -> dict[str, t.Any] | None:
+    """What a policy waits for somebody to approve of, or waited for, as records show it; None where it is nothing.
+
+    Args:
+        claims: who wants the container held, as outcomes show it.
+        policy_id: of the policy.
+    """
+    for claim in claims:
+        if claim["approval"] and claim["policy_id"] == policy_id:
+            return {**claim["approval"], "policy_id": policy_id}
+    return None
+
+
 @dataclasses.dataclass(frozen=True)
 class ActionEvent:
     """One record of the action log.
@@ -38,6 +51,9 @@ class ActionEvent:
         timeline: C(accepted), C(decided), C(acted) and C(verified), RFC 3339, as far as they were reached.
         evidence: of a record about evidence: id and directory of the case, SHA-256 of its manifest, and the id of the
             event that it was collected for. Otherwise None.
+        approval: of an isolation that waits for somebody to decide, or was decided on: C(action) that is wanted,
+            C(policy_id) that wants it, C(until) when it can be approved of, C(decision), C(actor) and C(decided_at);
+            the last three are empty until then. Otherwise None.
         repeat_of: id of the event that acted for another alert of the same batch on the same container, or of the one
             that was recorded in full where this one counts what followed it, or empty.
         count: for how many alerts it stands. More than one in the record that follows the first one of many that are
@@ -66,6 +82,7 @@ class ActionEvent:
     reasons: tuple[str, ...] = ()
     timeline: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     evidence: t.Mapping[str, str] | None = None
+    approval: t.Mapping[str, t.Any] | None = None
     repeat_of: str = ""
     count: int = 1
     intended: str = ""

@@ -22,16 +22,23 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import DONE, Outcome, inert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.walk import Walk
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import HELD, ISOLATED, REFUSED, UNKNOWN
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
+    AWAITING_APPROVAL,
+    HELD,
+    ISOLATED,
+    REFUSED,
+    UNKNOWN,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import (
+    ActionEvent,
+    approval_in,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 
 if t.TYPE_CHECKING:  # most policies want no evidence, and what is not imported costs no time
     from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
-
-_ENDING = ("stop", "kill")
 
 
 @dataclasses.dataclass
@@ -48,6 +55,7 @@ class Attempt:
         error: why it ended then.
         fallback: whether the fallback was taken.
         begun: id of the case with the evidence that was taken before the processes were ended, or empty.
+        approval: what the policy wants beyond that and waits for, as the record shows it, or None.
     """
 
     decision: Decision
@@ -59,6 +67,7 @@ class Attempt:
     error: GuardError | None = None
     fallback: bool = False
     begun: str = ""
+    approval: t.Mapping[str, t.Any] | None = None
 
     @property
     def container_id(self) -> str:
@@ -85,6 +94,18 @@ class Attempt:
             if self.held and outcome.outcome == ISOLATED and all(step.status != DONE for step in self.outcome.steps):
                 self.outcome = dataclasses.replace(self.outcome, outcome=HELD, changed=False)
 
+    def note_what_waits(self) -> None:
+        """Say so where it is held until somebody approves of what the policy wants, for the alert that wanted it first.
+
+        Later ones find it held; one that is delivered again is the first.
+        """
+        outcome = self.outcome
+        if outcome is None or outcome.outcome not in (ISOLATED, HELD):
+            return
+        self.approval = approval_in(outcome.claims, self.cause.policy_id)
+        if self.approval and not self.approval["decision"] and self.approval["trace_id"] == self.cause.trace_id:
+            self.outcome = dataclasses.replace(outcome, outcome=AWAITING_APPROVAL)
+
     def record(self, check: bool, declared: t.Collection[str]) -> ActionEvent:
         """The record of what came of it, and in check mode would come of it."""
         actions = self.decision.fallback if self.fallback else self.decision.actions
@@ -94,6 +115,7 @@ class Attempt:
             self.event,
             actions=tuple(action.to_dict() for action in actions),
             intended=self.event.intended if acted else "",
+            approval=self.approval,
         )
         return event.with_outcome(self.outcome, check) if self.outcome else event.with_error(_known(self.error))
 
@@ -154,7 +176,7 @@ class Attempts:
 
     def _turns(self, attempt: Attempt, actions: tuple[Action, ...], without: tuple[str, ...] = ()) -> list[Turn]:
         """One, or where evidence is wanted of what is to be ended, one that holds it before."""
-        holding = tuple(action for action in actions if action.type not in _ENDING)
+        holding = tuple(action for action in actions if not action.ends)
         gathers = bool(self._gathering and attempt.decision.evidence) and holding != actions and not self._check
         first = [Turn(attempt, holding, last=False, without=without)] if gathers and holding else []
         return [*first, Turn(attempt, actions, gathers=gathers, without=without)]
@@ -193,6 +215,7 @@ class Attempts:
         """What is to follow a turn at once: the fallback, where the actions cannot work on this engine."""
         attempt, outcome = turn.attempt, walked.outcome
         attempt.take(walked)
+        attempt.note_what_waits()
         fallback = attempt.decision.fallback
         if outcome is None or outcome.ok or attempt.fallback or not (turn.last and fallback):
             return []

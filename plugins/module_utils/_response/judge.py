@@ -24,9 +24,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
     EXPIRED,
     FAILED,
     GONE,
+    MUTED,
     NO_CONTAINER,
     NO_POLICY,
+    NOT_TOLD,
     OTHER_HOST,
+    OUTCOMES,
     OWN_EFFECT,
     PROTECTED,
     STALE,
@@ -34,7 +37,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes
     UNKNOWN_HOST,
     UNRESOLVED,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action, preceded
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import ISOLATE, Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import (
@@ -44,6 +47,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
     stricter,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.locating import Locator
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mute
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.neighbours import neighbour_warnings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.own_effects import OwnEffects
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
@@ -79,6 +83,12 @@ class Verdict(t.NamedTuple):
         """Whether a policy made the decision, or would have, had one container been meant."""
         return self.recorded and self.decision.outcome not in (NO_POLICY, OTHER_HOST)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is done about it, and nobody is told."""
+        meaning = OUTCOMES.get(self.decision.outcome)  # there is none for a decision that acts
+        return meaning is not None and meaning.green and meaning.told == NOT_TOLD
+
     def turned_down(self, outcome: str, *reasons: str) -> Verdict:
         """The verdict with another outcome, and why."""
         return self._replace(decision=self.decision.turned_down(outcome, *reasons))
@@ -102,6 +112,7 @@ class Judge:
         clock: this moment by the clock of this host.
         journal: of this host, which knows what isolated containers were; None where there is none.
         absent: inventory names of hosts that nobody answers for, and why that is so.
+        mutes: that hold now.
     """
 
     def __init__(
@@ -115,6 +126,7 @@ class Judge:
         clock: t.Callable[[], datetime.datetime] = _utc_now,
         journal: Journal | None = None,
         absent: t.Mapping[str, str] | None = None,
+        mutes: t.Sequence[Mute] = (),
     ) -> None:
         self._policies = policies
         self._resolver = resolver
@@ -124,6 +136,7 @@ class Judge:
         self._protection = Protection(resolver, policies, docker_host)
         self._host = host
         self._mode = stricter(ENFORCE, mode)
+        self._mutes = mutes
         self._now = now
         skew = age.clock_skew(clock(), now) if now else ""
         self.warnings = (skew,) if skew else ()
@@ -152,7 +165,8 @@ class Judge:
                 _verdict(alert, NO_CONTAINER, f"it is about the host or a container that Docker does not run{name}")
             ]
         skew = age.skew_of(alert) if self._now else ""
-        verdicts = self._too_old(alert) or self._decide_wanted(alert, addressed is True)
+        mute = self._mute_of_host(alert) if addressed else None
+        verdicts = self._decide_muted(alert, mute) if mute else self._decide_in_time(alert, addressed is True)
         return [verdict._replace(warnings=(skew,)) for verdict in verdicts] if skew else verdicts
 
     def neighbour_warnings(self, container_id: str, actions: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[str, ...]:
@@ -164,6 +178,23 @@ class Judge:
         if alert.inventory_host:
             return alert.inventory_host == self._host
         return True if alert.host and alert.host == self._host else None
+
+    def _mute_of_host(self, alert: Alert) -> Mute | None:
+        return next((mute for mute in self._mutes if mute.of_host and mute.covers(alert)), None)
+
+    def _decide_muted(self, alert: Alert, mute: Mute) -> list[Verdict]:
+        """The verdicts on an alert about a host that is muted: nobody is told of it, not even where it fails."""
+        try:
+            verdicts = self._decide_in_time(alert, host_known=True)
+        except EngineError as error:
+            return [_verdict(alert, MUTED, str(error), str(mute))]
+        return [
+            verdict if verdict.is_quiet else verdict._replace(error=None).turned_down(MUTED, str(mute))
+            for verdict in verdicts
+        ]
+
+    def _decide_in_time(self, alert: Alert, host_known: bool) -> list[Verdict]:
+        return self._too_old(alert) or self._decide_wanted(alert, host_known)
 
     def _too_old(self, alert: Alert) -> list[Verdict]:
         most = self._policies.limits.max_alert_age
@@ -247,8 +278,8 @@ class Judge:
         decision = dataclasses.replace(
             decision,
             policy_id=policy.id,
-            actions=policy.actions,
-            fallback=policy.fallback,
+            actions=preceded(policy.actions),
+            fallback=preceded(policy.fallback),
             evidence=policy.evidence,
             release_after=policy.release_after,
         )
@@ -260,14 +291,21 @@ class Judge:
         reason = self._own_effects.explain(verdict.alert, container.id) if self._own_effects else ""
         if reason:
             return verdict.turned_down(OWN_EFFECT, reason)
-        reason = self._protection.reason(container, policy.actions)
-        reason = reason or self._excluded_owner(container, policy, policy.actions)
+        decision = verdict.decision
+        reason = self._protection.reason(container, decision.actions)
+        reason = reason or self._excluded_owner(container, policy, decision.actions)
         if reason:
             return verdict.turned_down(PROTECTED, reason)
         if self._mode == AUDIT:
             return verdict.turned_down(AUDIT, "only watching was asked for (mode audit)")
-        reason = self._protection.reason(container, policy.fallback) if policy.fallback else ""
-        reason = reason or self._excluded_owner(container, policy, policy.fallback)
+        mutes = [mute for mute in self._mutes if mute.means(policy.id, container)]
+        for mute in mutes:
+            if mute.covers(verdict.alert):
+                return verdict.turned_down(MUTED, str(mute))
+        if mutes:
+            verdict = verdict.turned_down(ISOLATE, f"{mutes[0]}; but the alert is critical")
+        reason = self._protection.reason(container, decision.fallback) if decision.fallback else ""
+        reason = reason or self._excluded_owner(container, policy, decision.fallback)
         if reason:
             verdict = verdict.turned_down(ISOLATE, f"without a fallback: {reason}")
             verdict = verdict._replace(decision=dataclasses.replace(verdict.decision, fallback=()))

@@ -25,11 +25,13 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._errors i
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.batch import in_two_passes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import (
     Changed,
+    Decide,
     Found,
     Hold,
     Take,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import (
+    APPROVED,
     UNSTATED,
     Cause,
     Claim,
@@ -286,6 +288,27 @@ class Requests:
 
         asked = tuple(action.to_dict() for action in actions)
         return [self._with_peers(result, asked) for result in self._in_two_passes(targets, walk, cause, asked)]
+
+    def decide(
+        self,
+        targets: t.Sequence[Target],
+        decision: str,
+        cause: Cause,
+        force: bool = False,
+        which: t.Callable[[Claim], bool] = every_claim,
+    ) -> list[Result]:
+        """Approve of what waits for that on them, or refuse it. What is protected by now is not ended."""
+
+        def walk(target: Target, cause: Cause) -> Walk | Result:
+            container = t.cast(Container, target.container)
+            ends = [Action("kill")] if decision == APPROVED and not force else []
+            why = self._protection.reason(container, ends) if ends else ""
+            if why:
+                return Result(target, _refused(container, why))
+            change = Decide(decision=decision, which=which, cause=cause, force=force)
+            return self._isolator.walk(container.id, change, self._check, patient=False)
+
+        return self._in_two_passes(targets, walk, cause)
 
     def repair(self, targets: t.Sequence[Target], force: bool = False, cause: Cause = UNSTATED) -> list[Result]:
         """Do again what the journal says of them and somebody undid, also to containers that took their names."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import datetime
 import time
@@ -19,11 +20,14 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.se
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
     AT_ONCE,
     FROM_CRITICAL_ON,
+    LIMIT,
     NOT_TOLD,
     OUTCOMES,
     UNKNOWN_HOST,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.ending import Endings, Event, known_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.fleet_limit import NAME as FLEET
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.fleet_limit import FleetLimit
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.packed import written
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import (
     Answer,
@@ -72,6 +76,8 @@ class DeliverySettings:
         tell_interval: least time between two events of what nobody answered: each is a playbook run or a job, of which
             the engine does 25 at a time.
         retry_pause: before a host that did not answer is asked again; doubled each time, up to a minute.
+        fleet_limit: containers that hosts may isolate within C(fleet_window) seconds before alerts that are not
+            critical are held back; 0 for any number.
         wind_up: that a run may go on once it is answered, or given up, before others may have its place.
     """
 
@@ -85,6 +91,8 @@ class DeliverySettings:
     receipts: bool = True
     tell_interval: float = 10.0
     retry_pause: float = 5.0
+    fleet_limit: int = 0
+    fleet_window: int = 0
     wind_up: float = 10.0
 
 
@@ -152,6 +160,7 @@ class Deliveries:
         )
         self._outbox: collections.deque[Delivery] = collections.deque()
         self._endings = Endings(spool, wall)
+        self._fleet = FleetLimit(settings.fleet_limit, settings.fleet_window, spool.position(FLEET))
         self._left_over: list[Open] = []
         self._something_to_do = asyncio.Event()
         self._something_to_send = asyncio.Event()
@@ -212,10 +221,24 @@ class Deliveries:
         for alert in answered:
             if receipt.host in alert.answers:
                 self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
+        await self._count_isolations(receipt.host, answered)
         self._something_to_do.set()
         self._something_to_send.set()
         await self._endings.close([*answered, *tried])
         self._something_ended.set()
+
+    async def _count_isolations(self, host: str, answered: Sequence[Open]) -> None:
+        """Count what a host isolated, which is at most one container for each alert that it was asked about."""
+        records = [alert.answers[host] for alert in answered if host in alert.answers]
+        isolated = [
+            record["container"]["id"] or record["container"]["name"]
+            for record in records
+            if record["answers"] and OUTCOMES[record["outcome"]].counts and record.get("container")
+        ]
+        if self._fleet.take(host, isolated, self._wall()):
+            # What cannot be written is counted all the same, until a restart.
+            with contextlib.suppress(SpoolError):
+                await self._spool.remember(FLEET, self._fleet.remembered)
 
     def health(self) -> list[str]:
         """What is wrong, a sentence each; empty where all is well."""
@@ -301,6 +324,10 @@ class Deliveries:
                 self._not_answered(alert, host, turn)
             alert.turns.clear()
             ended.append(alert)
+        if self._fleet.reached(self._wall()):
+            for alert, host, turn in self._schedule.give_up_below(Severity.CRITICAL):
+                self._held_back(alert, host, turn)
+                ended.append(alert)
         if not self._draining:
             begun = self._schedule.plan(now)
             if begun:
@@ -327,6 +354,16 @@ class Deliveries:
         record = {"outcome": "", "answers": False, "why": why, "attempts": turn.attempts, "told": turn.told}
         self._endings.answered(alert, host, record)
 
+    def _held_back(self, alert: Open, host: str, turn: Turn) -> None:
+        record = {
+            "outcome": LIMIT,
+            "answers": False,
+            "why": "fleet_limit",
+            "attempts": turn.attempts,
+            "told": turn.told,
+        }
+        self._endings.answered(alert, host, record)
+
     def _judge(self, alert: Open, receipt: Receipt, answers: Sequence[Answer]) -> Outcome:
         """What a host's answer to an alert leads to."""
         turn = alert.turns[receipt.host]
@@ -348,7 +385,9 @@ class Deliveries:
             "answers": meaning.answers,
             "why": answer.outcome,
             "attempts": turn.attempts,
-            "told": turn.told or meaning.told == NOT_TOLD or (meaning.answers and meaning.told != FROM_CRITICAL_ON),
+            "told": turn.told
+            or meaning.told == NOT_TOLD
+            or (meaning.answers and meaning.told not in (FROM_CRITICAL_ON, AT_ONCE)),
             "container": {"id": answer.container.id, "name": answer.container.name} if answer.container else None,
             "policy_id": answer.policy_id,
             "record_id": answer.record_id,

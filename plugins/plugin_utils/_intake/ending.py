@@ -15,7 +15,11 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import FROM_CRITICAL_ON, OUTCOMES
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import (
+    AT_ONCE,
+    FROM_CRITICAL_ON,
+    OUTCOMES,
+)
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accounting import (
     ANSWERED,
     HANDED_OVER,
@@ -106,9 +110,13 @@ class Endings:
         return list(self._tellings)
 
     def answered(self, alert: Open, host: str, record: dict[str, Json]) -> None:
-        """A host gave its final answer, or none in time; where it is none and C(told) is false, somebody is told."""
+        """A host gave its final answer, or none in time.
+
+        Where it is none and C(told) is false, somebody is told; so, too, where the answer is one to be told at once.
+        """
         alert.answers[host] = record
-        if not record["told"] and not record["answers"]:
+        at_once = record["answers"] and OUTCOMES[record["outcome"]].told == AT_ONCE
+        if not record["told"] and (at_once or not record["answers"]):
             self.tell(alert, host, record["why"], record["attempts"])
 
     def tell(self, alert: Open, host: str, why: str, attempts: int) -> None:

@@ -70,6 +70,19 @@ class FileOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FleetWindow:
+    """How much the guard may do by itself on all hosts.
+
+    Attributes:
+        count: most containers that are isolated within the window.
+        seconds: length of the window.
+    """
+
+    count: int
+    seconds: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(HostNames):
     """What the intake is told. Made by L(parse_options), which documents ranges by enforcing them.
 
@@ -115,6 +128,7 @@ class Options(HostNames):
         answer_deadline: how long it is tried before the alert is unanswered, in seconds.
         forks: how many hosts of a playbook run are worked on at the same time.
         fold_isolated: how long repeats are folded into an alert that isolated, in seconds.
+        max_isolations_per_fleet_window: most containers that all hosts isolate within a time; None for any number.
         receipts: whether hosts send receipts.
         receipt_url: where they send them; empty for the loopback listener.
         receipt_port: TCP port of the loopback listener; 0 for the one of last time.
@@ -161,6 +175,7 @@ class Options(HostNames):
     answer_deadline: float = 600.0
     forks: int = 50
     fold_isolated: float = 10.0
+    max_isolations_per_fleet_window: FleetWindow | None = None
     receipts: bool = True
     receipt_url: str = ""
     receipt_port: int = 0
@@ -218,6 +233,10 @@ def parse_options(args: Mapping[str, object]) -> Options:
             raise ValueError(f"{name} is set without certfile. Set certfile to the certificate of this listener")
     if options.answer_timeout > options.answer_deadline:
         raise ValueError("answer_timeout is larger than answer_deadline. Set it to less, so that there is a second try")
+    if options.max_isolations_per_fleet_window and not options.receipts:
+        raise ValueError(
+            "max_isolations_per_fleet_window counts what receipts tell. Leave receipts on, or leave it out"
+        )
     return options
 
 
@@ -307,6 +326,16 @@ def _file(name: str, value: object) -> FileOptions:
     return FileOptions(path=given.pop("path"), **given)
 
 
+def _fleet_window(name: str, value: object) -> FleetWindow:
+    given = values.fields(
+        name, value, {"count": values.integer(1, 10_000), "seconds": values.integer(1, 86_400)}, "key"
+    )
+    for required in ("count", "seconds"):
+        if required not in given:
+            raise ValueError(f"{name} has no {required}. It needs both, as {{count: 20, seconds: 600}}")
+    return FleetWindow(**given)
+
+
 def _detector(name: str, value: object) -> str:
     if value not in DETECTORS:
         raise values.misspelt(f"detector in {name}", value, DETECTORS)
@@ -365,6 +394,7 @@ _READERS: dict[str, values.Reader] = {
     "answer_deadline": values.seconds(1, 86_400),
     "forks": values.integer(1, 1000),
     "fold_isolated": values.seconds(0, 3600),
+    "max_isolations_per_fleet_window": _fleet_window,
     "receipts": values.boolean,
     "receipt_url": values.matching(r"https?://[!-~]+", "an address that begins with http:// or https://"),
     "receipt_port": values.integer(0, 65_535),

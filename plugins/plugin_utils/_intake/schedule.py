@@ -454,11 +454,18 @@ class Schedule:
 
     def give_up_tried(self) -> list[tuple[Open, str, Turn]]:
         """Nobody acknowledges anything: what was delivered is not delivered again. Returns it, by alert and host."""
+        return self._give_up_all(lambda _alert, turn: bool(turn.attempts))
+
+    def give_up_below(self, severity: int) -> list[tuple[Open, str, Turn]]:
+        """What is less severe and not under way is not delivered any more. Returns it, by alert and host."""
+        return self._give_up_all(lambda alert, _turn: alert.severity < severity)
+
+    def _give_up_all(self, which: Callable[[Open, Turn], bool]) -> list[tuple[Open, str, Turn]]:
         return [
             self._give_up(alert, host)
             for alert in list(self._alerts.values())
             for host, turn in list(alert.turns.items())
-            if turn.attempts and not turn.delivery
+            if not turn.delivery and which(alert, turn)
         ]
 
     def _give_up(self, alert: Open, host: str) -> tuple[Open, str, Turn]:

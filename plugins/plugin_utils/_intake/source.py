@@ -293,6 +293,7 @@ def limits_of(options: Options) -> SpoolLimits:
 
 
 def _settings(options: Options) -> DeliverySettings:
+    window = options.max_isolations_per_fleet_window
     return DeliverySettings(
         batch_window=options.batch_window,
         batch_interval=options.batch_interval,
@@ -303,6 +304,8 @@ def _settings(options: Options) -> DeliverySettings:
         # What hosts share is one run, in which those that hang hold up nobody as long as there are forks.
         max_hosts=_forks(),
         receipts=options.receipts,
+        fleet_limit=window.count if window else 0,
+        fleet_window=window.seconds if window else 0,
     )
 
 

@@ -64,15 +64,18 @@ class Expectation:
         outcome: one of OUTCOMES.
         policy_id: id of the policy that answers, or empty for C(no_policy).
         actions: types of its actions, sorted; None where any will do.
+        approval: whether one of them waits for approval; None where that does not matter.
     """
 
     outcome: str
     policy_id: str = ""
     actions: tuple[str, ...] | None = None
+    approval: bool | None = None
 
     def __str__(self) -> str:
         policy = f" by {self.policy_id}" if self.policy_id else ""
-        return f"{self.outcome}{policy}" + (f" with {', '.join(self.actions)}" if self.actions else "")
+        approval = {None: "", True: " after approval", False: " without approval"}[self.approval]
+        return f"{self.outcome}{policy}" + (f" with {', '.join(self.actions)}" if self.actions else "") + approval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +212,8 @@ def run_cases(cases: t.Iterable[Case], policy_set: PolicySet) -> list[Failure]:
         actual, reasons = _ask(engine, policy_set, case)
         if expected.actions is None:
             actual = dataclasses.replace(actual, actions=None)
+        if expected.approval is None:
+            actual = dataclasses.replace(actual, approval=None)
         if actual == expected:
             continue
         if expected.policy_id not in ("", actual.policy_id):
@@ -231,7 +236,8 @@ def _ask(engine: PolicyEngine, policy_set: PolicySet, case: Case) -> tuple[Expec
         if judgement.policy is None:
             return Expectation("no_policy"), judgement.reasons
         actions = tuple(sorted(action.type for action in judgement.policy.actions))
-        return Expectation(judgement.outcome, judgement.policy.id, actions), judgement.reasons
+        waits = any(action.approval for action in judgement.policy.actions)
+        return Expectation(judgement.outcome, judgement.policy.id, actions, waits), judgement.reasons
     for policy in policy_set.policies:
         conditions = policy.alert_conditions(case.alert)
         if policy.enabled and all(condition.met for condition in conditions):
@@ -351,19 +357,21 @@ def _container(value: object) -> CaseContainer | None:
 
 
 def _expectation(value: object, policies: t.Sequence[str]) -> Expectation:
-    content = _mapping(value, "expect", ("policy", "outcome", "actions"), ("policy",))
-    policy, actions = content["policy"], content.get("actions")
+    content = _mapping(value, "expect", ("policy", "outcome", "actions", "approval"), ("policy",))
+    policy, actions, approval = content["policy"], content.get("actions"), content.get("approval")
     if policy is not None:
         _one_of(policy, "expect.policy", policies)
     outcome = _one_of(content.get("outcome", "isolate" if policy else "no_policy"), "expect.outcome", OUTCOMES)
     if (outcome == "no_policy") != (policy is None):
         raise _Wrong(f"expect.outcome is {outcome}, but expect.policy is {policy or 'null'}")
+    if approval is not None and (not isinstance(approval, bool) or policy is None):
+        raise _Wrong("expect.approval is neither true nor false, or no policy is expected")
     if actions is None:
-        return Expectation(outcome, policy or "")
+        return Expectation(outcome, policy or "", approval=approval)
     if not isinstance(actions, list) or not actions or policy is None:
         raise _Wrong("expect.actions is not a list of types of the actions of a policy")
     types = sorted(_one_of(action, "expect.actions", ACTION_TYPES) for action in actions)
-    return Expectation(outcome, policy, tuple(types))
+    return Expectation(outcome, policy, tuple(types), approval)
 
 
 def _mapping(value: object, what: str, known: t.Sequence[str], required: t.Sequence[str]) -> dict[str, t.Any]:

@@ -130,9 +130,11 @@ def policy_remarks(value: t.Mapping[str, t.Any], policy: Policy) -> t.Iterator[P
     for name in ("sources", "rules", "tags", "hosts"):
         yield from _glob_remarks((name,), value.get(name, ()))
     yield from _glob_remarks(("action", "networks"), value.get("action", {}).get("networks", ()))
+    yield from _approval_remarks(("action",), value.get("action", {}))
     for key in ("actions", "fallback"):
         for index, action in enumerate(value.get(key, ())):
             yield from _glob_remarks((key, index, "networks"), action.get("networks", ()))
+            yield from _approval_remarks((key, index), action)
     target_filter = value.get("target_filter", {})
     yield from _filter_remarks(("target_filter",), target_filter)
     yield from _filter_remarks(("target_filter", "exclude"), target_filter.get("exclude", {}))
@@ -153,6 +155,12 @@ def _action_remarks(key: str, actions: t.Sequence[Action]) -> t.Iterator[Problem
         check_actions(actions)
     except PolicyError as error:
         yield Problem((key,), f"{key}: {error.message}", error.remedy)
+
+
+def _approval_remarks(path: Path, value: t.Mapping[str, t.Any]) -> t.Iterator[Problem]:
+    if "approval_timeout" in value and not value.get("approval"):
+        at = (*path, "approval_timeout")
+        yield Problem(at, f"{_place(at)}the action waits for no approval", "add approval: true", at_key=True)
 
 
 def _filter_remarks(path: Path, value: t.Mapping[str, t.Any]) -> t.Iterator[Problem]:

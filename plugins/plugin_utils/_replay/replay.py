@@ -268,6 +268,7 @@ class _Account:
         return {
             "id": self.policy.id,
             "mode": self.mode if self.policy.enabled else "disabled",
+            "approval": next((action.type for action in self.policy.actions if action.approval), ""),
             "alerts": sum(self.outcomes.values()),
             **self.outcomes,
             "containers": self.containers,

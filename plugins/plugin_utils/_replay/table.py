@@ -44,7 +44,7 @@ def table(report: t.Mapping[str, t.Any]) -> list[str]:
     ]
     busy = [policy for policy in report["policies"] if policy["alerts"]]
     if busy:
-        rows = [[str(policy[key]) for key in _COLUMNS] for policy in busy]
+        rows = [[str(_shown(policy)[key]) for key in _COLUMNS] for policy in busy]
         lines += ["", *aligned([list(_COLUMNS.values()), *rows], "ll" + "r" * (len(_COLUMNS) - 2))]
     silent = [policy["id"] for policy in report["policies"] if not policy["alerts"]]
     if silent:
@@ -62,3 +62,9 @@ def table(report: t.Mapping[str, t.Any]) -> list[str]:
             lines += ["", *aligned([[f"{what} because", "lines", "first line"], *rows], "lrr")]
     notes = [f"note: {note}" for note in report["notes"]]
     return [*lines, "", *notes] if notes else lines
+
+
+def _shown(policy: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The policy as its row shows it: an end that waits for approval stands beside the mode, as it isolates before."""
+    approval = f", {policy['approval']} on approval" if policy["approval"] else ""
+    return {**policy, "mode": f"{policy['mode']}{approval}"}

@@ -85,6 +85,7 @@ def isolation_info(found: Json) -> None:
         for breach in dicts(entry.get("breaches"), "breaches"):
             if not isinstance(breach.get("kind"), str):
                 raise AnswerError("a breach without a kind")
+    mutes(found)
     if not all(isinstance(message, str) for message in found.get("damaged") or ()):
         raise AnswerError("damaged holds what is no text")
     for record in dicts(found.get("records"), "records"):
@@ -94,6 +95,13 @@ def isolation_info(found: Json) -> None:
     if not all(isinstance(value, str) for value in policy_set.values()):
         raise AnswerError("policy_set holds what is no text")
     digests(policy_set)
+
+
+def mutes(found: Json) -> None:
+    """What the module mute returns. Raises AnswerError."""
+    for mute in dicts(found.get("mutes"), "mutes"):
+        if not all(isinstance(mute.get(key), str) for key in ("policy", "container", "reason", "actor", "until")):
+            raise AnswerError("a mute that does not say what is muted, until when or why")
 
 
 def alert_response(found: Json) -> None:
@@ -111,6 +119,8 @@ def alert_response(found: Json) -> None:
             for key in ("alert_id", "policy_id", "trace_id"):
                 if not isinstance(record.get(key, ""), str):
                     raise AnswerError(f"{key} is no text")
+        if event and not isinstance(event.get("approval"), (dict, type(None))):
+            raise AnswerError("an approval that is no mapping")
     for key in ("rejected", "outcomes", "evidence_wanted"):
         dicts(found.get(key), key)
     summary = found.get("summary")

@@ -10,6 +10,7 @@ import collections
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import AWAITING_APPROVAL
 
 # No name or id of ours is longer.
 NAME_LIMIT = 255
@@ -34,6 +35,9 @@ def handed_on(result: Json, check_mode: bool) -> dict[str, t.Any]:
         "summary": dict(collections.Counter(entry["outcome"] for entry in containers)),
         "error": {key: error.get(key, "") for key in NOTHING} if error else _said(result),
     }
+    waiting = [_waiting(response) for response in result.get("responses") or () if _waits(response)]
+    if waiting:
+        found["awaiting_approval"] = waiting
     not_restored = [lost for one in result.get("results") or () for lost in one.get("not_restored") or ()]
     return {**found, "not_restored": not_restored} if not_restored else found
 
@@ -49,9 +53,32 @@ def told(handed: Json) -> list[str]:
         )
         for entry in handed["containers"]
     ]
+    lines += [
+        "{container}: {action} waits until {until} for the playbook approve".format(**one)
+        for one in handed.get("awaiting_approval", ())
+    ]
     if handed["error"]["message"]:
         lines.append("failed: {message}".format(**handed["error"]))
     return lines or ["nothing to do"]
+
+
+def muted(result: Json) -> list[str]:
+    """What the result of mute says for people, a line for each mute of the host."""
+    if result.get("failed"):
+        return ["failed: {message}".format(**_said(result))]
+    lines = [
+        "{} until {} by {}: {}{}".format(
+            " on ".join(filter(None, (_named("policy", mute), _named("container", mute)))) or "the whole host",
+            *(mute["until"], mute["actor"] or "somebody", mute["reason"]),
+            " (critical alerts, too)" if mute.get("force") else "",
+        )
+        for mute in result.get("mutes") or ()
+    ]
+    return lines or ["nothing is muted"]
+
+
+def _named(kind: str, mute: Json) -> str:
+    return f"{kind} {mute[kind]}" if mute[kind] else ""
 
 
 def _said(result: Json) -> dict[str, str]:
@@ -75,6 +102,19 @@ def _of_alert_response(result: Json) -> t.Iterator[dict[str, str]]:
             decision.get("policy_id"),
             decision.get("trace_id"),
         )
+
+
+def _waits(response: Json) -> bool:
+    return (response.get("event") or {}).get("outcome") == AWAITING_APPROVAL
+
+
+def _waiting(response: Json) -> dict[str, str]:
+    """What waits for somebody to decide, and on which container."""
+    event = response["event"]
+    approval = event.get("approval") or {}
+    entry = _entry(event.get("container") or {}, "", approval.get("policy_id"), event.get("trace_id"))
+    del entry["outcome"]
+    return {**entry, **{key: text.display(approval.get(key), NAME_LIMIT) for key in ("action", "until")}}
 
 
 def _entry(container: Json, outcome: str, policy_id: str | None, trace_id: str | None) -> dict[str, str]:

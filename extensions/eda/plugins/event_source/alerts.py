@@ -297,6 +297,14 @@ options:
       before, in seconds, 0 to 3600.
     type: float
     default: 10
+  max_isolations_per_fleet_window:
+    description:
+      - "Most containers that all hosts together isolate within a time, as V({count: 20, seconds: 600}): C(count) from 1
+        to 10000, C(seconds) from 1 to 86400. By default there is no limit but that of each host, in its policies."
+      - Where hosts have told of so many, alerts that wait and that come then are not delivered, and told with C(limit),
+        until enough time has passed. Critical alerts are delivered all the same.
+      - It counts what receipts tell, over restarts. What is under way when it is reached goes on.
+    type: dict
   receipts:
     description: Whether hosts say what they have answered. With V(false) alerts have ended once the engine has them.
     type: bool

@@ -55,7 +55,14 @@ def decide(
     host: str = "docker-1",
     now: str = "",
 ) -> dict[str, t.Any]:
-    params = {"policy_set": deployed, "alerts": list(alerts), "containers": list(containers), "host": host, "now": now}
+    params = {
+        "policy_set": deployed,
+        "alerts": list(alerts),
+        "containers": list(containers),
+        "host": host,
+        "now": now,
+        "state_dir": str(pathlib.Path(deployed).parent / "state"),
+    }
     module: t.Any = types.SimpleNamespace(params=params)
     return decision_info.report(module)
 
@@ -124,6 +131,7 @@ def test_an_engine_that_does_not_answer_is_not_asked_about_other_hosts(deployed:
         "now": "",
         "docker_host": "unix:///nonexistent/docker.sock",
         "action_timeout": 5,
+        "state_dir": str(pathlib.Path(deployed).parent / "state"),
     }
     module: t.Any = types.SimpleNamespace(params=params)
     assert decision_info.report(module)["summary"] == {"other_host": 1, "no_policy": 1}

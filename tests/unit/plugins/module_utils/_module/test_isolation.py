@@ -18,15 +18,18 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineUnreachable
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common, isolation, isolation_info
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action, preceded
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine, image_id_of
+from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
 PAUSE = [{"type": "pause"}]
 
@@ -506,3 +509,76 @@ class TestTrouble:
             ("jane", "interrupted", target)
         ]
         assert ActionLog(StateDir(str(module.log.parent))).verify()["interrupted"] == []
+
+
+class TestApproval:
+    """What waits for approval, by the options of the module."""
+
+    @pytest.fixture(autouse=True)
+    def waiting(self, module: Module) -> None:
+        isolator = Isolator(module.engine, Journal(str(module.log.parent)), FakeTruth(module.engine))
+        for name, policy in (("web", "killer"), ("db", "other")):
+            container = module.engine.add_container(name)
+            actions = preceded((Action("kill", approval=True),))
+            isolator.isolate(container, actions, Cause(policy_id=policy, trace_id=f"trace-{name}"))
+        isolator.isolate(module.engine.add_container("held"), [Action("pause")])
+
+    def test_it_is_recorded_who_approved_of_what(self, module: Module) -> None:
+        result = module.run(container="web", state="approved", actor="alice", reason="INC-1")
+        assert (result["outcome"], result["changed"]) == ("isolated", True)
+        (record,) = module.records()
+        assert (record["outcome"], record["actor"], record["reasons"]) == ("isolated", "alice", ["INC-1"])
+        assert record["actions"] == [{"type": "kill"}]
+        assert [record["approval"][key] for key in ("action", "policy_id", "decision", "actor", "trace_id")] == [
+            *("kill", "killer", "approved", "alice", "trace-web")
+        ]
+        again = module.run(container="web", state="approved", actor="bob")
+        assert (again["outcome"], again["changed"]) == ("held", False)
+
+    def test_a_refusal_is_recorded(self, module: Module) -> None:
+        result = module.run(container="web", state="refused", actor="alice")
+        assert (result["outcome"], result["changed"]) == ("held", True)
+        (record,) = module.records()
+        assert (record["outcome"], record["approval"]["decision"]) == ("held", "refused")
+        assert record["actions"] == []
+
+    @pytest.mark.parametrize(
+        ("options", "decided"),
+        [
+            ({"policy": "killer"}, {"web": "isolated"}),
+            ({"trace": "trace-db"}, {"db": "isolated"}),
+            ({"recorded": True}, {"web": "isolated", "db": "isolated"}),
+            ({"selector": {"container_names": ["*"]}}, {"web": "isolated", "db": "isolated"}),
+            ({"containers": ["web", "db"], "policy": "killer"}, {"web": "isolated", "db": "refused"}),
+            ({"policy": "nobody"}, {}),
+        ],
+    )
+    def test_what_is_meant(self, module: Module, options: dict[str, t.Any], decided: dict[str, str]) -> None:
+        assert module.outcomes(state="approved", **options) == decided
+
+    def test_check_mode_writes_nothing(self, module: Module) -> None:
+        before = {path: path.read_bytes() for path in module.log.parent.rglob("*.json")}
+        result = module.run(container="web", state="approved", check=True, diff=True)
+        assert (result["outcome"], result["changed"]) == ("would_isolate", True)
+        assert result["diff"][0]["after"]["running"] is False
+        assert {path: path.read_bytes() for path in module.log.parent.rglob("*.json")} == before
+
+    def test_what_waits_is_listed_until_it_is_decided(self, module: Module) -> None:
+        def waiting() -> dict[str, list[str]]:
+            defaults = {name: option.get("default") for name, option in isolation_info.argument_spec().items()}
+            params = {**defaults, "state_dir": str(module.log.parent)}
+            given: t.Any = types.SimpleNamespace(params=params)
+            return {
+                one["container"]["name"]: [each["action"] for each in one["awaiting_approval"]]
+                for one in isolation_info.report(given)["isolations"]
+            }
+
+        assert waiting() == {"web": ["kill"], "db": ["kill"], "held": []}
+        module.run(container="db", state="refused")
+        assert waiting() == {"web": ["kill"], "db": [], "held": []}
+
+    @pytest.mark.parametrize("name", ["actions", "release_after", "restart", "expired_only", "recreate_networks"])
+    def test_what_belongs_to_other_states(self, module: Module, name: str) -> None:
+        given = {"actions": PAUSE, "release_after": 60}.get(name, True)
+        with pytest.raises(GuardError, match=f"{name} is given with state=approved"):
+            module.run(container="web", state="approved", **{name: given})

@@ -8,8 +8,10 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import (
     ACTION_TYPES,
+    ENDING,
     Action,
     check_actions,
+    preceded,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 
@@ -21,6 +23,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.e
         ({"type": "pause", "networks": None, "grace": None}, {"type": "pause"}),
         ({"type": "stop"}, {"type": "stop", "grace": 10}),
         ({"type": "stop", "grace": 0}, {"type": "stop", "grace": 0}),
+        ({"type": "kill", "approval": False}, {"type": "kill"}),
+        ({"type": "kill", "approval": True}, {"type": "kill", "approval": True, "approval_timeout": 86_400}),
+        (
+            {"type": "stop", "approval": True, "approval_timeout": 60},
+            {"type": "stop", "grace": 10, "approval": True, "approval_timeout": 60},
+        ),
         ({"type": "network_disconnect"}, {"type": "network_disconnect", "networks": ["*"]}),
         ({"type": "network_disconnect", "networks": []}, {"type": "network_disconnect", "networks": ["*"]}),
         (
@@ -33,6 +41,22 @@ def test_an_action_has_the_options_of_its_type(given: dict[str, object], canonic
     action = Action.from_dict(given)
     assert action.to_dict() == canonical
     assert Action.from_dict(canonical) == action
+
+
+@pytest.mark.parametrize(
+    ("types", "done"),
+    [
+        (["kill"], ["pause", "network_disconnect", "kill"]),
+        (["stop"], ["network_disconnect", "stop"]),
+        (["pause", "kill"], ["network_disconnect", "pause", "kill"]),
+        (["network_disconnect", "stop"], ["network_disconnect", "stop"]),
+    ],
+)
+def test_what_waits_for_approval_is_preceded_by_what_can_be_undone(types: list[str], done: list[str]) -> None:
+    asking = tuple(Action(name, approval=name in ENDING) for name in types)
+    assert [action.type for action in preceded(asking)] == done
+    assert preceded(tuple(map(Action, types))) == tuple(map(Action, types))
+    assert [action.ends for action in preceded(asking)] == [False] * len(done)
 
 
 @pytest.mark.parametrize(

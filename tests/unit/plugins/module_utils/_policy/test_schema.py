@@ -47,7 +47,10 @@ FULL: dict[str, t.Any] = {
         "labels": ["f=g"],
         "exclude": {"container_names": ["h"], "image_patterns": ["i"], "labels": ["j"]},
     },
-    "actions": [{"type": "network_disconnect", "networks": ["k"]}, {"type": "stop", "grace": 1}],
+    "actions": [
+        {"type": "network_disconnect", "networks": ["k"]},
+        {"type": "stop", "grace": 1, "approval": True, "approval_timeout": 60},
+    ],
     "fallback": [{"type": "pause"}],
     "evidence": ["logs", {"type": "archive", "paths": ["/etc"]}],
     "cooldown": 1,

@@ -24,7 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import ReceiptError
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import Open
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Spool, trace
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Spool, trace
 from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import (
     DEADLINE,
     Event,
@@ -278,6 +278,14 @@ async def test_that_the_container_of_a_critical_alert_is_gone_is_told(
         assert [each["why"] for each in running.unanswered] == told
         assert ended(running.spool) == {"received": 1, "answered": 1}
     assert "is not answered" not in caplog.text
+
+
+async def test_what_waits_for_approval_is_answered_and_told_at_once(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "awaiting_approval"}) as running:
+        await running.spool.store([offer(severity="high")])
+        await running.settled()
+        assert [each["why"] for each in running.unanswered] == ["awaiting_approval"]
+        assert ended(running.spool) == {"received": 1, "answered": 1}
 
 
 @pytest.mark.parametrize(("other", "told"), [("gone", 1), ("isolated", 0), ("other_host", 1)])
@@ -666,3 +674,55 @@ async def test_where_runs_are_elsewhere_they_hold_no_place(tmp_path: pathlib.Pat
             await running.spool.store([offer(f"r{number}")])
             await running.settled()
         assert len(running.runs) == 10
+
+
+# --- the limit over all hosts -----------------------------------------------------------------------------------------
+
+FLEET: dict[str, t.Any] = {"fleet_limit": 2, "fleet_window": 3600}
+
+
+def about(number: int, host: str = "web-1", severity: str = "high") -> Offer:
+    return offer(f"rule {number}", host, severity, container={"id": f"{number:064x}"})
+
+
+async def test_once_hosts_have_isolated_so_many_the_rest_is_held_back_and_told(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "isolated", "web-2": "awaiting_approval"}, **FLEET) as running:
+        await running.spool.store([about(1), about(2, "web-2")])
+        await running.settled()
+        events = len(running.events)
+        running.unanswered.clear()
+        await running.spool.store([about(3), about(4, "web-3")])
+        await running.settled()
+        assert len(running.events) == events
+        assert sorted((told["host"], told["why"]) for told in running.unanswered) == [
+            ("web-1", "fleet_limit"),
+            ("web-3", "fleet_limit"),
+        ]
+        await running.spool.store([about(5, severity="critical")])
+        await running.settled()
+        assert len(running.events) == events + 1
+        assert ended(running.spool) == {"received": 5, "answered": 3, "unanswered": 2}
+
+
+async def test_the_limit_is_remembered_over_a_restart_and_ends_with_its_window(tmp_path: pathlib.Path) -> None:
+    async with engine(tmp_path, {"web-1": "isolated"}, **FLEET) as running:
+        await running.spool.store([about(1), about(2)])
+        await running.settled()
+    async with engine(tmp_path, {"web-1": "isolated"}, **FLEET) as running:
+        await running.spool.store([about(3)])
+        await running.settled()
+        assert running.events == []
+    async with engine(tmp_path, {"web-1": "isolated"}, **{**FLEET, "fleet_window": 0}) as running:
+        await running.spool.store([about(4)])
+        await running.settled()
+        assert len(running.events) == 1
+
+
+@pytest.mark.parametrize("outcome", ["held", "no_policy", "muted", "failed", "released"])
+async def test_what_isolates_nothing_takes_no_place_in_the_limit(tmp_path: pathlib.Path, outcome: str) -> None:
+    async with engine(tmp_path, {"web-1": outcome}, answer_deadline=0.2, **FLEET) as running:
+        for number in range(4):
+            await running.spool.store([about(number)])
+            await running.settled()
+        assert "fleet_limit" not in {told["why"] for told in running.unanswered}
+        assert len(running.events) >= 4

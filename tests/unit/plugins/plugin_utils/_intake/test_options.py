@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import (
     FileOptions,
+    FleetWindow,
     Options,
     SenderOptions,
     parse_options,
@@ -273,3 +274,29 @@ def test_the_directory_of_the_spool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
     assert str(parse().spool_directory) == "/state/container-guard/spool"
     assert str(parse(spool="~/spool").spool_directory) == "/home/x/spool"
+
+
+def test_the_limit_over_all_hosts() -> None:
+    assert parse().max_isolations_per_fleet_window is None
+    window = {"count": "20", "seconds": 600}
+    assert parse(max_isolations_per_fleet_window=window).max_isolations_per_fleet_window == FleetWindow(
+        count=20, seconds=600
+    )
+    with pytest.raises(ValueError, match="counts what receipts tell"):
+        parse(max_isolations_per_fleet_window=window, receipts=False)
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        ({"count": 20}, "max_isolations_per_fleet_window has no seconds"),
+        ({}, "max_isolations_per_fleet_window has no count"),
+        ({"count": 0, "seconds": 1}, "count"),
+        ({"count": 1, "seconds": 86_401}, "seconds"),
+        ({"count": 1, "secs": 1}, "secs"),
+        (20, "max_isolations_per_fleet_window"),
+    ],
+)
+def test_a_limit_over_all_hosts_that_is_none(window: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(max_isolations_per_fleet_window=window)

@@ -29,6 +29,7 @@ POLICIES: list[dict[str, t.Any]] = [
     },
     {"id": "watch", "rules": ["Terminal*"], "hosts": ["web-*"], "mode": "audit", "action": {"type": "stop"}},
     {"id": "sweep", "scope": "matching_containers", "rules": ["Miner"], "action": {"type": "stop"}},
+    {"id": "ask", "rules": ["Ask"], "action": {"type": "kill", "approval": True}},
     {"id": "off", "enabled": False, "rules": ["Off"], "action": {"type": "stop"}},
 ]
 SET = PolicySet.of(map(Policy.from_dict, POLICIES), TargetFilter(container_names=("falco*",)))
@@ -285,3 +286,15 @@ def test_tests_that_cannot_be_run_are_no_tests_that_pass(source: pathlib.Path, k
         folder.symlink_to(source.parent / ("nowhere" if kind == "dangling link" else "."))
     with pytest.raises(PolicyError, match="not a directory"):
         check_cases(source, SET)
+
+
+@pytest.mark.parametrize(("rule", "policy", "waits"), [("Ask", "ask", True), ("Terminal shell", "shells", False)])
+def test_a_case_may_say_that_an_action_waits_for_approval(
+    source: pathlib.Path, rule: str, policy: str, waits: bool
+) -> None:
+    asked = case(alert={**ALERT, "rule": rule}, expect={"policy": policy, "approval": waits})
+    assert check(source, asked) == 1
+    error = refused(source, {**asked, "expect": {"policy": policy, "approval": not waits}})
+    assert f"expected: isolate by {policy} {'without' if waits else 'after'} approval" in error.message
+    for expect in ({"policy": None, "approval": True}, {"policy": policy, "approval": "yes"}):
+        assert "expect.approval" in refused(source, {**asked, "expect": expect}).message

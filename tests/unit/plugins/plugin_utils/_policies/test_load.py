@@ -143,6 +143,18 @@ MISTAKES = {
         "id: p\nactions: [{networks: [a]}]\n",
         "a.yml:2:11: policy p: actions.0: type is missing (one of network_disconnect, pause, stop, kill)",
     ),
+    "approval of what can be undone": (
+        "id: p\nactions: [{type: pause, approval: true}]\n",
+        "a.yml:2:25: policy p: actions.0.approval: it is not an option of this type of action",
+    ),
+    "approval that is never asked for": (
+        "id: p\nactions: [{type: kill, approval_timeout: 60}]\n",
+        "a.yml:2:24: policy p: actions.0.approval_timeout: the action waits for no approval (add approval: true)",
+    ),
+    "approval for too short a time": (
+        "id: p\nactions: [{type: kill, approval: true, approval_timeout: 59}]\n",
+        "a.yml:2:58: policy p: actions.0.approval_timeout: 59 is smaller than 60",
+    ),
     "option of another action": (
         "id: p\nactions: [{type: stop}, {type: pause, grace: 5}]\n",
         "a.yml:2:39: policy p: actions.1.grace: it is not an option of this type of action",

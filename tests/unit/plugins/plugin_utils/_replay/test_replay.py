@@ -114,7 +114,7 @@ def test_the_whole_report_of_a_small_log() -> None:
         ],
     )
     numbers = dict.fromkeys(OUTCOMES, 0)
-    nothing = {"alerts": 0, **numbers, "containers": 0, "sample": []}
+    nothing = {"approval": "", "alerts": 0, **numbers, "containers": 0, "sample": []}
     web = {"host": "host-1", "id": WEB, "name": "web-1", "image": "nginx:1.27"}
     assert report == {
         "digest": PolicySet.of(policies).digest,
@@ -137,6 +137,7 @@ def test_the_whole_report_of_a_small_log() -> None:
             {
                 "id": "shells",
                 "mode": "enforce",
+                "approval": "",
                 "alerts": 3,
                 **numbers,
                 "isolations": 1,
@@ -148,6 +149,7 @@ def test_the_whole_report_of_a_small_log() -> None:
             {
                 "id": "watch",
                 "mode": "audit",
+                "approval": "",
                 "alerts": 1,
                 **numbers,
                 "audit": 1,

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.handed_on import handed_on, told
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.handed_on import (
+    handed_on,
+    muted,
+    told,
+)
 
 CONTAINER = {"id": "6bc1b4be90d6", "name": "shop-7"}
 ENTRY = {
@@ -87,3 +91,34 @@ def test_a_host_that_says_little_or_much_spoils_nothing() -> None:
     result = {"results": [{"container": {"name": "a" * 10_000}, "outcome": "isolated"}], "responses": []}
     (entry,) = handed_on(result, False)["containers"]
     assert (len(entry["container"]), entry["container_id"], entry["trace_id"]) == (255, "", "")
+
+
+def test_what_waits_for_approval_is_handed_on_and_told() -> None:
+    decision = {"outcome": "isolate", "policy_id": "p", "trace_id": "trace-1", "container": CONTAINER}
+    approval = {"action": "kill", "policy_id": "p", "until": "2026-04-06T12:00:00Z", "decision": ""}
+    event = {"outcome": "awaiting_approval", "container": CONTAINER, "trace_id": "trace-1", "approval": approval}
+    held = {**event, "outcome": "held"}
+    responses = [{"decision": decision, "event": each} for each in (event, held)]
+    found = handed_on({"responses": responses}, False)
+    assert found["awaiting_approval"] == [
+        {
+            "container": "shop-7",
+            "container_id": "6bc1b4be90d6",
+            "policy_id": "p",
+            "trace_id": "trace-1",
+            "action": "kill",
+            "until": "2026-04-06T12:00:00Z",
+        }
+    ]
+    assert told(found)[-1] == "shop-7: kill waits until 2026-04-06T12:00:00Z for the playbook approve"
+
+
+def test_what_is_muted_is_a_line_for_each() -> None:
+    one = {"policy": "p", "container": "web-*", "until": "T", "actor": "alice", "reason": "CHG", "force": True}
+    host = {**one, "policy": "", "container": "", "actor": "", "force": False}
+    assert muted({"mutes": [one, host]}) == [
+        "policy p on container web-* until T by alice: CHG (critical alerts, too)",
+        "the whole host until T by somebody: CHG",
+    ]
+    assert muted({"mutes": []}) == ["nothing is muted"]
+    assert muted({"failed": True, "msg": "no"}) == ["failed: no"]
