@@ -21,7 +21,8 @@ from ansible_collections.ironpost.container_guard.tests.integration.rulebook imp
 
 REPOSITORY = COLLECTIONS / "ansible_collections/ironpost/container_guard"
 COMMAND = re.compile(r"^(?:    |\$ )(ansible(?:-playbook)? -i inventory (?:[^\\\n]|\\\n)*)$", re.MULTILINE)
-PAGES = ("README.md", *(f"docs/{page}.md" for page in ("isolation", "evidence", "policies", "policy-tests", "fleet")))
+_TYPED = ("isolation", "mutes", "evidence", "policies", "policy-tests", "fleet")
+PAGES = ("README.md", *(f"docs/{page}.md" for page in _TYPED))
 LEFT_ON_HOST = ("/var/lib/container-guard", "/etc/container-guard")
 # Somebody's container: the name is that of the documentation.
 SHOP = "shop-7"
@@ -107,8 +108,10 @@ def test_the_documented_command_lines_work_for_an_ordinary_user_with_sudo(
     deploying = [line for line in lines if "policies_src" in line]
     isolating = next(line for line in lines if ".isolate " in line)
     releasing = next(line for line in lines if ".release " in line)
-    others = [line for line in lines if line not in (*deploying, isolating, releasing) and "rolled_back" not in line]
-    for kind in ("isolation_info", "collect_evidence", "release_expired", "repair", "guard_selector"):
+    deciding = [line for line in lines if ".approve " in line]
+    typed_apart = (*deploying, *deciding, isolating, releasing)
+    others = [line for line in lines if line not in typed_apart and "rolled_back" not in line]
+    for kind in ("isolation_info", "collect_evidence", "release_expired", "repair", "guard_selector", ".mute "):
         assert any(kind in line for line in others), kind
 
     for line in (*deploying, isolating):
@@ -118,6 +121,11 @@ def test_the_documented_command_lines_work_for_an_ordinary_user_with_sudo(
     for line in others:
         typed = terminal.type(line)
         assert typed.status == 0, f"{line}\n{typed.output}"
+    assert deciding
+    for line in deciding:  # a person isolated it, so that nothing waits
+        typed = terminal.type(line)
+        assert typed.status != 0
+        assert "nothing waits for approval on container shop-7" in typed.output, typed.output
     (case,) = (terminal.directory / "evidence/web-1").iterdir()
     assert (case / "manifest.json").stat().st_uid == os.geteuid()
     assert docker_world.state(shop) == "paused"
