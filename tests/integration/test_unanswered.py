@@ -61,7 +61,7 @@ def post(port: int, host: str, container: str) -> Json:
 
 @pytest.fixture
 def guard(tmp_path: pathlib.Path) -> t.Callable[..., RulebookProcess]:
-    """The rulebook with a policy set deployed, which tries for twenty seconds: a run takes several where much else is done."""
+    """The rulebook with a policy set deployed, which tries for twenty seconds: much else may be done here."""
     (tmp_path / "policy.yml").write_text(POLICY)
     ansible = Ansible(tmp_path)
     ansible.module("policy_set", src=str(tmp_path / "policy.yml"), path=str(ansible.policy_set))

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._archive import DIRECTORY
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import path_of, previous_path
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.removal import remove
@@ -35,5 +36,6 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     policy_set = path_of({"path": params["policy_set"]})
     files = StateDir(common.state_dir_of(params))
-    done = remove(files, [policy_set, previous_path(policy_set)], params["keep_records"], module.check_mode)
+    policy_sets = [policy_set, previous_path(policy_set)]
+    done = remove(files, policy_sets, DIRECTORY, params["keep_records"], module.check_mode)
     return {"changed": bool(done.removed), **done._asdict(), "warnings": files.warnings}

@@ -38,12 +38,15 @@ class Removed(t.NamedTuple):
     left: list[str]
 
 
-def remove(files: StateDir, policy_sets: t.Sequence[str], keep_records: bool, check: bool = False) -> Removed:
+def remove(
+    files: StateDir, policy_sets: t.Sequence[str], programs: str, keep_records: bool, check: bool = False
+) -> Removed:
     """Remove the policy set first, so that no alert isolates any more, and then the state.
 
     Args:
         files: of the host.
         policy_sets: files that policy_set put in place.
+        programs: directory of what module_archive put in place.
         keep_records: leave the action log and the evidence where they are.
         check: only say what would be done.
 
@@ -54,7 +57,7 @@ def remove(files: StateDir, policy_sets: t.Sequence[str], keep_records: bool, ch
     """
     _refuse_isolated(files)
     found = Removed([], [], [])
-    for path in policy_sets:
+    for path in (*policy_sets, programs):
         if os.path.lexists(path):
             _delete(path, found, check)
     _remove_empty({os.path.dirname(path) for path in policy_sets}, found, check)

@@ -30,6 +30,9 @@ class Place:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("x\n")
         self.etc.mkdir(parents=True)
+        self.programs = root / "opt/container-guard"
+        (self.programs / "digest").mkdir(parents=True)
+        (self.programs / "digest/module.py").touch()
         self.policy_sets = [str(self.etc / name) for name in ("policy_set.json", "policy_set.json.previous")]
         for name in self.policy_sets:
             pathlib.Path(name).write_text("{}")
@@ -39,7 +42,7 @@ class Place:
         (self.state / f"isolations/{'ab' * 32}.json").write_text("{}")
 
     def all(self) -> set[pathlib.Path]:
-        return {path for top in (self.state, self.etc) for path in top.rglob("*") if path.is_file()}
+        return {path for top in (self.state, self.etc, self.programs) for path in top.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -48,16 +51,18 @@ def place(tmp_path: pathlib.Path) -> Place:
 
 
 def test_records_stay(place: Place) -> None:
-    done = remove(place.files, place.policy_sets, keep_records=True)
+    done = remove(place.files, place.policy_sets, str(place.programs), keep_records=True)
     assert place.all() == {place.state / name for name in RECORDS}
     assert done.kept == [str(place.state / name) for name in ("actions.jsonl", "actions.jsonl.1", "evidence")]
     assert done.left == []
     assert not place.etc.exists()
-    assert remove(place.files, place.policy_sets, keep_records=True).removed == []
+    assert not place.programs.exists()
+    assert place.programs.parent.exists()
+    assert remove(place.files, place.policy_sets, str(place.programs), keep_records=True).removed == []
 
 
 def test_nothing_stays(place: Place) -> None:
-    remove(place.files, place.policy_sets, keep_records=False)
+    remove(place.files, place.policy_sets, str(place.programs), keep_records=False)
     assert not place.state.exists()
     assert not place.etc.exists()
 
@@ -65,7 +70,7 @@ def test_nothing_stays(place: Place) -> None:
 def test_what_somebody_else_put_there_stays(place: Place) -> None:
     for path in (place.state / "notes.txt", place.etc / "policies.yml"):
         path.write_text("mine")
-    done = remove(place.files, place.policy_sets, keep_records=False)
+    done = remove(place.files, place.policy_sets, str(place.programs), keep_records=False)
     assert done.left == [str(place.state / "notes.txt")]
     assert place.all() == {place.state / "notes.txt", place.etc / "policies.yml"}
 
@@ -74,7 +79,12 @@ def test_a_directory_that_is_none_of_ours_loses_nothing(tmp_path: pathlib.Path) 
     (tmp_path / "a").mkdir()
     (tmp_path / "a/b").write_text("")
     (tmp_path / "run").mkdir(mode=0o700)
-    done = remove(StateDir(str(tmp_path), str(tmp_path / "run")), [str(tmp_path / "none.json")], keep_records=False)
+    done = remove(
+        StateDir(str(tmp_path), str(tmp_path / "run")),
+        [str(tmp_path / "none.json")],
+        str(tmp_path / "none"),
+        keep_records=False,
+    )
     assert (tmp_path / "a/b").exists()
     assert str(tmp_path / "a") in done.left
 
@@ -83,7 +93,7 @@ def test_a_link_is_removed_and_not_what_it_points_to(place: Place, tmp_path: pat
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/file").write_text("")
     (place.state / "isolations").symlink_to(tmp_path / "elsewhere")
-    remove(place.files, place.policy_sets, keep_records=False)
+    remove(place.files, place.policy_sets, str(place.programs), keep_records=False)
     assert not place.state.exists()
     assert (tmp_path / "elsewhere/file").exists()
 
@@ -93,21 +103,23 @@ def test_while_something_is_isolated_nothing_is_touched(place: Place, check: boo
     place.isolated()
     before = place.all()
     with pytest.raises(GuardError) as caught:
-        remove(place.files, place.policy_sets, keep_records=False, check=check)
+        remove(place.files, place.policy_sets, str(place.programs), keep_records=False, check=check)
     assert caught.value.kind == "still_isolated"
     assert place.all() == before
 
 
 def test_check_mode_says_the_same_and_touches_nothing(place: Place) -> None:
     before = place.all()
-    would = remove(place.files, place.policy_sets, keep_records=False, check=True)
+    would = remove(place.files, place.policy_sets, str(place.programs), keep_records=False, check=True)
     assert place.all() == before
-    assert sorted(would.removed) == sorted(remove(place.files, place.policy_sets, keep_records=False).removed)
+    assert sorted(would.removed) == sorted(
+        remove(place.files, place.policy_sets, str(place.programs), keep_records=False).removed
+    )
 
 
 def test_what_is_kept_in_memory_goes_too(place: Place) -> None:
     memory = pathlib.Path(place.files.fallback)
     memory.mkdir(mode=0o700)
     (memory / "limits.json").write_text("x")
-    remove(place.files, place.policy_sets, keep_records=False)
+    remove(place.files, place.policy_sets, str(place.programs), keep_records=False)
     assert not memory.exists()
