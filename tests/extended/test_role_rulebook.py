@@ -17,6 +17,7 @@ import os
 import pathlib
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -376,6 +377,28 @@ def test_a_service_that_was_killed_comes_back_and_answers(node: ControlNode, wor
     # Copies of the inventory were in its private /tmp.
     left = node.ask("find", "/tmp", "-name", "hosts.yml", "-not", "-newermt", node.shown("ActiveEnterTimestamp"))
     assert left == ""
+
+
+def test_a_new_certificate_needs_no_restart(node: ControlNode, tmp_path: pathlib.Path) -> None:
+    served, pids = [], []
+    for name in ("old", "new"):
+        certificate, key = _certificate(tmp_path / name)
+        applied = node.apply(rulebook_tls_certificate=certificate, rulebook_tls_key=key)
+        assert applied.status == 0, applied.output
+        assert "https://127.0.0.1:5000/alerts" in applied.output
+        node.until(lambda: ssl.get_server_certificate(("127.0.0.1", node.port)) not in served, "new certificate")
+        served.append(ssl.get_server_certificate(("127.0.0.1", node.port)))
+        pids.append(node.pid)
+        assert served[-1].strip() == certificate.strip()
+    assert pids[0] == pids[1]
+
+
+def _certificate(path: pathlib.Path) -> tuple[str, str]:
+    """A certificate of its own authority, and its key."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-subj", "/CN=guard", "-days", "90", "-keyout", f"{path}.key", "-out", f"{path}.crt"]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    return path.with_suffix(".crt").read_text(), path.with_suffix(".key").read_text()
 
 
 def test_it_is_removed_only_when_nobody_waits_for_an_answer(node: ControlNode) -> None:
