@@ -54,6 +54,17 @@ integration: setup ## integration tests, against real Docker Engines and a real 
 	@tools/setup.sh testbed postgresql sdks cores
 	$(in_env) pytest tests/integration
 
+# Of which versions is a matter for the tests of what runs on the controller, not for those of the engine.
+older_cores := 2.16 2.18
+on_older_cores := $(addprefix tests/integration/test_,modules.py playbooks.py playbooks_ssh.py trace.py unanswered.py)
+
+test-all: test ## test, and what takes long: older cores, roles on systemd, the modules of AWX, a proxy, fuzz
+	@tools/setup.sh awx haproxy
+	$(in_env) pytest tests/extended
+	$(in_env) for core in $(older_cores); do GUARD_CORE=$$core tools/sanity.sh; \
+	  GUARD_CORE=$$core pytest $(on_older_cores); done
+	@$(MAKE) fuzz
+
 fuzz: venv ## a million made-up inputs for parsers, filters and listener: some minutes
 	@$(in_env) exec python -m $(package).tests.fuzz $(if $(seed),--seed $(seed)) $(if $(inputs),--inputs $(inputs))
 

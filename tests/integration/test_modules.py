@@ -470,7 +470,7 @@ def test_what_one_project_sends_to_hosts_is_not_sent_for_another(tmp_path: pathl
     (tampering / "module_utils" / "basic.py").write_text(f"{basic}\nopen({str(marker)!r}, 'w').close()\n")
 
     def run(project: pathlib.Path) -> bool:
-        found = Ansible(project).module("isolation_info", state_dir=str(project / "state"))
+        found = Ansible(project, core="").module("isolation_info", state_dir=str(project / "state"))
         assert "isolations" in found, found
         seen = marker.exists()
         marker.unlink(missing_ok=True)
