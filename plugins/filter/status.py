@@ -42,9 +42,10 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(hosts) has of each host its C(isolations), what is C(wrong) besides, C(cut_off_by_others), its C(policy_set) and
-      why it was C(not_reached).
-    - C(isolated) and C(breaches) count; C(policy_sets) has the hosts of each digest; C(not_reached) says why, by host.
+    - C(hosts) has of each host its C(isolations), what is C(wrong) besides, C(cut_off_by_others), its C(mutes) and
+      C(policy_set), and why it was C(not_reached).
+    - C(isolated), C(breaches) and C(awaiting_approval) count; C(policy_sets) has the hosts of each digest;
+      C(not_reached) says why, by host.
     - C(guard_version) is the version of the collection on the controller, which is what runs on the hosts.
     - C(failed) has the hosts of each finding in O(fail_on) that there is, and C(lines) all of it for people.
   type: dict

@@ -39,8 +39,9 @@ def status(hosts: t.Mapping[str, t.Any], fail_on: t.Any = ()) -> dict[str, t.Any
         fail_on: words of FAIL_ON, for which C(failed) is to name hosts.
 
     Returns:
-        C(hosts): of each host C(isolations), C(wrong) (what does not hold besides), C(policy_set) and C(not_reached).
-        C(isolated), C(breaches): how many. C(policy_sets): the hosts of each digest, of the empty one those without.
+        C(hosts): of each host C(isolations), C(wrong) (what does not hold besides), C(mutes), C(policy_set) and
+        C(not_reached). C(isolated), C(breaches), C(awaiting_approval): how many. C(policy_sets): the hosts of each
+        digest, of the empty one those without.
         C(not_reached): why, by host. C(guard_version): of the collection on the controller, which is what it runs on
         hosts. C(failed): for each word of C(fail_on) with any, its hosts. C(lines): for people.
 
@@ -59,6 +60,7 @@ def status(hosts: t.Mapping[str, t.Any], fail_on: t.Any = ()) -> dict[str, t.Any
         "guard_version": guard_version(),
         "isolated": sum(len(one["isolations"]) for one in told.values()),
         "breaches": sum(not it["holds"] for one in told.values() for it in _known(one["isolations"])),
+        "awaiting_approval": sum(len(it["awaiting_approval"]) for one in told.values() for it in one["isolations"]),
         "policy_sets": sets,
         "not_reached": unreached,
         "hosts": told,
@@ -113,6 +115,10 @@ def _of_host(found: Json) -> dict[str, t.Any]:
         "isolations": [_isolation(one, answered=not unreached) for one in mappings(found.get("isolations"))],
         "wrong": wrong,
         "cut_off_by_others": [text.display(one.get("name")) for one in mappings(found.get("cut_off_by_others"))],
+        "mutes": [
+            {key: text.display(mute.get(key)) for key in ("policy", "container", "until", "actor", "reason")}
+            for mute in mappings(found.get("mutes"))
+        ],
         "policy_set": {key: text.display(policy_set.get(key)) for key in ("digest", "deployed_at", "problem")},
         "not_reached": unreached,
     }
@@ -129,6 +135,10 @@ def _isolation(found: Json, answered: bool) -> dict[str, t.Any]:
         "holds": bool(found.get("agree")) if answered else None,
         "breaches": [text.display(breach.get("kind")) for breach in mappings(found.get("breaches"))],
         "policies": [text.display(claim.get("subject")) for claim in claims if claim.get("kind") == "policy"],
+        "awaiting_approval": [
+            {key: text.display(wish.get(key)) for key in ("action", "policy_id", "until")}
+            for wish in mappings(found.get("awaiting_approval"))
+        ],
         # Its network is off for the sake of those that use it, and nobody asked for itself.
         "for_others": bool(claims) and all(claim.get("kind") == "sharer" for claim in claims),
         "phase": text.display(found.get("phase")),
@@ -167,6 +177,16 @@ def _lines(found: Json) -> t.Iterator[str]:
         found["guard_version"],
     )
     yield from table(isolation_rows(told), COLUMNS)
+    for host, one in told.items():
+        for it in one["isolations"]:
+            for wish in it["awaiting_approval"]:
+                yield (
+                    f"{host}: {it['container']} waits until {wish['until']} for approval: {wish['action']}, which "
+                    f"the policy {wish['policy_id']} wants. Decide with ironpost.container_guard.approve"
+                )
+        for mute in one["mutes"]:
+            what = " on ".join(filter(None, (mute["policy"], mute["container"]))) or "the whole host"
+            yield f"{host}: muted until {mute['until']} by {mute['actor'] or 'somebody'}: {what}: {mute['reason']}"
     sets = found["policy_sets"]
     for digest, hosts in sets.items():
         named = "" if len(sets) == 1 else f": {_some(hosts)}"

@@ -135,3 +135,26 @@ def test_the_version_is_that_of_the_installed_collection_or_of_the_checkout(tmp_
     (tmp_path / "MANIFEST.json").write_text(json.dumps({"collection_info": {"version": "0.3.0"}}))
     assert guard_version(tmp_path) == "0.3.0"
     assert guard_version() != ""
+
+
+def test_what_waits_for_a_person_and_what_is_muted() -> None:
+    waiting = {
+        **isolation("shop-7", policy="quarantine"),
+        "awaiting_approval": [{"action": "kill", "policy_id": "quarantine", "until": "2026-04-06T12:43:02Z"}],
+    }
+    mute = {
+        "policy": "noisy",
+        "container": "web-*",
+        "until": "2026-04-05T14:00:00Z",
+        "actor": "ann",
+        "reason": "{{ 1 }}",
+    }
+    found = status({"web-1": host(waiting, mutes=[mute])})
+    assert found["awaiting_approval"] == 1
+    assert found["lines"][3:5] == [
+        (
+            "web-1: shop-7 waits until 2026-04-06T12:43:02Z for approval: kill, which the policy quarantine wants. "
+            "Decide with ironpost.container_guard.approve"
+        ),
+        "web-1: muted until 2026-04-05T14:00:00Z by ann: noisy on web-*: { { 1 }}",
+    ]
