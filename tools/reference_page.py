@@ -139,7 +139,7 @@ def _default(option: t.Mapping[str, t.Any]) -> str:
     )
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _table(heads: t.Sequence[str], rows: t.Sequence[t.Sequence[str]]) -> list[str]:
     lines = ["| {} |".format(" | ".join(heads)), "|" + "---|" * len(heads)]
     return [*lines, *("| {} |".format(" | ".join(cell.replace("|", "\\|") for cell in row)) for row in rows), ""]
 
