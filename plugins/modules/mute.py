@@ -64,6 +64,7 @@ options:
     description: Until when, RFC 3339, at most 7 days from now. With O(state=present) either this or O(for) is required.
     type: str
     default: ''
+    aliases: [ends_at]
   reason:
     description: Why, for all records of what is muted. At most 1024 characters are kept. Required with
       O(state=present).

@@ -36,7 +36,7 @@ def argument_spec() -> common.Spec:
         "whole_host": {"type": "bool", "default": False},
         "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT},
         "for": {"type": "str", "default": ""},
-        "until": {"type": "str", "default": ""},
+        "until": {"type": "str", "default": "", "aliases": ["ends_at"]},
         "reason": {"type": "str", "default": ""},
         "force": {"type": "bool", "default": False},
         "actor": {"type": "str", "default": ""},
