@@ -110,7 +110,6 @@ options:
       - A release by name forgets the isolations of containers that had the name and are gone. Each has a result of its
         own.
       - A release is remembered for a week. An alert that was received before it does not isolate the container again.
-    type: str
       - V(approved) does what a policy wants with C(approval) and waits for on the containers that are meant; V(refused)
         decides that it is not done, and the container stays held as it is. Of a refused one it can still be approved
         until the wish lapses. Later alerts of the policy do not ask again while it holds the container. A container on

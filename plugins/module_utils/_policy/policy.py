@@ -31,17 +31,14 @@ class Target(t.Protocol):
     @property
     def name(self) -> str:
         """As the engine names it, without the slash."""
-        ...
 
     @property
     def images(self) -> tuple[str, ...]:
         """The names by which policies may know its image."""
-        ...
 
     @property
     def labels(self) -> t.Mapping[str, str]:
         """Its labels."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -333,7 +333,7 @@ def _fleet_window(name: str, value: object) -> FleetWindow:
     for required in ("count", "seconds"):
         if required not in given:
             raise ValueError(f"{name} has no {required}. It needs both, as {{count: 20, seconds: 600}}")
-    return FleetWindow(**given)
+    return FleetWindow(count=given["count"], seconds=given["seconds"])
 
 
 def _detector(name: str, value: object) -> str:

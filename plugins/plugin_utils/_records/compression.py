@@ -65,21 +65,17 @@ class _Decompressor(t.Protocol):
     @property
     def eof(self) -> bool:
         """Whether its end was reached."""
-        ...
 
     @property
     def needs_input(self) -> bool:
         """Whether it wants more before it gives more."""
-        ...
 
     @property
     def unused_data(self) -> bytes:
         """What stands after the end."""
-        ...
 
     def decompress(self, data: bytes, /, max_length: int = -1) -> bytes:
         """What comes out of that, at most so much at once."""
-        ...
 
 
 def _zstd() -> _Decompressor:
