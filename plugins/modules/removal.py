@@ -30,7 +30,9 @@ attributes:
     support: full
 options:
   policy_set:
-    description: File on the host that M(ironpost.container_guard.policy_set) put in place.
+    description:
+      - File on the host that M(ironpost.container_guard.policy_set) put in place. What is there and is no policy set,
+        or a damaged one, stays, and is among RV(left).
     type: path
     default: /etc/container-guard/policy_set.json
   keep_records:
@@ -69,7 +71,9 @@ kept:
   elements: str
   returned: success
 left:
-  description: Paths in the same directories that this collection did not make, and that stay.
+  description:
+    - Paths in the same directories that this collection did not make, and that stay; and what O(policy_set) names where
+      it is no policy set.
   type: list
   elements: str
   returned: success
