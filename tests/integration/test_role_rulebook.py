@@ -46,3 +46,13 @@ def test_an_option_that_the_role_sets_is_refused(ansible: Ansible) -> None:
     run = ansible.run(PLAY, {"rulebook_guard": {"spool": "/srv/spool"}}, "--become")
     assert run.status != 0
     assert "rulebook_guard holds spool, which the role sets" in re.sub(r"\s+", " ", run.output)
+
+
+@pytest.mark.parametrize("name", ["", "container-guard", "container-guard-/../../etc"])
+def test_a_name_that_is_or_could_be_of_something_else_is_refused(tmp_path: pathlib.Path, name: str) -> None:
+    # With a blank one, all of /etc, /opt and /var/lib would be removed: so this is in check mode only.
+    variables = {"rulebook_name": name, "rulebook_state": "absent"}
+    run = Ansible(tmp_path, "node").run(PLAY, variables, "--check")
+    assert run.status != 0
+    assert "Nothing was touched" in re.sub(r"\s+", " ", run.output)
+    assert "changed=0" in run.output
