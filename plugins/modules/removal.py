@@ -13,8 +13,9 @@ version_added: 0.1.0
 author:
   - Ironpost contributors (@ironpost)
 description:
-  - Removes the policy set, the one before it, and what is kept in O(state_dir) and in memory, by the names that this
-    collection gives to its files. Directories are removed where nothing else is in them.
+  - Removes the policy set, the one before it, what M(ironpost.container_guard.module_archive) put there, and what is
+    kept in O(state_dir) and in memory, by the names that this collection gives to its files. Directories are removed
+    where nothing else is in them.
   - Fails with the kind V(still_isolated), and removes nothing, where a container is isolated. Without the journal it
     could not be given back.
   - Stop the rulebook before, so that no alert is being answered. The policy set is removed first, and then the journal
