@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import subprocess
 
 import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
@@ -87,3 +88,19 @@ def test_the_inventory_is_there_as_it_is_on_the_controller_vaults_and_links_too(
     assert found.strip() == vault.strip()
     _status, found = docker_world.host.exec("find", place, "-type", "f")
     assert sorted(pathlib.Path(path).name for path in found.split()) == ["all.yml", "hosts", "hosts.local", "web-1.yml"]
+
+
+def test_a_variable_of_the_service_may_hold_anything_but_never_another_variable(tmp_path: pathlib.Path) -> None:
+    wanted = {"QUOTED": "a\"b$HOME`id`\\e 'f'", "LINES": "-----BEGIN\nPATH=/tmp\n-----END", "NUMBER": 5, "BLANK": ""}
+    template = pathlib.Path(__file__).parents[2] / "roles/rulebook/templates/environment.j2"
+    content = f"{{{{ lookup('ansible.builtin.template', '{template}') }}}}"
+    copy = {"content": content, "dest": str(tmp_path / "environment"), "mode": "0600"}
+    play = {"hosts": "node", "gather_facts": False, "tasks": [{"ansible.builtin.copy": copy}]}
+    run = Ansible(tmp_path, "node").run(play, {"rulebook_environment": wanted})
+    assert run.status == 0, run.output
+    # Between double quotes systemd reads such a file as a shell does.
+    printed = " ".join(f'"${name}"' for name in ["PATH", *wanted])
+    script = f'. "$1"; printf "%s\\0" {printed}'
+    command = ["/bin/sh", "-c", script, "sh", str(tmp_path / "environment")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, encoding="utf-8", env={"PATH": "untouched"})
+    assert done.stdout.split("\0")[:-1] == ["untouched", *map(str, wanted.values())]
