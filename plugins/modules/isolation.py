@@ -44,7 +44,8 @@ options:
     elements: str
   selector:
     description:
-      - Every container of the host that matches. Each list that is given must match, by one of its entries.
+      - Every container of the host that matches. Each list that is given must match, by one of its entries. A blank
+        entry is an error.
       - With O(state=released), only those that are isolated. One that cannot be read, or whose entry in the journal
         cannot, is an error.
     type: dict

@@ -20,8 +20,11 @@ description:
     upgrade of either, the archive is not found, and modules are sent as ever, until this module is run again.
   - Commands are used only where pipelining is on (C(ansible_pipelining)), as they read the options from standard input.
     They need no temporary files on the host.
-  - Archives are put below C(/opt/container-guard), which belongs to the user that runs the module and that nobody else
-    may write. The one before is kept.
+  - They run by the Python by which this module was run there, whatever C(ansible_python_interpreter) says by then. Run
+    it again where another one is to count, as one that has the docker SDK.
+  - Archives are put below C(/opt/container-guard). The one before is kept.
+  - That directory and C(/opt) have to belong to root, and nobody else may write them, or the module fails. A task that
+    finds it otherwise runs nothing from there, and is sent.
 extends_documentation_fragment:
   - ironpost.container_guard.attributes
 attributes:

@@ -13,8 +13,9 @@ version_added: 0.1.0
 author:
   - Ironpost contributors (@ironpost)
 description:
-  - Removes the policy set, the one before it, and what is kept in O(state_dir) and in memory, by the names that this
-    collection gives to its files. Directories are removed where nothing else is in them.
+  - Removes the policy set, the one before it, what M(ironpost.container_guard.module_archive) put there, and what is
+    kept in O(state_dir) and in memory, by the names that this collection gives to its files. Directories are removed
+    where nothing else is in them.
   - Fails with the kind V(still_isolated), and removes nothing, where a container is isolated. Without the journal it
     could not be given back.
   - Stop the rulebook before, so that no alert is being answered. The policy set is removed first, and then the journal
@@ -30,7 +31,9 @@ attributes:
     support: full
 options:
   policy_set:
-    description: File on the host that M(ironpost.container_guard.policy_set) put in place.
+    description:
+      - File on the host that M(ironpost.container_guard.policy_set) put in place. What is there and is no policy set,
+        or a damaged one, stays, and is among RV(left).
     type: path
     default: /etc/container-guard/policy_set.json
   keep_records:
@@ -69,7 +72,9 @@ kept:
   elements: str
   returned: success
 left:
-  description: Paths in the same directories that this collection did not make, and that stay.
+  description:
+    - Paths in the same directories that this collection did not make, and that stay; and what O(policy_set) names where
+      it is no policy set.
   type: list
   elements: str
   returned: success

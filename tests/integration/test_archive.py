@@ -97,11 +97,15 @@ def test_an_archive_that_was_changed_is_replaced_and_one_of_another_version_is_n
 
 
 def test_a_directory_that_others_may_write_is_not_used(docker_world: HostWorld, tmp_path: pathlib.Path) -> None:
-    docker_world.host.exec("install", "-d", "-o", "operator", ARCHIVES)
-    (found,) = remote(tmp_path, docker_world).modules(INSTALL)
+    host = remote(tmp_path, docker_world)
+    (first,) = host.modules(INSTALL)
+    mark(docker_world, first["path"], "isolation_info")
+    docker_world.host.exec("chown", "operator", ARCHIVES)
+    (found, info) = host.modules(INSTALL, ("isolation_info", {}))
     assert found["failed"] is True
     assert found["error"]["kind"] == "unsafe_directory"
-    assert docker_world.host.exec("ls", ARCHIVES)[1] == ""
+    assert info["failed"] is False
+    assert not was_run(docker_world)
 
 
 def test_without_pipelining_modules_are_sent(docker_world: HostWorld, tmp_path: pathlib.Path) -> None:

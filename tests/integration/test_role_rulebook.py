@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import pathlib
 import re
+import subprocess
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import Ansible
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld
@@ -46,3 +48,59 @@ def test_an_option_that_the_role_sets_is_refused(ansible: Ansible) -> None:
     run = ansible.run(PLAY, {"rulebook_guard": {"spool": "/srv/spool"}}, "--become")
     assert run.status != 0
     assert "rulebook_guard holds spool, which the role sets" in re.sub(r"\s+", " ", run.output)
+
+
+@pytest.mark.parametrize("name", ["", "container-guard", "container-guard-/../../etc"])
+def test_a_name_that_is_or_could_be_of_something_else_is_refused(tmp_path: pathlib.Path, name: str) -> None:
+    # With a blank one, all of /etc, /opt and /var/lib would be removed: so this is in check mode only.
+    variables = {"rulebook_name": name, "rulebook_state": "absent"}
+    run = Ansible(tmp_path, "node").run(PLAY, variables, "--check")
+    assert run.status != 0
+    assert "Nothing was touched" in re.sub(r"\s+", " ", run.output)
+    assert "changed=0" in run.output
+
+
+def test_the_inventory_is_there_as_it_is_on_the_controller_vaults_and_links_too(
+    ansible: Ansible, docker_world: HostWorld, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "password").write_text("a-password-of-the-test-suite")
+    vault = VaultLib([("default", VaultSecret(b"a-password-of-the-test-suite"))]).encrypt("secret: hunter2\n").decode()
+    inventory, others = tmp_path / "inventory", tmp_path / "others"
+    (inventory / "group_vars").mkdir(parents=True)
+    (inventory / "group_vars/all.yml").write_text(vault)
+    (inventory / "hosts").write_text("web-1\n")
+    (others / "host_vars").mkdir(parents=True)
+    (others / "host_vars/web-1.yml").write_text("ansible_host: 10.0.0.1\n")
+    (inventory / "host_vars").symlink_to(others / "host_vars")
+    (inventory / "hosts.local").symlink_to(inventory / "hosts")
+    role = {"name": "ironpost.container_guard.rulebook", "tasks_from": "inventory"}
+    play = {"hosts": "node", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}
+    place = "/srv/of-the-rulebook"
+    docker_world.host.exec("rm", "-rf", place)
+    docker_world.host.exec("mkdir", place)
+    variables = {"_rulebook_config": place, "rulebook_name": "root", "rulebook_inventory": str(inventory)}
+    first, second = (
+        ansible.run(play, variables, "--become", "--vault-password-file", str(tmp_path / "password")) for _ in range(2)
+    )
+    assert (first.status, second.status) == (0, 0), first.output
+    assert "changed=0" in second.output
+    _status, found = docker_world.host.exec("cat", f"{place}/inventory/group_vars/all.yml")
+    assert found.strip() == vault.strip()
+    _status, found = docker_world.host.exec("find", place, "-type", "f")
+    assert sorted(pathlib.Path(path).name for path in found.split()) == ["all.yml", "hosts", "hosts.local", "web-1.yml"]
+
+
+def test_a_variable_of_the_service_may_hold_anything_but_never_another_variable(tmp_path: pathlib.Path) -> None:
+    wanted = {"QUOTED": "a\"b$HOME`id`\\e 'f'", "LINES": "-----BEGIN\nPATH=/tmp\n-----END", "NUMBER": 5, "BLANK": ""}
+    template = pathlib.Path(__file__).parents[2] / "roles/rulebook/templates/environment.j2"
+    content = f"{{{{ lookup('ansible.builtin.template', '{template}') }}}}"
+    copy = {"content": content, "dest": str(tmp_path / "environment"), "mode": "0600"}
+    play = {"hosts": "node", "gather_facts": False, "tasks": [{"ansible.builtin.copy": copy}]}
+    run = Ansible(tmp_path, "node").run(play, {"rulebook_environment": wanted})
+    assert run.status == 0, run.output
+    # Between double quotes systemd reads such a file as a shell does.
+    printed = " ".join(f'"${name}"' for name in ["PATH", *wanted])
+    script = f'. "$1"; printf "%s\\0" {printed}'
+    command = ["/bin/sh", "-c", script, "sh", str(tmp_path / "environment")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, encoding="utf-8", env={"PATH": "untouched"})
+    assert done.stdout.split("\0")[:-1] == ["untouched", *map(str, wanted.values())]

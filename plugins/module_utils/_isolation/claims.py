@@ -189,8 +189,16 @@ class Claim:
             return False
 
     def renewed(self, moment: datetime.datetime) -> Claim:
-        """The same on another container: the time after which it ends counts anew."""
-        return dataclasses.replace(self, since=format_timestamp(moment), expires_at=_end(moment, self.release_after))
+        """The same on another container: the time after which it ends counts anew.
+
+        Who approved of the end of a container knew that one. What he approved of waits again.
+        """
+        goal, approval = self.goal, self.approval
+        if approval and approval.decision == APPROVED:
+            goal = goal.without([approval.action])
+            approval = dataclasses.replace(approval, decision="", actor="", decided_at="")
+        ends = _end(moment, self.release_after)
+        return dataclasses.replace(self, goal=goal, approval=approval, since=format_timestamp(moment), expires_at=ends)
 
     @classmethod
     def from_dict(cls, value: t.Mapping[str, t.Any]) -> Claim:

@@ -61,7 +61,8 @@ def _elements(name: str, text: str) -> t.Any:
         return found
     lines = [line.strip().rstrip(",").rstrip() for line in text.strip().splitlines()]
     parts = lines if len(lines) > 1 else text.split(",")
-    return [part.strip() for part in parts if part.strip()]
+    # One that is empty would ask for nothing, or narrow nothing down. Whoever reads a blank entry refuses it.
+    return [part.strip() for part in parts if part.strip()] or [""]
 
 
 def _element(option: t.Mapping[str, t.Any], value: t.Any) -> t.Any:

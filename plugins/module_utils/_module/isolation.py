@@ -243,8 +243,10 @@ def _targets(
         targets = selection.named(params["containers"], releasing)
     elif params["selector"] is not None:
         selector, excluded = params["selector"], params["selector"].get("exclude") or {}
+        _refuse_blank(selector, "selector")
+        _refuse_blank(excluded, "selector (exclude)")
         wanted, exclude = _filter(selector), _filter(excluded)
-        images = Images(engine, _given(selector.get("images")), _given(excluded.get("images")))
+        images = Images(engine, selector.get("images") or (), excluded.get("images") or ())
         if not (wanted or images.wanted):
             raise common.invalid_option(
                 "selector has neither container_names, images, image_patterns nor labels",
@@ -269,8 +271,13 @@ def _filter(value: t.Mapping[str, t.Any]) -> TargetFilter:
     return TargetFilter.from_dict({name: value.get(name) for name in FILTER_LISTS})
 
 
-def _given(values: t.Sequence[str] | None) -> list[str]:
-    return [value for value in values or () if value.strip()]
+def _refuse_blank(value: t.Mapping[str, t.Any], what: str) -> None:
+    """Raises GuardError (C(invalid_option)) where a list was given, and something in it was not."""
+    for name in (*FILTER_LISTS, "images"):
+        if not all(entry.strip() for entry in value.get(name) or ()):
+            raise common.invalid_option(
+                f"{name} of {what} has a blank entry", "Nothing was changed. Leave the list out, or say what is meant"
+            )
 
 
 def _event(

@@ -25,6 +25,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ironpost.container_guard.plugins.module_utils._archive import (
     COMMANDS,
     DIRECTORY,
+    NAMED,
+    OWNER,
     PLUGINS,
     digest_of,
 )
@@ -85,6 +87,7 @@ def _install(digest: str, content: str | None, check: bool) -> dict[str, t.Any]:
         raise common.invalid_option("digest is no SHA-256", "Leave it to the action plugin")
     home = os.path.join(DIRECTORY, digest)
     found = {"digest": digest, "path": home, "changed": True, "needed": False}
+    _refuse_unsafe()
     if _whole(home, digest):
         return {**found, "changed": False}
     if check:
@@ -94,19 +97,24 @@ def _install(digest: str, content: str | None, check: bool) -> dict[str, t.Any]:
     files = _unpacked(content)
     if digest_of(files) != digest:
         raise GuardError("the archive is not what its digest says", kind="invalid_archive", remedy="Try again")
-    _own_directory()
+    os.umask(0o022)  # users without root run modules, too, and nobody else writes what they run
+    os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
+    _refuse_unsafe()
     _write(home, files)
-    for old in _archives()[KEPT:]:
+    for old in [path for path in _archives() if path != home][KEPT - 1 :]:
         shutil.rmtree(old)
     sync_directory(DIRECTORY)
     return found
 
 
 def _remove(check: bool) -> dict[str, t.Any]:
-    there = os.path.lexists(DIRECTORY)
-    if there and not check:
-        shutil.rmtree(DIRECTORY)
-    return {"digest": "", "path": DIRECTORY, "changed": there, "needed": False}
+    there = _archives()
+    if not check:
+        for path in there:
+            shutil.rmtree(path)
+        if there and not os.listdir(DIRECTORY):
+            os.rmdir(DIRECTORY)
+    return {"digest": "", "path": DIRECTORY, "changed": bool(there), "needed": False}
 
 
 def _whole(home: str, digest: str) -> bool:
@@ -146,16 +154,21 @@ def _unpacked(content: str) -> dict[str, bytes]:
     return files
 
 
-def _own_directory() -> None:
-    """Make sure that nobody else could have put there what root is going to run. Raises GuardError, OSError."""
-    os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
-    status = os.lstat(DIRECTORY)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise GuardError(
-            f"{DIRECTORY} could be written by others: what is in it would be run by the next task",
-            kind="unsafe_directory",
-            remedy=f"Look at what is in it, then: rm -r {DIRECTORY}",
-        )
+def _refuse_unsafe() -> None:
+    """Make sure that nobody else could put there what root is going to run. Raises GuardError, OSError."""
+    for path in (os.path.realpath(os.path.dirname(DIRECTORY)), DIRECTORY):
+        if not os.path.lexists(path):
+            continue
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != OWNER or status.st_mode & 0o022:
+            raise GuardError(
+                f"{path} could be written by others: what is in it would be run by the next task",
+                kind="unsafe_directory",
+                remedy=f"Look at what is in it, then: rm -r {path}"
+                if path == DIRECTORY
+                else f"Nothing is run from there, and modules are sent. To change that: chown root {path}; "
+                f"chmod go-w {path}",
+            )
 
 
 def _write(home: str, files: t.Mapping[str, bytes]) -> None:
@@ -172,7 +185,7 @@ def _write(home: str, files: t.Mapping[str, bytes]) -> None:
         # No date of a source is compared when it is loaded.
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
         compileall.compile_dir(temporary, maxlevels=20, ddir=home, quiet=2, invalidation_mode=mode)
-        os.chmod(temporary, 0o755)  # noqa: S103 - there is no secret in it, and users without root run modules, too
+        os.chmod(temporary, 0o755)  # noqa: S103 - there is no secret in it
         if os.path.lexists(home):
             shutil.rmtree(home)
         os.rename(temporary, home)
@@ -195,5 +208,6 @@ def _commands(home: str, files: t.Iterable[str]) -> dict[str, str]:
 
 def _archives() -> list[str]:
     """The directories of archives, and what was left half made, the newest first."""
-    paths = [os.path.join(DIRECTORY, name) for name in os.listdir(DIRECTORY)]
+    names = os.listdir(DIRECTORY) if os.path.isdir(DIRECTORY) else []
+    paths = [os.path.join(DIRECTORY, name) for name in names if NAMED.fullmatch(name)]
     return sorted(paths, key=lambda path: os.lstat(path).st_mtime, reverse=True)

@@ -6,13 +6,18 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._archive import DIRECTORY
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import path_of, previous_path
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import (
+    deployed,
+    path_of,
+    previous_path,
+)
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.removal import remove
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
@@ -36,6 +41,9 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     policy_set = path_of({"path": params["policy_set"]})
     files = StateDir(common.state_dir_of(params))
-    policy_sets = [policy_set, previous_path(policy_set)]
+    paths = [policy_set, previous_path(policy_set)]
+    # A variable names them. What it names by a slip, such as the directory, is not removed for that.
+    foreign = [path for path in paths if os.path.lexists(path) and not deployed(path)[0]]
+    policy_sets = [path for path in paths if path not in foreign]
     done = remove(files, policy_sets, DIRECTORY, params["keep_records"], module.check_mode)
-    return {"changed": bool(done.removed), **done._asdict(), "warnings": files.warnings}
+    return {"changed": bool(done.removed), **done._asdict(), "left": [*foreign, *done.left], "warnings": files.warnings}

@@ -136,6 +136,8 @@ class Mute:
         since, until = parse_timestamp(value["since"]), parse_timestamp(value["until"])
         if since is None or until is None or not isinstance(value["force"], bool):
             raise ValueError("a mute without a time")
+        if not isinstance(value["policy"], str) or not isinstance(value["container"], str):
+            raise TypeError("a mute of what is no text")
         found = cls.of(value["policy"], value["container"], since, until, force=value["force"])
         return dataclasses.replace(found, reason=text.display(value["reason"]), actor=text.display(value["actor"], 128))
 

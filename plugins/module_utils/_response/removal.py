@@ -11,6 +11,7 @@ import re
 import shutil
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._archive import NAMED
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
@@ -57,10 +58,13 @@ def remove(
     """
     _refuse_isolated(files)
     found = Removed([], [], [])
-    for path in (*policy_sets, programs):
+    archives = [os.path.join(programs, name) for name in _names(programs)]
+    ours = [path for path in archives if NAMED.fullmatch(os.path.basename(path))]
+    found.left.extend(path for path in archives if path not in ours)
+    for path in (*policy_sets, *ours):
         if os.path.lexists(path):
             _delete(path, found, check)
-    _remove_empty({os.path.dirname(path) for path in policy_sets}, found, check)
+    _remove_empty({*(os.path.dirname(path) for path in policy_sets), programs}, found, check)
     if not check:
         _refuse_isolated(files)  # an alert may have been answered until now
         files.carry_over()

@@ -20,7 +20,7 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import module_utils_loader
 from ansible.release import __version__ as ansible_version
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._archive import COMMANDS, DIRECTORY
+from ansible_collections.ironpost.container_guard.plugins.module_utils._archive import command_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import is_green
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import archive
@@ -127,10 +127,9 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
         except TypeError:
             return None
         self._update_module_args(COLLECTION + self.module, options, variables)
-        command = f"{DIRECTORY}/{archive.digest(CORE)}/{COMMANDS}/{self.module}"
-        environment = self._compute_environment_string()
         done = self._low_level_execute_command(
-            f"{environment} {command}".strip(), in_data=json.dumps({"ANSIBLE_MODULE_ARGS": options}).encode()
+            command_of(archive.digest(CORE), self.module, self._compute_environment_string()),
+            in_data=json.dumps({"ANSIBLE_MODULE_ARGS": options}).encode(),
         )
         if done["rc"] in (_NOT_EXECUTABLE, _NOT_FOUND):
             return None

@@ -45,6 +45,14 @@ def test_what_is_within_an_option_is_not_taken_for_an_answer() -> None:
     assert isolated(**given) == given
 
 
+@pytest.mark.parametrize("blank", [" ", "\n", ",", ",\n"])
+def test_a_list_in_which_nothing_is_said_does_not_become_an_empty_one(blank: str) -> None:
+    # An empty one is no condition, or nothing to do, and no error.
+    found = isolated(selector={"labels": blank, "exclude": {"images": blank}})
+    assert found == {"selector": {"labels": [""], "exclude": {"images": [""]}}}
+    assert isolated(containers=f"{blank},") == {"containers": [""]}
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [

@@ -161,11 +161,21 @@ class TestSelector:
             "web-2": ("isolated", ["image tag"]),
         }
         assert {(one["image"], one["image_id"]) for one in results["results"]} >= {("nginx:live", image_id_of(tag))}
-        with pytest.raises(GuardError, match="selector has neither"):
-            module.run(selector={"images": [" "]})
         excluded = {"container_names": ["web-*"], "exclude": {"images": [tag]}}
         results = module.run(selector=excluded)
         assert [(one["container"]["name"], one["matched_by"]) for one in results["results"]] == [("web-1", ["name"])]
+
+    @pytest.mark.parametrize("blank", ["", " "])
+    @pytest.mark.parametrize("name", ["images", "image_patterns", "container_names", "labels"])
+    def test_a_blank_entry_neither_widens_it_nor_matches_nothing_silently(
+        self, module: Module, name: str, blank: str
+    ) -> None:
+        wanted: dict[str, t.Any] = {"container_names": ["web-*"]}
+        for selector in ({**wanted, name: [blank]}, {**wanted, "exclude": {name: ["x", blank]}}):
+            with pytest.raises(GuardError, match=f"{name} of selector .*has a blank entry") as caught:
+                module.run(selector=selector)
+            assert caught.value.kind == "invalid_option"
+        assert module.engine.changes == []
 
     def test_releases_only_what_is_isolated(self, module: Module) -> None:
         everything = {"container_names": ["*"]}

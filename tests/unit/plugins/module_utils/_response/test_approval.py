@@ -93,6 +93,13 @@ class Host:
         (result,) = requests.decide(targets, decision, Cause(actor=actor), force, claim_filter(policy))
         return result
 
+    def repair(self) -> Result:
+        resolver = Resolver(self.engine)
+        protection = Protection(resolver, None, running_in=set)
+        requests = Requests(self.isolator(), self.journal, resolver, protection, 1)
+        (result,) = requests.repair(Selection(resolver, self.journal).to_repair())
+        return result
+
     def release(self) -> str:
         return self.isolator().release(self.web, cause=Cause(actor="bob")).outcome
 
@@ -231,6 +238,35 @@ def test_approved_it_is_killed_and_can_still_be_released(host: Host) -> None:
     assert (decided.decision, decided.actor, decided.decided_at) == ("approved", "alice", format_timestamp(host.now))
     assert host.release() == "released"
     assert host.state == before
+
+
+@pytest.mark.parametrize(
+    ("policy", "held"), [(KILL, (True, True, [])), (STOP, (True, False, []))], ids=["kill", "stop"]
+)
+def test_a_container_that_took_its_name_was_never_approved_of(
+    host: Host, policy: dict[str, t.Any], held: tuple[bool, bool, list[str]]
+) -> None:
+    host.respond(alert(), policy)
+    wanted = host.approval
+    host.decide()
+    host.engine.remove_container(host.web)
+    host.web = host.engine.add_container("web")
+    assert outcome_of(host.repair()) == ("isolated", True)
+    assert host.state == held
+    assert host.approval == wanted
+    assert outcome_of(host.decide(actor="bob")) == ("isolated", True)
+    assert host.state == (False, False, [])
+
+
+def test_a_container_that_took_the_name_of_a_refused_one_is_not_asked_about(host: Host) -> None:
+    host.respond(alert())
+    host.decide("refused")
+    host.engine.remove_container(host.web)
+    host.web = host.engine.add_container("web")
+    host.repair()
+    assert host.state == (True, True, [])
+    assert host.approval is not None
+    assert host.approval.decision == "refused"
 
 
 def test_approved_it_is_stopped_with_the_grace_of_the_policy(host: Host) -> None:

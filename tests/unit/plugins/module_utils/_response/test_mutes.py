@@ -296,6 +296,9 @@ GOOD = dataclasses.asdict(mute("shells"))
             )
         ),
         json.dumps({"format": 1, "mutes": [{key: value for key, value in GOOD.items() if key != "reason"}]}),
+        # It must not be taken for one of the whole host.
+        json.dumps({"format": 1, "mutes": [{**GOOD, "policy": None, "container": ""}]}),
+        json.dumps({"format": 1, "mutes": [{**GOOD, "policy": [], "container": ""}]}),
     ],
 )
 def test_a_damaged_file_mutes_nothing_and_says_so(files: StateDir, content: str) -> None:

@@ -31,8 +31,9 @@ class Place:
             path.write_text("x\n")
         self.etc.mkdir(parents=True)
         self.programs = root / "opt/container-guard"
-        (self.programs / "digest").mkdir(parents=True)
-        (self.programs / "digest/module.py").touch()
+        for name in ("ab" * 32, ".new-x"):
+            (self.programs / name).mkdir(parents=True)
+            (self.programs / name / "module.py").touch()
         self.policy_sets = [str(self.etc / name) for name in ("policy_set.json", "policy_set.json.previous")]
         for name in self.policy_sets:
             pathlib.Path(name).write_text("{}")
@@ -68,11 +69,12 @@ def test_nothing_stays(place: Place) -> None:
 
 
 def test_what_somebody_else_put_there_stays(place: Place) -> None:
-    for path in (place.state / "notes.txt", place.etc / "policies.yml"):
+    mine = {place.state / "notes.txt", place.etc / "policies.yml", place.programs / "ansible-playbook"}
+    for path in mine:
         path.write_text("mine")
     done = remove(place.files, place.policy_sets, str(place.programs), keep_records=False)
-    assert done.left == [str(place.state / "notes.txt")]
-    assert place.all() == {place.state / "notes.txt", place.etc / "policies.yml"}
+    assert done.left == [str(place.programs / "ansible-playbook"), str(place.state / "notes.txt")]
+    assert place.all() == mine
 
 
 def test_a_directory_that_is_none_of_ours_loses_nothing(tmp_path: pathlib.Path) -> None:
