@@ -221,21 +221,20 @@ class Deliveries:
         for alert in answered:
             if receipt.host in alert.answers:
                 self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
-        await self._count_isolations(receipt.host, answered)
+        await self._count_isolations(receipt)
         self._something_to_do.set()
         self._something_to_send.set()
         await self._endings.close([*answered, *tried])
         self._something_ended.set()
 
-    async def _count_isolations(self, host: str, answered: Sequence[Open]) -> None:
-        """Count what a host isolated, which is at most one container for each alert that it was asked about."""
-        records = [alert.answers[host] for alert in answered if host in alert.answers]
+    async def _count_isolations(self, receipt: Receipt) -> None:
+        """Count what a host isolated, also for alerts that are tried again, or were given up meanwhile."""
         isolated = [
-            record["container"]["id"] or record["container"]["name"]
-            for record in records
-            if record["answers"] and OUTCOMES[record["outcome"]].counts and record.get("container")
+            answer.container.id or answer.container.name
+            for answer in receipt.answers
+            if OUTCOMES[answer.outcome].counts
         ]
-        if self._fleet.take(host, isolated, self._wall()):
+        if self._fleet.take(receipt.host, isolated, self._wall()):
             # What cannot be written is counted all the same, until a restart.
             with contextlib.suppress(SpoolError):
                 await self._spool.remember(FLEET, self._fleet.remembered)

@@ -726,3 +726,18 @@ async def test_what_isolates_nothing_takes_no_place_in_the_limit(tmp_path: pathl
             await running.settled()
         assert "fleet_limit" not in {told["why"] for told in running.unanswered}
         assert len(running.events) >= 4
+
+
+async def test_each_container_that_one_alert_isolated_takes_a_place_in_the_limit(tmp_path: pathlib.Path) -> None:
+    """Also where the alert is not answered by that, as others of its containers are to be tried again."""
+    async with engine(tmp_path, {"web-1": "hang"}, answer_timeout=30.0, **FLEET) as running:
+        (stored,) = await running.spool.store([offer()])
+        await running.until(lambda: len(running.events) == 1)
+        answers = [
+            {"trace_id": stored.trace_id, "outcome": outcome, "container": {"id": f"{number:064x}"}}
+            for number, outcome in enumerate(("isolated", "isolated", "failed"))
+        ]
+        (event,) = running.events
+        await running.deliveries.receipt(authorization(event), receipt(event, "web-1", alerts=answers))
+        await running.until(lambda: bool(running.unanswered))
+        assert [told["why"] for told in running.unanswered] == ["fleet_limit"]
