@@ -154,7 +154,8 @@ class Writer:
             self._last_seq = database.last_seq()
             now = self._clock()
             for row in rows:
-                self._dedup.add(row.key, row.seq, row.trace_id)
+                if not _is_answered(json.loads(row.hosts)):
+                    self._dedup.add(row.key, row.seq, row.trace_id)
             for key, seq, trace_id, outcome, ended in database.ended_since(now - self._dedup.longest):
                 self._dedup.recall(key, seq, trace_id, outcome, ended, now)
         except (sqlite3.Error, OSError, ValueError) as error:
@@ -211,6 +212,9 @@ class Writer:
             if isinstance(request, Settle):
                 ended = [self._ended(item, now) for item in request.ended]
                 self._owed.add(ended, request)
+                for number, hosts in request.progress.items():
+                    if _is_answered(hosts):
+                        self._dedup.answered(number)
                 answers.append((token, None))
             elif isinstance(request, Store):
                 placed = []
@@ -396,6 +400,11 @@ class _Owed:
         self.progress.update(settle.progress)
         for name, number in settle.counts.items():
             self.counts[name] = self.counts.get(name, 0) + number
+
+
+def _is_answered(hosts: Mapping[str, Json]) -> bool:
+    """Whether all hosts have answered an alert."""
+    return all(known and known.get("answers") for known in hosts.values())
 
 
 def _acted(known: Mapping[str, Json]) -> float:

@@ -288,6 +288,27 @@ async def test_what_waits_for_approval_is_answered_and_told_at_once(tmp_path: pa
         assert ended(running.spool) == {"received": 1, "answered": 1}
 
 
+async def test_what_comes_after_an_answer_that_is_still_being_told_is_another_question(tmp_path: pathlib.Path) -> None:
+    """Somebody may have released the container that was held for approval."""
+    behaviour = {"web-1": "awaiting_approval", "telling": "hang"}
+    async with engine(tmp_path / "spool", behaviour) as running:
+        await running.spool.store([offer()])
+        await running.until(lambda: bool(running.seen & running.telling))
+        await running.spool.remember("later", True)
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+        behaviour["web-1"] = "isolated"
+        (stored,) = await running.spool.store([offer()])
+        assert not stored.folded_into
+        await running.until(lambda: running.delivered() == {"r": 2})
+        behaviour["telling"] = ""
+        await running.settled()
+        assert ended(running.spool) == {"received": 2, "answered": 2}
+    async with engine(tmp_path / "killed", behaviour) as running:
+        (stored,) = await running.spool.store([offer()])
+        assert not stored.folded_into
+        await running.settled()
+
+
 @pytest.mark.parametrize(("other", "told"), [("gone", 1), ("isolated", 0), ("other_host", 1)])
 async def test_an_alert_of_an_unknown_host_is_gone_where_no_host_has_its_container(
     tmp_path: pathlib.Path, other: str, told: int
