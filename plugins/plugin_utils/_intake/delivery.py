@@ -439,13 +439,15 @@ class Deliveries:
             contents = await self._spool.contents([alert.seq for alert in delivery.alerts], delivery.with_raw())
         except SpoolError:
             contents = {}
-        if not contents:  # they have ended meanwhile, or cannot be read now
-            self._schedule.take_back(delivery, self._now())
-            self._something_to_do.set()
-            return
         delivery.alerts = [alert for alert in delivery.alerts if alert.seq in contents]
-        event, number = written([contents[alert.seq] for alert in delivery.alerts])
-        self._schedule.leave_out(delivery, number, self._now())
+        event: Event = {}
+        if delivery.alerts:
+            event, number = written([contents[alert.seq] for alert in delivery.alerts])
+            self._schedule.leave_out(delivery, number, self._now())
+        self._something_to_do.set()
+        if not event or not delivery.hosts:  # all was answered or has ended meanwhile, or cannot be read now
+            self._schedule.take_back(delivery, self._now())
+            return
         event["meta"] = {"hosts": list(delivery.hosts)}
         if self._settings.receipts:
             event["delivery"] = self._delivery(delivery)

@@ -426,7 +426,10 @@ class Schedule:
         delivery.due = now + self._pace.timeout
 
     def leave_out(self, delivery: Delivery, number: int, now: float) -> None:
-        """An event had room for so many alerts of a delivery: the others wait as before."""
+        """An event had room for so many alerts of a delivery: the others wait as before.
+
+        A host that is asked nothing any more takes no part: what it has to do is not to wait for what others do.
+        """
         over, delivery.alerts = delivery.alerts[number:], delivery.alerts[:number]
         for alert in over:
             for host, missing in delivery.missing.items():
@@ -434,6 +437,11 @@ class Schedule:
                     turn = alert.turns[host]
                     turn.attempts, turn.delivery = turn.attempts - 1, ""
                     self._wait(alert, host, now)
+        for host in [host for host, missing in delivery.missing.items() if not missing]:
+            del delivery.missing[host]
+            delivery.hosts.remove(host)
+            self._free(host, delivery)
+            self._lane(host).not_before = now
 
     def take_back(self, delivery: Delivery, now: float) -> None:
         """A delivery could not be made: its alerts wait as before, and a little longer."""

@@ -22,7 +22,11 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     Deliveries,
     DeliverySettings,
 )
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import ReceiptError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import (
+    Claim,
+    ReceiptError,
+    capability,
+)
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import Open
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Spool, trace
 from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import (
@@ -88,6 +92,34 @@ async def test_an_event_is_small_however_large_alerts_are(tmp_path: pathlib.Path
         assert running.delivered() == {f"rule {number}": 1 for number in range(200)}
         assert 2 <= len(running.events) <= 10
         assert ended(running.spool) == {"received": 200, "answered": 200}
+
+
+@pytest.mark.parametrize(("answered", "asked"), [(["web-1"], [["web-2"]]), (["web-1", "web-2"], [])])
+async def test_what_was_answered_before_it_was_sent_is_asked_no_more(
+    tmp_path: pathlib.Path, answered: list[str], asked: list[list[str]]
+) -> None:
+    """A receipt of an earlier delivery may come late, and what it answers may still be told."""
+    events: list[Event] = []
+
+    async def put(event: Event) -> None:
+        events.append(event)
+
+    spool = await Spool.open(tmp_path)
+    try:
+        deliveries = Deliveries(spool, DeliverySettings(batch_window=0.0), put, receipt_url="http://127.0.0.1:1/")
+        (stored,) = await spool.store([dataclasses.replace(lookup("a", "web-1", "web-2"), expanded=True)])
+        spool.watch(deliveries._arrived)
+        (delivery,) = deliveries._schedule.plan(deliveries._now())
+        claim = Claim("earlier", ("web-1", "web-2"), False, "2999-01-01T00:00:00Z", (stored.trace_id,))
+        said = {**vars(claim), "id": claim.delivery, "capability": capability(spool.key, claim)}
+        earlier = {"delivery": said, "alerts": [{"trace_id": stored.trace_id}]}
+        for host in answered:
+            await deliveries.receipt(authorization(earlier), receipt(earlier, host, "awaiting_approval"))
+        await deliveries._send(delivery)
+        assert [event["meta"]["hosts"] for event in events] == asked
+        assert len(deliveries._schedule.deliveries) == len(asked)
+    finally:
+        await spool.close()
 
 
 async def test_one_sick_host_harms_itself_alone(tmp_path: pathlib.Path) -> None:

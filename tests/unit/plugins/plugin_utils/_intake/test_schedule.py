@@ -198,6 +198,21 @@ def test_what_an_event_has_no_room_for_waits_as_before() -> None:
     assert {turn.attempts for each in again.alerts for turn in each.turns.values()} == {1}
 
 
+def test_a_host_of_which_all_was_left_out_does_not_wait_for_others() -> None:
+    schedule = Schedule(Pace(window=0))
+    noise = [alert("web-1", severity=CRITICAL) for _number in range(10)]
+    for each in (*noise, alert("web-2", severity=LOW)):
+        schedule.add(each, 0.0)
+    delivery = only(begin(schedule, 0.0))
+    assert sorted(delivery.hosts) == ["web-1", "web-2"]
+    schedule.leave_out(delivery, 5, 0.0)
+    assert (delivery.hosts, list(delivery.missing)) == (["web-1"], ["web-1"])
+    assert only(begin(schedule, 0.0)).hosts == ["web-2"]
+    schedule.leave_out(delivery, 5, 0.0)
+    answer(schedule, delivery, "web-1", 0.0)
+    assert delivery.id not in schedule.deliveries
+
+
 def test_an_alert_that_is_too_large_by_itself_goes_alone() -> None:
     schedule = Schedule(Pace(window=0))
     schedule.add(alert("web-1", body_bytes=300_000), 0.0)
