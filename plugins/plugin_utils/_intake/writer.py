@@ -411,12 +411,13 @@ def _acted(known: Mapping[str, Json]) -> float:
     """When the container of an alert was isolated at the earliest, by the clock of its detector; 0 where unknown.
 
     That clock may be wrong, and alerts take a while to arrive. How long after its receipt an alert was acted on is
-    known: so long after it had happened, the container was not isolated any earlier.
+    known: so long after it had happened, the container was not isolated any earlier. That it happened after its receipt
+    is not believed: it would answer all that comes.
     """
     records = [record for record in known["hosts"].values() if record and record.get("outcome") == ISOLATED]
     took = min((record.get("milliseconds") or 0 for record in records), default=0)
     happened = _happened(known["alert"])
-    return happened + took / 1000 if happened else 0.0
+    return min(happened, known["received"]) + took / 1000 if happened else 0.0
 
 
 def _happened(alert: Mapping[str, Json]) -> float:
