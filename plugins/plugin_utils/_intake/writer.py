@@ -206,6 +206,7 @@ class Writer:
         stores: list[tuple[Store, t.Any, list[Placed]]] = []
         rows: list[Row] = []
         repeats: dict[int, Row] = {}
+        folds: list[First] = []
         answers: list[Answer] = []
         seq = self._last_seq
         for request, token in requests:
@@ -222,6 +223,7 @@ class Writer:
                     first = self._dedup.first(row.key, now)
                     if first and self._answers(first, row):
                         first.folded += 1
+                        folds.append(first)
                         if first.until is None:
                             repeats[first.seq] = row
                         placed.append(Placed(0, first.trace_id))
@@ -243,6 +245,8 @@ class Writer:
         else:
             for row in rows:
                 self._dedup.withdraw(row.seq)
+            for first in folds:
+                first.folded -= 1
             answers += [(token, error) for _store, token, _placed in stores]
         answers += [(token, self._read(request)) for request, token in requests if isinstance(request, Read)]
         return answers

@@ -267,6 +267,21 @@ async def test_a_repeat_does_not_come_again_beside_a_later_one(tmp_path: pathlib
         assert adds_up(spool.accounts)
 
 
+async def test_what_could_not_be_stored_was_not_folded_either(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        found = waiting(spool)
+        await spool.store([offer("a")])
+        (tmp_path / "spool.db").rename(tmp_path / "taken away")
+        refused = await asyncio.gather(*(spool.store([offer("a")]) for _number in range(3)), return_exceptions=True)
+        assert {type(each) for each in refused} == {SpoolError}
+        (tmp_path / "taken away").rename(tmp_path / "spool.db")
+        await spool.store([offer("a")])
+        await end(spool, found[0])
+        known = await spool.trace(found[0].trace_id)
+        assert known is not None
+        assert known["folded"] == 1
+
+
 async def test_a_repeat_comes_again_once_the_disk_can_be_written(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
         found = waiting(spool)
