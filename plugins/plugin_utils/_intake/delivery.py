@@ -55,6 +55,8 @@ _SILENCE = 5
 """Deliveries in a row that nobody acknowledged, after which nothing is sent again until a receipt comes."""
 _STUCK = 60.0
 """Seconds after which an engine that takes no event is in trouble."""
+_TELLINGS = 4
+"""Runs that tell what nobody answered at most: those that hang must not take the places of deliveries."""
 _GRACE = 60.0
 """Seconds for which a capability is good beyond what it is needed for."""
 _HOUR = 3600.0
@@ -406,11 +408,15 @@ class Deliveries:
                 else:
                     await self._send(self._outbox.popleft())
                 self._something_ended.set()
-            await _wait(self._something_to_send, self._tell_at - self._now() if self._endings.untold else _HOUR)
+            await _wait(self._something_to_send, self._tell_at - self._now() if self._can_tell() else _HOUR)
 
     def _may_tell(self) -> bool:
         """Whether it is time to tell what nobody answered; at a shutdown it is."""
-        return self._endings.untold > 0 and (self._draining or self._now() >= self._tell_at)
+        return self._can_tell() and (self._draining or self._now() >= self._tell_at)
+
+    def _can_tell(self) -> bool:
+        """Whether there is something to tell, and a place for it; at a shutdown deliveries need none any more."""
+        return self._endings.untold > 0 and (self._draining or len(self._endings.tellings) < _TELLINGS)
 
     async def _watch(self, runs: PlaybookRuns) -> t.NoReturn:
         """See which playbook runs go on, and end those that are in the way of others."""
@@ -421,6 +427,7 @@ class Deliveries:
                 self._something_to_do.set()
             if await self._endings.look(living, asked):
                 self._something_ended.set()
+                self._something_to_send.set()
             delivery = self._schedule.in_the_way(self._now())
             if delivery:
                 runs.end(delivery, "others wait for its place")

@@ -31,6 +31,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.s
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Spool, trace
 from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import (
     DEADLINE,
+    PLACES,
     Event,
     authorization,
     engine,
@@ -278,6 +279,21 @@ async def test_what_was_being_told_as_it_was_killed_is_told_again(tmp_path: path
             await running.settled()
             assert [told["trace_id"] for told in running.unanswered] == again
             assert ended(running.spool) == {"received": 1, "unanswered": 1}
+
+
+async def test_runs_that_tell_and_do_not_end_take_no_place_of_deliveries(tmp_path: pathlib.Path) -> None:
+    behaviour = {"web-1": "ambiguous", "telling": "hang"}
+    async with engine(tmp_path, behaviour) as running:
+        for number in range(PLACES + 1):
+            await running.spool.store([offer(f"rule {number}")])
+            await running.until(lambda number=number: running.delivered()[f"rule {number}"] == 1)  # type: ignore[misc]
+            await running.until(lambda: running.telling <= running.seen)
+        await running.spool.store([offer("another", "web-2")])
+        await running.until(lambda: running.delivered()["another"] == 1)
+        assert 0 < len(running.telling) <= 4
+        behaviour["telling"] = ""
+        await running.settled()
+        assert len(running.unanswered) == PLACES + 1
 
 
 async def test_what_nobody_sees_being_told_was_told_after_a_minute(tmp_path: pathlib.Path) -> None:
