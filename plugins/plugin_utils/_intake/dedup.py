@@ -76,7 +76,7 @@ class First:
 
 
 class Dedup:
-    """The alerts that take repeats: all that are open, and for a short while some that have ended.
+    """The alerts that take repeats: all that are not answered, and for a short while some that have ended.
 
     Args:
         isolated_for: seconds for which one that ended C(isolated) takes repeats.
@@ -86,7 +86,7 @@ class Dedup:
     def __init__(self, isolated_for: float, decided_for: float) -> None:
         self._seconds = {ISOLATED: isolated_for, **dict.fromkeys(DECIDED, decided_for)}
         self._firsts: dict[bytes, First] = {}
-        self._keys: dict[int, bytes] = {}  # of those that are open
+        self._open: dict[int, tuple[bytes, First]] = {}
         self._leaving: collections.deque[tuple[float, bytes, First]] = collections.deque()
 
     @property
@@ -103,23 +103,27 @@ class Dedup:
 
     def add(self, key: bytes, seq: int, trace_id: str) -> None:
         """An alert that is open from now on."""
-        self._firsts[key] = First(seq, trace_id)
-        self._keys[seq] = key
+        first = self._firsts[key] = First(seq, trace_id)
+        self._open[seq] = key, first
 
     def withdraw(self, seq: int) -> None:
         """Forget an alert that was added, and was not stored after all."""
-        key = self._keys.pop(seq, None)
-        if key is not None and self._firsts[key].seq == seq:
-            del self._firsts[key]
+        self.answered(seq)
+        self._open.pop(seq, None)
+
+    def answered(self, seq: int) -> None:
+        """An alert is answered by all, and open only until somebody was told: it takes no repeats any more."""
+        if seq in self._open:
+            self._remove(*self._open[seq])
 
     def end(self, seq: int, outcome: str, now: float) -> int:
         """An alert has ended so. Returns how many were folded into it."""
-        key = self._keys.pop(seq, None)
-        first = self._firsts.get(key) if key is not None else None
-        if key is None or first is None or first.seq != seq:
+        if seq not in self._open:
             return 0
-        first.outcome = outcome
-        self._retire(key, first, now + self._seconds.get(outcome, 0), now)
+        key, first = self._open.pop(seq)
+        if self._firsts.get(key) is first:
+            first.outcome = outcome
+            self._retire(key, first, now + self._seconds.get(outcome, 0), now)
         self._forget_old(now)
         return first.folded
 

@@ -55,6 +55,8 @@ _SILENCE = 5
 """Deliveries in a row that nobody acknowledged, after which nothing is sent again until a receipt comes."""
 _STUCK = 60.0
 """Seconds after which an engine that takes no event is in trouble."""
+_TELLINGS = 4
+"""Runs that tell what nobody answered at most: those that hang must not take the places of deliveries."""
 _GRACE = 60.0
 """Seconds for which a capability is good beyond what it is needed for."""
 _HOUR = 3600.0
@@ -221,21 +223,20 @@ class Deliveries:
         for alert in answered:
             if receipt.host in alert.answers:
                 self._endings.answered(alert, receipt.host, alert.answers[receipt.host])
-        await self._count_isolations(receipt.host, answered)
+        await self._count_isolations(receipt)
         self._something_to_do.set()
         self._something_to_send.set()
         await self._endings.close([*answered, *tried])
         self._something_ended.set()
 
-    async def _count_isolations(self, host: str, answered: Sequence[Open]) -> None:
-        """Count what a host isolated, which is at most one container for each alert that it was asked about."""
-        records = [alert.answers[host] for alert in answered if host in alert.answers]
+    async def _count_isolations(self, receipt: Receipt) -> None:
+        """Count what a host isolated, also for alerts that are tried again, or were given up meanwhile."""
         isolated = [
-            record["container"]["id"] or record["container"]["name"]
-            for record in records
-            if record["answers"] and OUTCOMES[record["outcome"]].counts and record.get("container")
+            answer.container.id or answer.container.name
+            for answer in receipt.answers
+            if OUTCOMES[answer.outcome].counts
         ]
-        if self._fleet.take(host, isolated, self._wall()):
+        if self._fleet.take(receipt.host, isolated, self._wall()):
             # What cannot be written is counted all the same, until a restart.
             with contextlib.suppress(SpoolError):
                 await self._spool.remember(FLEET, self._fleet.remembered)
@@ -407,11 +408,15 @@ class Deliveries:
                 else:
                     await self._send(self._outbox.popleft())
                 self._something_ended.set()
-            await _wait(self._something_to_send, self._tell_at - self._now() if self._endings.untold else _HOUR)
+            await _wait(self._something_to_send, self._tell_at - self._now() if self._can_tell() else _HOUR)
 
     def _may_tell(self) -> bool:
         """Whether it is time to tell what nobody answered; at a shutdown it is."""
-        return self._endings.untold > 0 and (self._draining or self._now() >= self._tell_at)
+        return self._can_tell() and (self._draining or self._now() >= self._tell_at)
+
+    def _can_tell(self) -> bool:
+        """Whether there is something to tell, and a place for it; at a shutdown deliveries need none any more."""
+        return self._endings.untold > 0 and (self._draining or len(self._endings.tellings) < _TELLINGS)
 
     async def _watch(self, runs: PlaybookRuns) -> t.NoReturn:
         """See which playbook runs go on, and end those that are in the way of others."""
@@ -422,6 +427,7 @@ class Deliveries:
                 self._something_to_do.set()
             if await self._endings.look(living, asked):
                 self._something_ended.set()
+                self._something_to_send.set()
             delivery = self._schedule.in_the_way(self._now())
             if delivery:
                 runs.end(delivery, "others wait for its place")
@@ -440,13 +446,15 @@ class Deliveries:
             contents = await self._spool.contents([alert.seq for alert in delivery.alerts], delivery.with_raw())
         except SpoolError:
             contents = {}
-        if not contents:  # they have ended meanwhile, or cannot be read now
-            self._schedule.take_back(delivery, self._now())
-            self._something_to_do.set()
-            return
         delivery.alerts = [alert for alert in delivery.alerts if alert.seq in contents]
-        event, number = written([contents[alert.seq] for alert in delivery.alerts])
-        self._schedule.leave_out(delivery, number, self._now())
+        event: Event = {}
+        if delivery.alerts:
+            event, number = written([contents[alert.seq] for alert in delivery.alerts])
+            self._schedule.leave_out(delivery, number, self._now())
+        self._something_to_do.set()
+        if not event or not delivery.hosts:  # all was answered or has ended meanwhile, or cannot be read now
+            self._schedule.take_back(delivery, self._now())
+            return
         event["meta"] = {"hosts": list(delivery.hosts)}
         if self._settings.receipts:
             event["delivery"] = self._delivery(delivery)

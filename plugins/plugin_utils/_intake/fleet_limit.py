@@ -23,16 +23,15 @@ class FleetLimit:
     Args:
         most: how many there may be; 0 for no limit.
         window: in seconds.
-        remembered: what C(remembered) was before a restart, or anything else, which counts as nothing.
+        remembered: what C(remembered) was before a restart, or None.
     """
 
     def __init__(self, most: int, window: int, remembered: Json = None) -> None:
         self._most = most
         self._window = window
         self._isolated: dict[tuple[str, str], float] = {}  # when, by host and id; the latest last
-        for entry in remembered if most and isinstance(remembered, list) else ():
-            host, container_id, at = entry
-            self._isolated[str(host), str(container_id)] = float(at)
+        for host, container_id, at in (most and remembered) or ():
+            self._isolated[host, container_id] = at
 
     @property
     def remembered(self) -> Json:

@@ -166,8 +166,9 @@ def fields(name: str, value: object, readers: Mapping[str, Reader], what: str) -
         readers: by the name of the field.
         what: a field is called.
     """
+    # The value is not shown: it may hold secrets, as JSON in a text does.
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name} is {shown(value)}. Set it to a dictionary of {', '.join(sorted(readers))}")
+        raise ValueError(f"{name} is no dictionary. Set it to a dictionary of {', '.join(sorted(readers))}")
     found = {}
     for key, element in value.items():
         if key not in readers:

@@ -426,7 +426,10 @@ class Schedule:
         delivery.due = now + self._pace.timeout
 
     def leave_out(self, delivery: Delivery, number: int, now: float) -> None:
-        """An event had room for so many alerts of a delivery: the others wait as before."""
+        """An event had room for so many alerts of a delivery: the others wait as before.
+
+        A host that is asked nothing any more takes no part: what it has to do is not to wait for what others do.
+        """
         over, delivery.alerts = delivery.alerts[number:], delivery.alerts[:number]
         for alert in over:
             for host, missing in delivery.missing.items():
@@ -434,6 +437,11 @@ class Schedule:
                     turn = alert.turns[host]
                     turn.attempts, turn.delivery = turn.attempts - 1, ""
                     self._wait(alert, host, now)
+        for host in [host for host, missing in delivery.missing.items() if not missing]:
+            del delivery.missing[host]
+            delivery.hosts.remove(host)
+            self._free(host, delivery)
+            self._lane(host).not_before = now
 
     def take_back(self, delivery: Delivery, now: float) -> None:
         """A delivery could not be made: its alerts wait as before, and a little longer."""
@@ -454,18 +462,21 @@ class Schedule:
 
     def give_up_tried(self) -> list[tuple[Open, str, Turn]]:
         """Nobody acknowledges anything: what was delivered is not delivered again. Returns it, by alert and host."""
-        return self._give_up_all(lambda _alert, turn: bool(turn.attempts))
+        return self._give_up_all(self._alerts.values(), lambda turn: bool(turn.attempts))
 
     def give_up_below(self, severity: int) -> list[tuple[Open, str, Turn]]:
         """What is less severe and not under way is not delivered any more. Returns it, by alert and host."""
-        return self._give_up_all(lambda alert, _turn: alert.severity < severity)
+        # It is asked over and over while the others go on, and there may be very many of these.
+        return self._give_up_all([alert for alert in self._alerts.values() if alert.severity < severity])
 
-    def _give_up_all(self, which: Callable[[Open, Turn], bool]) -> list[tuple[Open, str, Turn]]:
+    def _give_up_all(
+        self, alerts: Iterable[Open], which: Callable[[Turn], bool] = lambda _turn: True
+    ) -> list[tuple[Open, str, Turn]]:
         return [
             self._give_up(alert, host)
-            for alert in list(self._alerts.values())
+            for alert in list(alerts)
             for host, turn in list(alert.turns.items())
-            if not turn.delivery and which(alert, turn)
+            if not turn.delivery and which(turn)
         ]
 
     def _give_up(self, alert: Open, host: str) -> tuple[Open, str, Turn]:

@@ -154,7 +154,8 @@ class Writer:
             self._last_seq = database.last_seq()
             now = self._clock()
             for row in rows:
-                self._dedup.add(row.key, row.seq, row.trace_id)
+                if not _is_answered(json.loads(row.hosts)):
+                    self._dedup.add(row.key, row.seq, row.trace_id)
             for key, seq, trace_id, outcome, ended in database.ended_since(now - self._dedup.longest):
                 self._dedup.recall(key, seq, trace_id, outcome, ended, now)
         except (sqlite3.Error, OSError, ValueError) as error:
@@ -205,12 +206,16 @@ class Writer:
         stores: list[tuple[Store, t.Any, list[Placed]]] = []
         rows: list[Row] = []
         repeats: dict[int, Row] = {}
+        folds: list[First] = []
         answers: list[Answer] = []
         seq = self._last_seq
         for request, token in requests:
             if isinstance(request, Settle):
                 ended = [self._ended(item, now) for item in request.ended]
                 self._owed.add(ended, request)
+                for number, hosts in request.progress.items():
+                    if _is_answered(hosts):
+                        self._dedup.answered(number)
                 answers.append((token, None))
             elif isinstance(request, Store):
                 placed = []
@@ -218,6 +223,7 @@ class Writer:
                     first = self._dedup.first(row.key, now)
                     if first and self._answers(first, row):
                         first.folded += 1
+                        folds.append(first)
                         if first.until is None:
                             repeats[first.seq] = row
                         placed.append(Placed(0, first.trace_id))
@@ -239,6 +245,8 @@ class Writer:
         else:
             for row in rows:
                 self._dedup.withdraw(row.seq)
+            for first in folds:
+                first.folded -= 1
             answers += [(token, error) for _store, token, _placed in stores]
         answers += [(token, self._read(request)) for request, token in requests if isinstance(request, Read)]
         return answers
@@ -398,16 +406,22 @@ class _Owed:
             self.counts[name] = self.counts.get(name, 0) + number
 
 
+def _is_answered(hosts: Mapping[str, Json]) -> bool:
+    """Whether all hosts have answered an alert."""
+    return all(known and known.get("answers") for known in hosts.values())
+
+
 def _acted(known: Mapping[str, Json]) -> float:
     """When the container of an alert was isolated at the earliest, by the clock of its detector; 0 where unknown.
 
     That clock may be wrong, and alerts take a while to arrive. How long after its receipt an alert was acted on is
-    known: so long after it had happened, the container was not isolated any earlier.
+    known: so long after it had happened, the container was not isolated any earlier. That it happened after its receipt
+    is not believed: it would answer all that comes.
     """
     records = [record for record in known["hosts"].values() if record and record.get("outcome") == ISOLATED]
     took = min((record.get("milliseconds") or 0 for record in records), default=0)
     happened = _happened(known["alert"])
-    return happened + took / 1000 if happened else 0.0
+    return min(happened, known["received"]) + took / 1000 if happened else 0.0
 
 
 def _happened(alert: Mapping[str, Json]) -> float:

@@ -142,9 +142,10 @@ def state_of(found: Json) -> str:
 def entries(alerts: t.Any, host: str, found: Json, now: datetime.datetime) -> list[dict[str, t.Any]]:
     """What became of each alert that the host is to answer, by its word; of others it may say what it likes.
 
-    An alert that reaches several containers has an entry for each outcome. One that the host said nothing of has none,
-    and neither has one that could not be answered without an engine: it is tried again, for the reason that the state
-    and the message of the receipt give.
+    An alert that reaches several containers has an entry for each outcome, and where that counts in limits, for each
+    container that no alert before it has. One that the host said nothing of has none, and neither has one that could
+    not be answered without an engine: it is tried again, for the reason that the state and the message of the receipt
+    give.
 
     Args:
         alerts: those of the event. The indexes of what is rejected are of these.
@@ -152,10 +153,16 @@ def entries(alerts: t.Any, host: str, found: Json, now: datetime.datetime) -> li
         found: the result of the task, after its checks.
         now: when the result was there, by the clock of the controller.
     """
-    told: dict[str, dict[str, dict[str, t.Any]]] = {}
+    told: dict[str, list[dict[str, t.Any]]] = {}
+    counted = {""}  # containers
     for entry in (*_of_responses(found, now), *_of_rejected(alerts, found)):
-        told.setdefault(entry["trace_id"], {}).setdefault(entry["outcome"], entry)
-    return [entry for trace_id in concerned(alerts, host) for entry in told.get(trace_id, {}).values()]
+        container = entry["container"] if OUTCOMES[entry["outcome"]].counts else None
+        which = container["id"] or container["name"] if container else ""
+        others = told.setdefault(entry["trace_id"], [])
+        if which not in counted or all(other["outcome"] != entry["outcome"] for other in others):
+            others.append(entry)
+        counted.add(which)
+    return [entry for trace_id in concerned(alerts, host) for entry in told.get(trace_id, ())]
 
 
 def _without_engine(response: Json) -> bool:

@@ -148,6 +148,21 @@ def test_what_ended_before_a_restart() -> None:
     assert folded_into(dedup, A, 105) == ""
 
 
+def test_what_is_answered_takes_no_repeats_while_somebody_is_told() -> None:
+    dedup = Dedup(10, 10)
+    dedup.add(b"a", 1, "t-1")
+    first = dedup.first(b"a", 0.0)
+    assert first is not None
+    first.folded += 1
+    dedup.answered(1)
+    assert dedup.first(b"a", 0.0) is None
+    dedup.add(b"a", 2, "t-2")
+    assert dedup.end(1, "audit", 1.0) == 1
+    later = dedup.first(b"a", 1.0)
+    assert later is not None
+    assert (later.trace_id, later.until) == ("t-2", None)
+
+
 def test_it_does_not_grow() -> None:
     dedup = Dedup(10, 10)
     for number in range(1000):
@@ -156,4 +171,4 @@ def test_it_does_not_grow() -> None:
         dedup.end(number, "audit", number)
     assert len(dedup._firsts) <= 12
     assert len(dedup._leaving) <= 12
-    assert dedup._keys == {}
+    assert dedup._open == {}

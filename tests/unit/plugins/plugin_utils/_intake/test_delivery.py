@@ -22,11 +22,16 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.d
     Deliveries,
     DeliverySettings,
 )
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import ReceiptError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.receipts import (
+    Claim,
+    ReceiptError,
+    capability,
+)
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.schedule import Open
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Spool, trace
 from ansible_collections.ironpost.container_guard.tests.fakes.rule_engine import (
     DEADLINE,
+    PLACES,
     Event,
     authorization,
     engine,
@@ -88,6 +93,34 @@ async def test_an_event_is_small_however_large_alerts_are(tmp_path: pathlib.Path
         assert running.delivered() == {f"rule {number}": 1 for number in range(200)}
         assert 2 <= len(running.events) <= 10
         assert ended(running.spool) == {"received": 200, "answered": 200}
+
+
+@pytest.mark.parametrize(("answered", "asked"), [(["web-1"], [["web-2"]]), (["web-1", "web-2"], [])])
+async def test_what_was_answered_before_it_was_sent_is_asked_no_more(
+    tmp_path: pathlib.Path, answered: list[str], asked: list[list[str]]
+) -> None:
+    """A receipt of an earlier delivery may come late, and what it answers may still be told."""
+    events: list[Event] = []
+
+    async def put(event: Event) -> None:
+        events.append(event)
+
+    spool = await Spool.open(tmp_path)
+    try:
+        deliveries = Deliveries(spool, DeliverySettings(batch_window=0.0), put, receipt_url="http://127.0.0.1:1/")
+        (stored,) = await spool.store([dataclasses.replace(lookup("a", "web-1", "web-2"), expanded=True)])
+        spool.watch(deliveries._arrived)
+        (delivery,) = deliveries._schedule.plan(deliveries._now())
+        claim = Claim("earlier", ("web-1", "web-2"), False, "2999-01-01T00:00:00Z", (stored.trace_id,))
+        said = {**vars(claim), "id": claim.delivery, "capability": capability(spool.key, claim)}
+        earlier = {"delivery": said, "alerts": [{"trace_id": stored.trace_id}]}
+        for host in answered:
+            await deliveries.receipt(authorization(earlier), receipt(earlier, host, "awaiting_approval"))
+        await deliveries._send(delivery)
+        assert [event["meta"]["hosts"] for event in events] == asked
+        assert len(deliveries._schedule.deliveries) == len(asked)
+    finally:
+        await spool.close()
 
 
 async def test_one_sick_host_harms_itself_alone(tmp_path: pathlib.Path) -> None:
@@ -248,6 +281,21 @@ async def test_what_was_being_told_as_it_was_killed_is_told_again(tmp_path: path
             assert ended(running.spool) == {"received": 1, "unanswered": 1}
 
 
+async def test_runs_that_tell_and_do_not_end_take_no_place_of_deliveries(tmp_path: pathlib.Path) -> None:
+    behaviour = {"web-1": "ambiguous", "telling": "hang"}
+    async with engine(tmp_path, behaviour) as running:
+        for number in range(PLACES + 1):
+            await running.spool.store([offer(f"rule {number}")])
+            await running.until(lambda number=number: running.delivered()[f"rule {number}"] == 1)  # type: ignore[misc]
+            await running.until(lambda: running.telling <= running.seen)
+        await running.spool.store([offer("another", "web-2")])
+        await running.until(lambda: running.delivered()["another"] == 1)
+        assert 0 < len(running.telling) <= 4
+        behaviour["telling"] = ""
+        await running.settled()
+        assert len(running.unanswered) == PLACES + 1
+
+
 async def test_what_nobody_sees_being_told_was_told_after_a_minute(tmp_path: pathlib.Path) -> None:
     async with engine(tmp_path, {"web-1": "ambiguous"}) as running:
         await running.spool.store([offer()])
@@ -286,6 +334,27 @@ async def test_what_waits_for_approval_is_answered_and_told_at_once(tmp_path: pa
         await running.settled()
         assert [each["why"] for each in running.unanswered] == ["awaiting_approval"]
         assert ended(running.spool) == {"received": 1, "answered": 1}
+
+
+async def test_what_comes_after_an_answer_that_is_still_being_told_is_another_question(tmp_path: pathlib.Path) -> None:
+    """Somebody may have released the container that was held for approval."""
+    behaviour = {"web-1": "awaiting_approval", "telling": "hang"}
+    async with engine(tmp_path / "spool", behaviour) as running:
+        await running.spool.store([offer()])
+        await running.until(lambda: bool(running.seen & running.telling))
+        await running.spool.remember("later", True)
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+        behaviour["web-1"] = "isolated"
+        (stored,) = await running.spool.store([offer()])
+        assert not stored.folded_into
+        await running.until(lambda: running.delivered() == {"r": 2})
+        behaviour["telling"] = ""
+        await running.settled()
+        assert ended(running.spool) == {"received": 2, "answered": 2}
+    async with engine(tmp_path / "killed", behaviour) as running:
+        (stored,) = await running.spool.store([offer()])
+        assert not stored.folded_into
+        await running.settled()
 
 
 @pytest.mark.parametrize(("other", "told"), [("gone", 1), ("isolated", 0), ("other_host", 1)])
@@ -726,3 +795,18 @@ async def test_what_isolates_nothing_takes_no_place_in_the_limit(tmp_path: pathl
             await running.settled()
         assert "fleet_limit" not in {told["why"] for told in running.unanswered}
         assert len(running.events) >= 4
+
+
+async def test_each_container_that_one_alert_isolated_takes_a_place_in_the_limit(tmp_path: pathlib.Path) -> None:
+    """Also where the alert is not answered by that, as others of its containers are to be tried again."""
+    async with engine(tmp_path, {"web-1": "hang"}, answer_timeout=30.0, **FLEET) as running:
+        (stored,) = await running.spool.store([offer()])
+        await running.until(lambda: len(running.events) == 1)
+        answers = [
+            {"trace_id": stored.trace_id, "outcome": outcome, "container": {"id": f"{number:064x}"}}
+            for number, outcome in enumerate(("isolated", "isolated", "failed"))
+        ]
+        (event,) = running.events
+        await running.deliveries.receipt(authorization(event), receipt(event, "web-1", alerts=answers))
+        await running.until(lambda: bool(running.unanswered))
+        assert [told["why"] for told in running.unanswered] == ["fleet_limit"]

@@ -559,6 +559,29 @@ async def test_the_head_of_an_answer(start: Start, method: str, version: str, as
     assert fields == (expected | {"Connection": said} if said else expected)
 
 
+async def test_requests_that_come_together_are_answered_one_after_the_other(start: Start) -> None:
+    body = BODY.encode()
+    length = f"Content-Length: {len(body)}"
+    async with start() as intake:
+        left = await intake.raw(
+            http(AUTHORIZED, length, body=body)
+            + http(length, body=body)  # of a stranger: what it sent is passed over
+            + http(AUTHORIZED, "Expect: 100-continue", length, body=body)  # and did not wait
+            + http(path="/metrics", method="HEAD")
+            + http(AUTHORIZED, "Transfer-Encoding: chunked", body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+            + http("Connection: close", path="/healthz", method="GET")
+        )
+    found = []
+    while left:
+        head, _empty, left = left.partition("\r\n\r\n")
+        status, *lines = head.split("\r\n")
+        size = 0 if "text/plain" in head else int(dict(line.split(": ", 1) for line in lines)["Content-Length"])
+        found.append((status.split()[1], len(left[:size]) == size))
+        left = left[size:]
+    assert found == [("202", True), ("401", True), ("202", True), ("200", True), ("202", True), ("200", True)]
+    assert len(intake.alerts) == 3
+
+
 async def test_requests_on_open_connections_during_a_shutdown(start: Start) -> None:
     async with start() as intake:
         assert (await intake.post(BODY))[0] == 202  # the connection stays open

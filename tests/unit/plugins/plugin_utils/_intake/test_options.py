@@ -172,7 +172,9 @@ def test_whole_in_one_option() -> None:
     [
         ({"guard": {"tokn": TOKEN}}, "unknown option of guard 'tokn'. Did you mean token?"),
         ({"guard": {"port": -1}}, "guard.port is -1. Set it to"),
-        ({"guard": [TOKEN]}, "Set it to a dictionary of "),
+        ({"guard": [TOKEN]}, "guard is no dictionary. Set it to a dictionary of "),
+        ({"guard": f'{{"token": "{TOKEN}"}}'}, "guard is no dictionary"),
+        ({"guard": {"token": TOKEN, "senders": [TOKEN]}}, "guard.senders is no dictionary"),
         ({"guard": {"token": TOKEN}, "token": TOKEN}, "token is given twice, as guard.token and on its own"),
         (
             {"guard": {"token": TOKEN, "senders": [{"nme": "x"}]}},
@@ -184,6 +186,7 @@ def test_bad_ones_in_one_option(args: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is checked below
         parse_options(args)
     assert message in str(caught.value)
+    assert TOKEN not in str(caught.value)
 
 
 def test_what_the_engine_adds_is_no_option() -> None:

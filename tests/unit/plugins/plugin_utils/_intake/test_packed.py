@@ -85,6 +85,7 @@ def test_an_event_about_none(event: dict[str, t.Any]) -> None:
         base64.b64encode(zlib.compress(json.dumps(["x"]).encode()))[:8].decode(),
         base64.b64encode(zlib.compress(b"[" * 20_000_000)).decode(),
         base64.b64encode(zlib.compress(b" " * 20_000_000 + b"[]")).decode(),
+        base64.b64encode(zlib.compress(b"[" + b"[]," * 500_000 + b"[]]")).decode(),
     ],
 )
 def test_what_the_source_never_packs(packed: t.Any) -> None:

@@ -198,6 +198,21 @@ def test_what_an_event_has_no_room_for_waits_as_before() -> None:
     assert {turn.attempts for each in again.alerts for turn in each.turns.values()} == {1}
 
 
+def test_a_host_of_which_all_was_left_out_does_not_wait_for_others() -> None:
+    schedule = Schedule(Pace(window=0))
+    noise = [alert("web-1", severity=CRITICAL) for _number in range(10)]
+    for each in (*noise, alert("web-2", severity=LOW)):
+        schedule.add(each, 0.0)
+    delivery = only(begin(schedule, 0.0))
+    assert sorted(delivery.hosts) == ["web-1", "web-2"]
+    schedule.leave_out(delivery, 5, 0.0)
+    assert (delivery.hosts, list(delivery.missing)) == (["web-1"], ["web-1"])
+    assert only(begin(schedule, 0.0)).hosts == ["web-2"]
+    schedule.leave_out(delivery, 5, 0.0)
+    answer(schedule, delivery, "web-1", 0.0)
+    assert delivery.id not in schedule.deliveries
+
+
 def test_an_alert_that_is_too_large_by_itself_goes_alone() -> None:
     schedule = Schedule(Pace(window=0))
     schedule.add(alert("web-1", body_bytes=300_000), 0.0)
@@ -644,9 +659,16 @@ def test_of_one_delivery_at_a_time_none_could_be_kept_for_healthy_hosts() -> Non
 class Hosts(RuleBasedStateMachine):
     """Hosts that answer, fail, hang and come back, and alerts of all kinds about them."""
 
-    @initialize(most=st.integers(2, 6), hosts=st.integers(1, 6), most_hosts=st.integers(1, 3), patterns=st.booleans())
-    def start(self, most: int, hosts: int, most_hosts: int, patterns: bool) -> None:
+    @initialize(
+        most=st.integers(2, 6),
+        hosts=st.integers(1, 6),
+        most_hosts=st.integers(1, 3),
+        patterns=st.booleans(),
+        room=st.integers(1, 3),
+    )
+    def start(self, most: int, hosts: int, most_hosts: int, patterns: bool, room: int) -> None:
         self.patterns = patterns
+        self.room = room  # of an event, in alerts
         self.pace = Pace(
             most_deliveries=most, most_hosts=most_hosts, timeout=20, pause=3, longest_pause=20, most_alerts=3
         )
@@ -689,9 +711,24 @@ class Hosts(RuleBasedStateMachine):
             assert self.now >= late.deadline
             assert late.turns
             self.end(late, "unanswered")
+        while self.begin():
+            pass  # what was left out may begin at once
+        under_way = [d for d in self.schedule.deliveries.values() if d.missing]
+        hosts = [host for d in under_way for host in d.missing]
+        if not self.patterns:  # of which nobody knows whom they concern before their first run
+            assert len(hosts) == len(set(hosts)), "one delivery under way for each host"
+        assert len({d.id for d in under_way} | set(self.runs)) <= self.pace.most_deliveries, "each run has a place"
+        of_its_own = collections.Counter(hosts[0] for hosts in self.runs.values() if len(hosts) == 1)
+        assert max(of_its_own.values(), default=0) <= 3 or self.patterns
+        at_the_sick = sum(d.sick for d in under_way)
+        assert at_the_sick <= self.pace.most_deliveries // 2
+        assert at_the_sick < self.pace.most_deliveries
+
+    def begin(self) -> list[Delivery]:
         before = {lane.name: list(lane.queue) for lane in self.schedule._lanes.values()}
         sick = set(self.schedule.sick_hosts())
-        for delivery in self.schedule.plan(self.now):
+        begun = self.schedule.plan(self.now)
+        for delivery in begun:
             sick |= set(self.schedule.sick_hosts())  # some timed out just now
             assert len(delivery.alerts) <= self.pace.most_alerts
             assert sum(each.body_bytes for each in delivery.alerts) <= DELIVERY_BYTES or len(delivery.alerts) == 1
@@ -706,19 +743,24 @@ class Hosts(RuleBasedStateMachine):
             for each in delivery.alerts:
                 assert set(each.turns) & set(delivery.hosts)
                 assert not each.lookup or set(delivery.hosts) <= set(each.turns), "nobody else is asked"
+            self.schedule.leave_out(delivery, self.room, self.now)
+            assert 0 < len(delivery.alerts) <= self.room
+            assert delivery.hosts
+            assert set(delivery.hosts) == set(delivery.missing)
+            assert all(delivery.missing.values()), "who is asked nothing takes no part"
             self.schedule.emitted(delivery, self.now)
             self.running[delivery.id] = delivery
             self.runs[delivery.id] = list(delivery.hosts)
-        under_way = [d for d in self.schedule.deliveries.values() if d.missing]
-        hosts = [host for d in under_way for host in d.missing]
-        if not self.patterns:  # of which nobody knows whom they concern before their first run
-            assert len(hosts) == len(set(hosts)), "one delivery under way for each host"
-        assert len({d.id for d in under_way} | set(self.runs)) <= self.pace.most_deliveries, "each run has a place"
-        of_its_own = collections.Counter(hosts[0] for hosts in self.runs.values() if len(hosts) == 1)
-        assert max(of_its_own.values(), default=0) <= 3 or self.patterns
-        at_the_sick = sum(d.sick for d in under_way)
-        assert at_the_sick <= self.pace.most_deliveries // 2
-        assert at_the_sick < self.pace.most_deliveries
+        return begun
+
+    @rule(severity=st.integers(1, 4))
+    def what_matters_less_is_held_back(self, severity: int) -> None:
+        held_back = self.schedule.give_up_below(severity)
+        for each, host, _turn in held_back:
+            assert each.severity < severity
+            each.answers[host] = {"outcome": "limit"}
+        for each in {each.seq: each for each, _host, _turn in held_back if not each.turns}.values():
+            self.end(each, "held back")
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), outcome=st.sampled_from([ANSWERED, ANSWERED, FAILED, None]), works=st.booleans())

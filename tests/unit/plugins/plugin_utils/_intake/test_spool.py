@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import datetime
 import json
 import pathlib
 import random
@@ -266,6 +267,21 @@ async def test_a_repeat_does_not_come_again_beside_a_later_one(tmp_path: pathlib
         assert adds_up(spool.accounts)
 
 
+async def test_what_could_not_be_stored_was_not_folded_either(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path) as spool:
+        found = waiting(spool)
+        await spool.store([offer("a")])
+        (tmp_path / "spool.db").rename(tmp_path / "taken away")
+        refused = await asyncio.gather(*(spool.store([offer("a")]) for _number in range(3)), return_exceptions=True)
+        assert {type(each) for each in refused} == {SpoolError}
+        (tmp_path / "taken away").rename(tmp_path / "spool.db")
+        await spool.store([offer("a")])
+        await end(spool, found[0])
+        known = await spool.trace(found[0].trace_id)
+        assert known is not None
+        assert known["folded"] == 1
+
+
 async def test_a_repeat_comes_again_once_the_disk_can_be_written(tmp_path: pathlib.Path) -> None:
     async with opened(tmp_path) as spool:
         found = waiting(spool)
@@ -309,6 +325,18 @@ async def test_an_isolation_answers_what_happened_before_it_and_nothing_later(
             async with opened(directory, fold_isolated=600.0) as spool:
                 found = waiting(spool)
                 assert await folds(spool, **fields) == folded
+
+
+async def test_an_alert_of_the_future_answers_no_more_for_it(tmp_path: pathlib.Path) -> None:
+    """Whoever may send an alert with any time must not silence those that a detector sends later."""
+    async with opened(tmp_path, fold_isolated=600.0) as spool:
+        found = waiting(spool)
+        await spool.store([offer("a", time="2999-01-01T00:00:00.000000Z")])
+        hosts = {"web-1": {"outcome": "isolated", "milliseconds": 800}}
+        await spool.settle([Ended(found[0].seq, found[0].trace_id, time.time(), "answered", "isolated", hosts)])
+        later = datetime.datetime.fromtimestamp(time.time() + 1, datetime.UTC)
+        (stored,) = await spool.store([offer("a", time=later.isoformat())])
+        assert not stored.folded_into
 
 
 async def test_nothing_folds_into_what_goes_to_other_hosts(tmp_path: pathlib.Path) -> None:

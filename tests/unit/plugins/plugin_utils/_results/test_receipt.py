@@ -104,6 +104,24 @@ class TestEntries:
         entries = receipt.entries([alert("t-1")], "web-1", found, NOW)
         assert [entry["outcome"] for entry in entries] == ["isolated", "failed", "held"]
 
+    def test_each_container_that_counts_in_limits_is_told_by_one_alert(self) -> None:
+        def isolated(trace_id: str, name: str) -> dict[str, t.Any]:
+            return response(trace_id, "isolated", container={"id": name * 64, "name": name})
+
+        found = {
+            "responses": [
+                *(isolated("t-1", name) for name in "abc"),
+                *(isolated("t-2", name) for name in "abcd"),
+                *(isolated("t-3", name) for name in "abcd"),
+            ]
+        }
+        entries = receipt.entries([alert("t-1"), alert("t-2"), alert("t-3")], "web-1", found, NOW)
+        assert [(entry["trace_id"], entry["container"]["name"]) for entry in entries] == [
+            *(("t-1", name) for name in "abc"),
+            *(("t-2", name) for name in "ad"),
+            ("t-3", "a"),
+        ]
+
     def test_a_decision_that_does_not_act_is_the_outcome(self) -> None:
         found = {"responses": [response("t-1", "no_policy", acts=False), response("t-2", "isolate", acts=False)]}
         assert told([alert("t-1"), alert("t-2")], found) == {"t-1": "no_policy", "t-2": "unknown"}
