@@ -332,9 +332,13 @@ class Writer:
         if first.outcome != ISOLATED:
             return True
         if first.acted is None:
-            # Not by its trace id, which others may have as well.
-            found = self._read(Read(lambda database: database.ended(first.seq)))
-            first.acted = _acted(*found) if isinstance(found, tuple) else 0.0
+
+            def look(database: Database) -> float:
+                ended = database.ended(first.seq)  # not by its trace id, which others may have as well
+                return _acted(*ended) if ended else 0.0
+
+            acted = self._read(Read(look))
+            first.acted = acted if isinstance(acted, float) else 0.0
         return 0.0 < _happened(json.loads(row.body)) <= first.acted
 
     def _open(self) -> Database:
@@ -368,7 +372,7 @@ class Writer:
     def _read(self, request: Read) -> t.Any:
         try:
             return request.look(self._database or self._open())
-        except (sqlite3.Error, OSError, ValueError) as error:
+        except Exception as error:  # what is damaged may be anything, and is no matter of what else was asked for
             return self._unusable(error)
 
     def _tidy(self) -> bool:

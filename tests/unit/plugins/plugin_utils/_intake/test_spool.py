@@ -338,6 +338,18 @@ async def test_when_it_was_isolated_is_not_taken_from_an_alert_of_the_same_trace
         assert not stored.folded_into
 
 
+async def test_a_history_that_is_damaged_keeps_no_alert_out(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path, fold_isolated=600.0) as spool:
+        found = waiting(spool)
+        await spool.store([offer("a")])
+        await end(spool, found[0], "isolated")
+        with contextlib.closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as database:
+            database.execute("UPDATE history SET hosts = '[]'")
+        stored = await spool.store([offer("b"), offer("a")])
+        assert [each.folded_into for each in stored] == ["", ""]
+        assert len(found) == 3
+
+
 async def test_an_alert_of_the_future_answers_no_more_for_it(tmp_path: pathlib.Path) -> None:
     """Whoever may send an alert with any time must not silence those that a detector sends later."""
     async with opened(tmp_path, fold_isolated=600.0) as spool:
