@@ -314,6 +314,11 @@ class Database:
             "SELECT key, seq, trace_id, outcome, ended FROM history WHERE ended > ?", (moment,)
         ).fetchall()
 
+    def ended(self, seq: int) -> tuple[float, dict[str, Json], dict[str, Json]] | None:
+        """When an alert that has ended was received, what is known of its hosts, and the alert itself."""
+        found = self._connection.execute("SELECT received, hosts, body FROM history WHERE seq = ?", (seq,)).fetchone()
+        return (found[0], json.loads(found[1]), json.loads(found[2])) if found else None
+
     def history(self) -> tuple[int, int]:
         """Number and bytes of the alerts that have ended."""
         number, size = self._connection.execute("SELECT count(*), ifnull(sum(bytes), 0) FROM history").fetchone()

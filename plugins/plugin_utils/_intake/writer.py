@@ -332,8 +332,13 @@ class Writer:
         if first.outcome != ISOLATED:
             return True
         if first.acted is None:
-            known = self._read(Read(lambda database: database.trace(first.trace_id)))
-            first.acted = _acted(known) if isinstance(known, dict) else 0.0
+
+            def look(database: Database) -> float:
+                ended = database.ended(first.seq)  # not by its trace id, which others may have as well
+                return _acted(*ended) if ended else 0.0
+
+            acted = self._read(Read(look))
+            first.acted = acted if isinstance(acted, float) else 0.0
         return 0.0 < _happened(json.loads(row.body)) <= first.acted
 
     def _open(self) -> Database:
@@ -367,7 +372,7 @@ class Writer:
     def _read(self, request: Read) -> t.Any:
         try:
             return request.look(self._database or self._open())
-        except (sqlite3.Error, OSError, ValueError) as error:
+        except Exception as error:  # what is damaged may be anything, and is no matter of what else was asked for
             return self._unusable(error)
 
     def _tidy(self) -> bool:
@@ -411,17 +416,17 @@ def _is_answered(hosts: Mapping[str, Json]) -> bool:
     return all(known and known.get("answers") for known in hosts.values())
 
 
-def _acted(known: Mapping[str, Json]) -> float:
+def _acted(received: float, hosts: Mapping[str, Json], alert: Mapping[str, Json]) -> float:
     """When the container of an alert was isolated at the earliest, by the clock of its detector; 0 where unknown.
 
     That clock may be wrong, and alerts take a while to arrive. How long after its receipt an alert was acted on is
     known: so long after it had happened, the container was not isolated any earlier. That it happened after its receipt
     is not believed: it would answer all that comes.
     """
-    records = [record for record in known["hosts"].values() if record and record.get("outcome") == ISOLATED]
+    records = [record for record in hosts.values() if record and record.get("outcome") == ISOLATED]
     took = min((record.get("milliseconds") or 0 for record in records), default=0)
-    happened = _happened(known["alert"])
-    return min(happened, known["received"]) + took / 1000 if happened else 0.0
+    happened = _happened(alert)
+    return min(happened, received) + took / 1000 if happened else 0.0
 
 
 def _happened(alert: Mapping[str, Json]) -> float:

@@ -284,10 +284,13 @@ async def test_what_was_being_told_as_it_was_killed_is_told_again(tmp_path: path
 async def test_runs_that_tell_and_do_not_end_take_no_place_of_deliveries(tmp_path: pathlib.Path) -> None:
     behaviour = {"web-1": "ambiguous", "telling": "hang"}
     async with engine(tmp_path, behaviour) as running:
+
+        async def ambiguous(rule: str) -> None:
+            await running.spool.store([offer(rule)])
+            await running.until(lambda: running.delivered()[rule] == 1 and running.telling <= running.seen)
+
         for number in range(PLACES + 1):
-            await running.spool.store([offer(f"rule {number}")])
-            await running.until(lambda number=number: running.delivered()[f"rule {number}"] == 1)  # type: ignore[misc]
-            await running.until(lambda: running.telling <= running.seen)
+            await ambiguous(f"rule {number}")
         await running.spool.store([offer("another", "web-2")])
         await running.until(lambda: running.delivered()["another"] == 1)
         assert 0 < len(running.telling) <= 4

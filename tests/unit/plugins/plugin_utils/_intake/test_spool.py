@@ -327,6 +327,29 @@ async def test_an_isolation_answers_what_happened_before_it_and_nothing_later(
                 assert await folds(spool, **fields) == folded
 
 
+async def test_when_it_was_isolated_is_not_taken_from_an_alert_of_the_same_trace(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path, fold_isolated=600.0) as spool:
+        found = waiting(spool)
+        for rule, second, outcome in (("a", 2, "isolated"), ("b", 8, "no_policy")):
+            await spool.store([offer(rule, trace_id="t-1", time=f"2026-04-05T12:00:{second:02}.000000Z")])
+            hosts = {"web-1": {"outcome": outcome, "milliseconds": 800}}
+            await spool.settle([Ended(found[-1].seq, "t-1", time.time(), "answered", outcome, hosts)])
+        (stored,) = await spool.store([offer("a", time="2026-04-05T12:00:05.000000Z")])
+        assert not stored.folded_into
+
+
+async def test_a_history_that_is_damaged_keeps_no_alert_out(tmp_path: pathlib.Path) -> None:
+    async with opened(tmp_path, fold_isolated=600.0) as spool:
+        found = waiting(spool)
+        await spool.store([offer("a")])
+        await end(spool, found[0], "isolated")
+        with contextlib.closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as database:
+            database.execute("UPDATE history SET hosts = '[]'")
+        stored = await spool.store([offer("b"), offer("a")])
+        assert [each.folded_into for each in stored] == ["", ""]
+        assert len(found) == 3
+
+
 async def test_an_alert_of_the_future_answers_no_more_for_it(tmp_path: pathlib.Path) -> None:
     """Whoever may send an alert with any time must not silence those that a detector sends later."""
     async with opened(tmp_path, fold_isolated=600.0) as spool:
