@@ -24,10 +24,11 @@ import typing as t
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import ISOLATED
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import accept
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options, parse_options
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.packed import alerts_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.packed import alerts_of, written
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.source import Intake, serve
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Offer, Stored
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.wanted import Wanted
@@ -43,7 +44,7 @@ class Source:
 
     Args:
         directory: for its spool; made here.
-        keeping: with a spool and deliveries, or without both: what it takes is forgotten.
+        keeping: with a spool, deliveries and receipts, or without: what it takes is in memory until it is handed on.
         options: of the source, beside what it needs.
 
     Attributes:
@@ -56,7 +57,7 @@ class Source:
             self.port = int(probe.getsockname()[1])
         given = {"port": self.port, "token": TOKEN, "spool": str(directory / "spool"), **options}
         self._command = [sys.executable, str(pathlib.Path(__file__)), json.dumps(given)]
-        self._command += [] if keeping else ["--forget"]
+        self._command += [] if keeping else ["--in-memory"]
         self._log = directory / "source.log"
 
     def __enter__(self) -> t.Self:
@@ -130,10 +131,20 @@ def _acknowledge(event: Json) -> None:
 # --- the program ------------------------------------------------------------------------------------------------------
 
 
-class Forgetful:
-    """In the place of the spool and of the deliveries: keeps nothing, and delivers nothing."""
+class InMemory:
+    """In the place of the spool and of the deliveries: hands alerts on, and wants no receipts.
+
+    Args:
+        queue: of the rule engine.
+        pause: seconds between two events.
+        most: alerts in an event.
+    """
 
     accounts: Mapping[str, int] = {}
+
+    def __init__(self, queue: Lines, pause: float, most: int) -> None:
+        self._queue, self._pause, self._most = queue, pause, most
+        self._waiting: list[Alert] = []
 
     async def store(
         self,
@@ -141,6 +152,7 @@ class Forgetful:
         counts: Mapping[str, int] | None = None,
         position: tuple[str, Json] | None = None,
     ) -> list[Stored]:
+        self._waiting += [offer.alert for offer in offers]
         return [Stored(offer.alert.trace_id) for offer in offers]
 
     def troubles(self) -> Sequence[str]:
@@ -153,8 +165,12 @@ class Forgetful:
         return {}
 
     async def run(self) -> t.NoReturn:
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError("unreachable")
+        while True:
+            await asyncio.sleep(self._pause)
+            if self._waiting:
+                event, number = written([alert.to_dict() for alert in self._waiting[: self._most]])
+                del self._waiting[:number]
+                await self._queue.put(event)
 
     async def drain(self, timeout: float) -> None:
         return
@@ -179,12 +195,12 @@ class Lines:
 
 async def run(options: Options, keeping: bool) -> None:
     """Take alerts until the input ends."""
-    nobody = Forgetful()
     if keeping:
         work = asyncio.create_task(serve(Lines(), options))
     else:
+        memory = InMemory(Lines(), options.batch_interval, options.batch_max)
         sockets = accept.listen(options.host, options.port)
-        intake = Intake(options, nobody, nobody, Wanted(None, 0))
+        intake = Intake(options, memory, memory, Wanted(None, 0))
         work = asyncio.create_task(intake.run(asyncio.Event(), sockets))
     ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     await _listening(options, work)
@@ -212,6 +228,6 @@ async def _listening(options: Options, work: asyncio.Task[t.Any]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("options", type=json.loads)
-    parser.add_argument("--forget", action="store_true")
+    parser.add_argument("--in-memory", action="store_true")
     arguments = parser.parse_args()
-    asyncio.run(run(parse_options(arguments.options), not arguments.forget))
+    asyncio.run(run(parse_options(arguments.options), not arguments.in_memory))

@@ -25,19 +25,19 @@ SETTLE = 600.0
 
 
 def spooled(quick: bool, say: Callable[[str], None]) -> list[Row]:
-    """Requests a second with the spool, deliveries and receipts, against a source that forgets what it takes."""
+    """Requests a second with the spool and receipts, against the source without: alerts wait in memory."""
     rounds, seconds = (2, 2.0) if quick else (7, 4.0)
     requests = [request(falco(NUMBER.decode(), "shop-7", host=HOST))]
     with (
         tempfile.TemporaryDirectory(prefix="container-guard-bench-") as directory,
         Source(pathlib.Path(directory) / "with", True, hosts=[HOST], spool_max_alerts=1_000_000) as keeping,
-        Source(pathlib.Path(directory) / "without", False, hosts=[HOST]) as forgetting,
+        Source(pathlib.Path(directory) / "without", False, hosts=[HOST]) as forgetful,
         Senders() as senders,
     ):
         ours, without = [], []
         for number in range(rounds + 1):
             mine = senders.for_seconds(keeping.port, requests, seconds)
-            other = senders.for_seconds(forgetting.port, requests, seconds)
+            other = senders.for_seconds(forgetful.port, requests, seconds)
             say(f"with the spool {1 / mine.each:,.0f} a second, without {1 / other.each:,.0f}")
             if number:  # the first round warms
                 ours.append(mine.each)
@@ -49,7 +49,7 @@ def spooled(quick: bool, say: Callable[[str], None]) -> list[Row]:
             statistics.median(without),
             at_most=2.0,
             note="16 connections, one alert a request, none a repeat; with: fsync before 202, deliveries, receipts; "
-            "without: the same source, which keeps and delivers nothing",
+            "without: the same source hands its alerts on from memory, as it did before it had a spool",
             pairs=tuple(mine / other for mine, other in zip(ours, without, strict=True)),
         )
     ]
