@@ -432,8 +432,9 @@ def test_unanswered_is_told_while_every_run_hangs(healthy: GuardedHost, tmp_path
         guard.wait_for(guard.playbooks, "playbook that hangs")
         guard.wait_for(lambda: guard.told() == accepted, "alerts that are told as unanswered")
         assert guard.playbooks(), "all of them hang"
-        accounts = elements(guard.port)
-        assert (accounts["unanswered"], accounts["waiting"]) == (len(hung), 0)
+        # Told means that the run has ended that tells it.
+        guard.wait_for(lambda: elements(guard.port)["unanswered"] == len(hung), "end of what is told")
+        assert elements(guard.port)["waiting"] == 0
         assert guard.unanswered() == accepted
         # What hangs does not outlive the rulebook.
         assert guard.process.end(patience=PATIENCE) == 0
