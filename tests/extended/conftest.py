@@ -4,4 +4,5 @@
 
 """Tests that take long, or need what nothing else does. They use the hosts of the integration tests."""
 
+from ansible_collections.ironpost.container_guard.tests.integration.conftest import testbed as testbed
 from ansible_collections.ironpost.container_guard.tests.integration.conftest import virtual_machine as virtual_machine
