@@ -159,7 +159,10 @@ PLAYBOOKS = [
     "deploy_policies",
     "preflight",
     "respond",
+    "status",
     "trace",
+    "mute",
+    "remove",
 ]
 ABOUT_HOSTS = {"guard_trace_id": "t-1", "guard_container": "web", "guard_alerts": [], "policies_src": "policies"}
 
@@ -175,7 +178,7 @@ def test_a_target_that_is_misspelt_is_an_error(tmp_path: pathlib.Path, playbook:
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
 def test_a_target_that_is_blank_is_none(tmp_path: pathlib.Path, playbook: str) -> None:
     run = Ansible(tmp_path, "web-1").playbook(playbook, {**ABOUT_HOSTS, "guard_target": ""}, "--list-hosts")
-    if playbook in ("deploy_policies", "respond", "trace"):
+    if playbook in ("deploy_policies", "preflight", "respond", "status", "trace"):
         assert "hosts (1):\n      web-1" in run.output
     else:
         assert run.status != 0
