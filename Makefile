@@ -23,6 +23,7 @@ lint: venv ## formatting, types, old Pythons, shell, YAML, docs, ansible-lint, s
 	$(in_env) ruff check
 	$(in_env) mypy $(addprefix -p $(package).,$(typed_packages))
 	$(in_env) vermin --target=3.8- --violations --no-tips --quiet $(wildcard $(host_code))
+	$(in_env) vermin --target=3.10- --violations --no-tips --quiet $(playbook_code)
 	$(in_env) shellcheck .ci/run tools/*.sh tests/testbed/*.sh
 	$(in_env) yamllint --strict .
 	$(in_env) antsibull-changelog lint
@@ -35,6 +36,9 @@ lint: venv ## formatting, types, old Pythons, shell, YAML, docs, ansible-lint, s
 typed_packages := $(subst /,.,$(wildcard plugins/module_utils plugins/plugin_utils extensions/eda/plugins))
 # What is sent to the hosts, where Python may be as old as 3.8.
 host_code := plugins/modules plugins/module_utils plugins/doc_fragments
+# What a playbook loads on the controller, where ansible-core 2.16 runs on 3.10.
+playbook_code := plugins/action plugins/filter plugins/lookup \
+  $(addprefix plugins/plugin_utils/,_policies _records _replay _results)
 
 docs: venv ## check the documentation of all plugins
 	$(in_env) antsibull-docs lint-collection-docs --plugin-docs .

@@ -11,13 +11,12 @@ event source is told here, as soon as the host has answered, what became of the 
 from __future__ import annotations
 
 import concurrent.futures
-import datetime
 import os
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
 
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now, utc_now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import UNKNOWN_HOST
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks, receipt
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
@@ -144,7 +143,7 @@ class _Receipts:
         from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.post import post
 
         delivery = self._delivery
-        moment = datetime.datetime.now(datetime.timezone.utc)
+        moment = utc_now()
         try:
             alerts = receipt.entries(self._alerts, host, found, moment)
             why = post(

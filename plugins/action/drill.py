@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import datetime
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import (
     format_timestamp,
     parse_timestamp,
+    utc_now,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
@@ -37,7 +37,7 @@ class ActionModule(HostAction):
         found = super().ask_host(arguments, variables)
         if found.get("failed") or not own["url"] or not found["container"].get("id"):
             return found
-        arrived = datetime.datetime.now(datetime.UTC)
+        arrived = utc_now()
         made = parse_timestamp(found["time"])
         posted_at = format_timestamp(arrived)
         ahead = round((made - arrived).total_seconds() * 1000) if made else 0

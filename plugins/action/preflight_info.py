@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-import datetime
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import utc_now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.common import DEFAULT_POLICY_SET
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import DEFAULT_STATE_DIR
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import checks
@@ -24,7 +24,7 @@ class ActionModule(HostAction):
 
     def ask_host(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         """Run the module between two looks at the clock, and judge its answer. Raises AnswerError."""
-        before = datetime.datetime.now(datetime.UTC)
+        before = utc_now()
         found = super().ask_host(arguments, variables)
         if found.get("failed"):
             return found
@@ -33,7 +33,7 @@ class ActionModule(HostAction):
             state_dir=str(arguments.get("state_dir") or DEFAULT_STATE_DIR),
             policy_set=str(arguments.get("policy_set") or arguments.get("path") or DEFAULT_POLICY_SET),
             before=before,
-            after=datetime.datetime.now(datetime.UTC),
+            after=utc_now(),
         )
 
     def check(self, found: dict[str, t.Any]) -> None:

@@ -57,6 +57,11 @@ def format_timestamp(moment: datetime.datetime) -> str:
     return moment.astimezone(datetime.timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def utc_now() -> datetime.datetime:
+    """The moment it is, in UTC. C(datetime.UTC) is not there before Python 3.11."""
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
 def now() -> str:
     """This moment."""
-    return format_timestamp(datetime.datetime.now(datetime.timezone.utc))
+    return format_timestamp(utc_now())

@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import os
 import secrets
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import utc_now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.errors import EvidenceError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.manifest import (
     MANIFEST,
@@ -32,7 +32,7 @@ def evidence_dir(state_dir: str) -> str:
 
 def new_case_id(container_id: str) -> str:
     """An id that sorts by time, names the container and is used by nobody else."""
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = utc_now()
     return f"{now:%Y%m%dT%H%M%SZ}-{container_id[:12]}-{secrets.token_hex(3)}"
 
 

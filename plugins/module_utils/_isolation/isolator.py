@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import utc_now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.changes import Change, Hold, Take
@@ -40,10 +41,6 @@ MAX_RELEASE_AFTER = 31_536_000
 DEFAULT_RETRY = Retry()
 
 
-def _utc_now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
-
-
 class Isolator:
     """Isolates and releases the containers of one engine.
 
@@ -65,7 +62,7 @@ class Isolator:
         retry: Retry = DEFAULT_RETRY,
         settle_timeout: float = 30,
         busy_timeout: float = 10,
-        now: t.Callable[[], datetime.datetime] = _utc_now,
+        now: t.Callable[[], datetime.datetime] = utc_now,
     ) -> None:
         self._tools = Tools(engine, journal, truth or HostTruth(), retry, settle_timeout, busy_timeout, now)
 

@@ -14,7 +14,7 @@ import uuid
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp, utc_now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import (
     DEFAULT_DOCKER_HOST,
     DockerEngine,
@@ -133,12 +133,8 @@ def clock_of(params: t.Mapping[str, t.Any]) -> t.Callable[[], datetime.datetime]
         raise invalid_option(
             f"controller_time is {text.display(told, 80)!r}", "Give a moment in RFC 3339, such as 2026-04-05T12:43:02Z"
         )
-    ahead = moment - _utc_now() if moment else datetime.timedelta()
-    return lambda: _utc_now() + ahead
-
-
-def _utc_now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
+    ahead = moment - utc_now() if moment else datetime.timedelta()
+    return lambda: utc_now() + ahead
 
 
 def state_dir_of(params: t.Mapping[str, t.Any]) -> str:

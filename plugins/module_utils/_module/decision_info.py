@@ -74,7 +74,7 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
         ]
         resolver = Resolver(t.cast(Engine, _GivenContainers(given)))
     files, moment = StateDir(common.state_dir_of(params)), _moment(params["now"])
-    mutes = Mutes(files).holding(moment or datetime.datetime.now(datetime.timezone.utc))
+    mutes = Mutes(files).holding(moment or timestamp.utc_now())
     judge = Judge(PolicyEngine(policy_set), resolver, params["host"], now=moment, mutes=mutes)
     refused = {rejection["index"] for rejection in rejected}
     indexes = [index for index in range(len(params["alerts"])) if index not in refused]

@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import datetime
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now, utc_now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.victim import MAX_LIFETIME, Victims
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 
@@ -55,7 +54,7 @@ def make_or_remove(module: AnsibleModule) -> dict[str, t.Any]:
         return {"changed": True, "container": {}, "removed": [], "time": now()}
     victims = Victims(common.engine_of(params))
     if params["state"] == ABSENT:
-        forgotten = victims.remove_forgotten(datetime.datetime.now(datetime.timezone.utc))
+        forgotten = victims.remove_forgotten(utc_now())
         removed = [*([container_id] if victims.remove(container_id) else []), *forgotten]
         return {"changed": bool(removed), "container": {}, "removed": removed, "time": now()}
     victim = victims.make(params["image"], lifetime)

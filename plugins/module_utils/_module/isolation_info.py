@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import utc_now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
@@ -77,7 +77,7 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
             for how in _cut_off(summary)
             if summary["Id"] not in recorded
         ],
-        "mutes": [dataclasses.asdict(mute) for mute in Mutes(files).holding(_utc_now())],
+        "mutes": [dataclasses.asdict(mute) for mute in Mutes(files).holding(utc_now())],
         "action_log": log.verify(),
         "policy_set": _policy_set(path_of({"path": module.params["policy_set"]})),
         "records": [inert(record) for record in log.of_trace(trace_id)] if trace_id else [],
@@ -95,10 +95,6 @@ def _policy_set(path: str) -> dict[str, str]:
         "deployed_at": deployment.deployed_at if deployment else "",
         "problem": problem,
     }
-
-
-def _utc_now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
 
 
 def _cut_off(summary: dict[str, t.Any]) -> list[str]:
@@ -128,7 +124,7 @@ def _shown(inspection: Inspection) -> dict[str, t.Any]:
             "awaiting_approval": [
                 approval_in([claim], claim["policy_id"])
                 for claim, given in zip(shown_claims(entry), entry.claims)
-                if given.approval and given.approval.is_open(_utc_now())
+                if given.approval and given.approval.is_open(utc_now())
             ],
             "for_sharers": list(entry.sharers),
             **dataclasses.asdict(entry.cause),

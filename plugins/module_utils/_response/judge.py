@@ -13,6 +13,7 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import age, text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef, Subject
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.sources import source_of
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import utc_now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import ResolutionError, Resolver
@@ -53,10 +54,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 
 _NOT_ONE = {"ambiguous": AMBIGUOUS, "stale": STALE, "no_container": NO_CONTAINER}
-
-
-def _utc_now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
 
 
 class Verdict(t.NamedTuple):
@@ -123,7 +120,7 @@ class Judge:
         docker_host: str = "",
         mode: str = ENFORCE,
         now: datetime.datetime | None = None,
-        clock: t.Callable[[], datetime.datetime] = _utc_now,
+        clock: t.Callable[[], datetime.datetime] = utc_now,
         journal: Journal | None = None,
         absent: t.Mapping[str, str] | None = None,
         mutes: t.Sequence[Mute] = (),

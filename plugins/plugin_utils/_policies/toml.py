@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 try:
-    import tomllib as _library
+    import tomllib as _library  # novm - another one is tried where it is not there
 except ImportError:  # before Python 3.11, on which ansible-core 2.16 still runs
     try:
         import tomli as _library  # type: ignore[no-redef, import-not-found, unused-ignore]  # the same under its first name

@@ -15,7 +15,7 @@ import typing as t
 import zlib
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd  # novm - of 3.14; another one is tried where it is not there
 else:
     try:
         from backports import zstd
