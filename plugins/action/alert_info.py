@@ -11,7 +11,6 @@ import os
 import pathlib
 import typing as t
 
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
@@ -20,6 +19,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._errors i
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.alert_info import argument_spec
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.answers import answered
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import spool
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import failed, validated
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import inert
 
 Json = dict[str, t.Any]
@@ -35,17 +35,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         """Run the action."""
         result: Json = {**super().run(tmp, task_vars), "changed": False}
         try:
-            return {**result, **_known(self._options())}
+            options = validated(self, answered(argument_spec(), self._task.args), argument_spec())
+            return {**result, **_known(options)}
         except GuardError as error:
-            return {**result, "failed": True, "msg": str(error), "error": error.to_dict()}
-
-    def _options(self) -> Json:
-        try:
-            self._task.args = answered(argument_spec(), self._task.args)
-            _validation, options = self.validate_argument_spec(argument_spec())
-        except AnsibleError as error:
-            raise GuardError(str(error), kind="invalid_option") from error
-        return dict(options)
+            return {**result, **failed(error)}
 
 
 def _known(options: Json) -> Json:

@@ -10,15 +10,13 @@ import pathlib
 import shlex
 import typing as t
 
-from ansible.errors import AnsibleError
-
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.manifest import case_id
 from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.verify import verify
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.answers import answered
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.evidence_fetch import argument_spec
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import HostAction, validated
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.case import unpack
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import shown_line
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.keeping import deleted_with, put
@@ -52,15 +50,11 @@ class ActionModule(HostAction):
         return {**found, "warnings": [_DELETED.format(place=place, private=private)]} if private else found
 
     def _options(self) -> dict[str, t.Any]:
-        try:
-            self._task.args = answered(argument_spec(), self._task.args)
-            _validation, options = self.validate_argument_spec(argument_spec())
-        except AnsibleError as error:
-            raise GuardError(str(error), kind="invalid_option") from error
+        options = validated(self, answered(argument_spec(), self._task.args), argument_spec())
         # They become paths, and come from the host.
         if not case_id(options["case_id"]) or not text.sha256_hex(options["manifest_sha256"]):
             raise GuardError("case_id or manifest_sha256 is not such as evidence returns", kind="invalid_option")
-        return dict(options)
+        return options
 
     def _bring(self, options: dict[str, t.Any], dest: pathlib.Path) -> None:
         # In a directory of its own, a host that somebody took over cannot replace what came from it before.

@@ -10,7 +10,6 @@ import json
 import pathlib
 import typing as t
 
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -23,6 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.c
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.log import AlertLog
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.replay import Replay, replay_file
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._replay.table import table
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import failed, validated
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no type information
@@ -35,17 +35,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         """Run the action."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         try:
-            return {**result, **self._replay(self._options())}
+            options = validated(self, answered(argument_spec(), self._task.args), argument_spec())
+            return {**result, **self._replay(options)}
         except GuardError as error:
-            return {**result, "failed": True, "changed": False, "msg": str(error), "error": error.to_dict()}
-
-    def _options(self) -> dict[str, t.Any]:
-        try:
-            self._task.args = answered(argument_spec(), self._task.args)
-            _validation, options = self.validate_argument_spec(argument_spec())
-        except AnsibleError as error:
-            raise GuardError(str(error), kind="invalid_option") from error
-        return dict(options)
+            return {**result, **failed(error)}
 
     def _replay(self, options: dict[str, t.Any]) -> dict[str, t.Any]:
         loaded = load_policies(pathlib.Path(options["src"]))

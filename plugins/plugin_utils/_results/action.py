@@ -134,7 +134,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
         if done["rc"] in (_NOT_EXECUTABLE, _NOT_FOUND):
             return None
         try:
-            answer = json.loads(_filter_non_json_lines(done["stdout"], objects_only=True)[0])
+            answer = _answer_in(done["stdout"])
         except ValueError:
             said = {"module_stdout": done["stdout"], "module_stderr": done["stderr"], "rc": done["rc"]}
             return inert({"failed": True, "changed": False, "msg": "the module answered nonsense", **said})
@@ -190,7 +190,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
     def _parse_returned_data(self, res: Json, *rest: t.Any) -> t.Any:
         # Before ansible-core has looked at it: that shows warnings, and what stands around the answer, at once.
         try:
-            answer = json.loads(_filter_non_json_lines(res["stdout"], objects_only=True)[0])
+            answer = _answer_in(res["stdout"])
         except ValueError:  # it says so itself
             return super()._parse_returned_data(res, *rest)
         return super()._parse_returned_data({**res, "stdout": json.dumps(self._plain(answer))}, *rest)
@@ -217,9 +217,31 @@ def plain(value: t.Any) -> t.Any:
     raise TypeError(type(value).__name__)
 
 
+def validated(action: ActionBase, given: Json, spec: Json) -> Json:
+    """The options of an action that runs no module, which would validate them. Raises GuardError (C(invalid_option)).
+
+    Args:
+        action: whose task it is.
+        given: the arguments of the task, as they are understood.
+        spec: the argument spec.
+    """
+    action._task.args = given
+    try:
+        _validation, options = action.validate_argument_spec(spec)
+    except AnsibleError as error:
+        raise GuardError(str(error), kind="invalid_option") from error
+    return dict(options)
+
+
 def failed(error: GuardError) -> Json:
     """The result of an action that failed."""
     return {"failed": True, "changed": False, "msg": str(error), "error": error.to_dict()}
+
+
+def _answer_in(stdout: str) -> Json:
+    """The answer among what else a host printed. Raises ValueError."""
+    found: Json = json.loads(_filter_non_json_lines(stdout, objects_only=True)[0])
+    return found
 
 
 def _as_text(answer: Json) -> Json:
