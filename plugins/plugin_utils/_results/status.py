@@ -21,7 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
     texts,
     words,
 )
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.table import table
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.table import names, table
 
 FAIL_ON = ("breach", "policies", "unreachable")
 """For what the playbook fails where it is asked to."""
@@ -189,19 +189,15 @@ def _lines(found: Json) -> t.Iterator[str]:
             yield f"{host}: muted until {mute['until']} by {mute['actor'] or 'somebody'}: {what}: {mute['reason']}"
     sets = found["policy_sets"]
     for digest, hosts in sets.items():
-        named = "" if len(sets) == 1 else f": {_some(hosts)}"
+        named = "" if len(sets) == 1 else f": {names(hosts)}"
         yield f"policy set {digest[:_SHORT_DIGEST] or 'none'} on {counted(len(hosts), 'host')}{named}"
     for host, one in told.items():
         if one["policy_set"]["problem"]:
             yield f"{host}: {one['policy_set']['problem']}"
         yield from (f"{host}: {wrong}" for wrong in one["wrong"])
         if one["cut_off_by_others"]:
-            yield f"{host}: paused or without network, and not by the guard: {_some(one['cut_off_by_others'])}"
+            yield f"{host}: paused or without network, and not by the guard: {names(one['cut_off_by_others'])}"
     for host, why in found["not_reached"].items():
         yield f"{host}: NOT REACHED: {why}"
     for word, hosts in found["failed"].items():
-        yield f"this fails, as was asked: {word} on {_some(hosts)}"
-
-
-def _some(names: t.Sequence[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+        yield f"this fails, as was asked: {word} on {names(hosts)}"
