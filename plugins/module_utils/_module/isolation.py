@@ -41,7 +41,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import (
     ActionEvent,
-    approval_in,
+    approval_of,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.images import Images
@@ -309,10 +309,8 @@ def _awaited(target: Target, which: t.Callable[[Claim], bool]) -> tuple[dict[str
 
 def _decided(claims: t.Iterable[t.Mapping[str, t.Any]], state: str) -> dict[str, t.Any] | None:
     """What of the claims was decided so, as records show it; the last of several."""
-    shown = [approval_in([claim], claim["policy_id"]) for claim in claims]
-    return max(
-        (one for one in shown if one and one["decision"] == state), key=lambda one: one["decided_at"], default=None
-    )
+    decided = [one for one in map(approval_of, claims) if one and one["decision"] == state]
+    return max(decided, key=lambda one: one["decided_at"], default=None)
 
 
 def _reported(

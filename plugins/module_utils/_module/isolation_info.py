@@ -25,7 +25,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.verify import Finding
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import deployed, path_of
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import approval_in
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import approval_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mutes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
@@ -113,6 +113,7 @@ def _cut_off(summary: dict[str, t.Any]) -> list[str]:
 
 def _shown(inspection: Inspection) -> dict[str, t.Any]:
     entry, state = inspection.entry, inspection.state
+    claims, moment = shown_claims(entry), utc_now()
     return inert(
         {
             "container": {"id": entry.snapshot.id, "name": entry.snapshot.name},
@@ -120,11 +121,11 @@ def _shown(inspection: Inspection) -> dict[str, t.Any]:
             "expires_at": entry.expires_at,
             "phase": entry.phase,
             "actions": list(entry.hold.actions()),
-            "claims": shown_claims(entry),
+            "claims": claims,
             "awaiting_approval": [
-                approval_in([claim], claim["policy_id"])
-                for claim, given in zip(shown_claims(entry), entry.claims)
-                if given.approval and given.approval.is_open(utc_now())
+                approval_of(claim)
+                for claim, given in zip(claims, entry.claims)
+                if given.approval and given.approval.is_open(moment)
             ],
             "for_sharers": list(entry.sharers),
             **dataclasses.asdict(entry.cause),

@@ -16,17 +16,24 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import in_check_mode
 
 
+def approval_of(claim: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+    """What the claim waits for somebody to approve of, or waited for, as records show it; None where it is nothing.
+
+    Args:
+        claim: as outcomes show it.
+    """
+    return {**claim["approval"], "policy_id": claim["policy_id"]} if claim["approval"] else None
+
+
 def approval_in(claims: t.Iterable[t.Mapping[str, t.Any]], policy_id: str) -> dict[str, t.Any] | None:
-    """What a policy waits for somebody to approve of, or waited for, as records show it; None where it is nothing.
+    """The same of the claim of a policy.
 
     Args:
         claims: who wants the container held, as outcomes show it.
         policy_id: of the policy.
     """
-    for claim in claims:
-        if claim["approval"] and claim["policy_id"] == policy_id:
-            return {**claim["approval"], "policy_id": policy_id}
-    return None
+    of_policy = (approval_of(claim) for claim in claims if claim["policy_id"] == policy_id)
+    return next(filter(None, of_policy), None)
 
 
 @dataclasses.dataclass(frozen=True)
