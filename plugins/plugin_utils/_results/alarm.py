@@ -2,10 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The alert of a drill, posted to the event source as a detector posts one.
-
-Neither proxies of the environment nor redirects are followed: what shows who sends is for the source alone.
-"""
+"""The alert of a drill, posted to the event source as a detector posts one."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ import urllib.parse
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.direct import connection_to
 
 SOURCE, RULE, SEVERITY = "container-guard", "container-guard drill", "high"
 TIMEOUT = 10.0
@@ -103,14 +101,12 @@ def _answer(address: Address, body: bytes, timeout: float) -> tuple[int, dict[st
     headers = {"Content-Type": "application/json"}
     if address.token:
         headers["Authorization"] = f"Bearer {address.token}"
-    connection: http.client.HTTPConnection
+    context = None
     if parts.scheme == "https":
         context = ssl.create_default_context(cafile=address.cafile or None)
         if address.certfile:
             context.load_cert_chain(address.certfile, address.keyfile or None)
-        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=context)
-    else:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+    connection = connection_to(parts, timeout, context)
     try:
         connection.request("POST", parts.path or "/alerts", body, headers)
         answer = connection.getresponse()

@@ -14,6 +14,7 @@ import urllib.parse
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.direct import connection_to
 
 _RUNNER = pathlib.Path("/runner")
 """The private data directory in the container of an execution environment."""
@@ -43,8 +44,7 @@ def deleted_with(directory: pathlib.Path, environment: t.Mapping[str, str]) -> p
 def put(case: pathlib.Path, url: str, token: str = "") -> str:
     """Put each file of a case at URL/CASE/FILE by HTTP, the manifest last; the URL of the case.
 
-    Neither proxies of the environment nor redirects are followed: the token is for that server alone. Its certificate
-    is verified by the authorities of this machine, or those in C(SSL_CERT_FILE).
+    Its certificate is verified by the authorities of this machine, or those in C(SSL_CERT_FILE).
 
     Args:
         case: its directory, of plain files.
@@ -56,8 +56,7 @@ def put(case: pathlib.Path, url: str, token: str = "") -> str:
     """
     parts = _parts(url)
     base = f"{parts.path.rstrip('/')}/{urllib.parse.quote(case.name)}"
-    connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = connect(str(parts.hostname), parts.port, timeout=_TIMEOUT)
+    connection = connection_to(parts, _TIMEOUT)
     files = sorted(case.iterdir(), key=lambda path: (path.name == "manifest.json", path.name))
     try:
         for path in files:

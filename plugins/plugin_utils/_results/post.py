@@ -2,10 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sending a receipt to the event source.
-
-Neither proxies of the environment nor redirects are followed: the capability is for the source alone.
-"""
+"""Sending a receipt to the event source."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.direct import connection_to
 
 TIMEOUT = 2.0
 """Seconds that the source may take to connect, and to answer."""
@@ -62,8 +60,7 @@ def post(
 
 def _status(url: str, capability: str, body: bytes, timeout: float) -> int:
     parts = urllib.parse.urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(str(parts.hostname), parts.port, timeout=timeout)
+    connection = connection_to(parts, timeout)
     headers = {"Authorization": f"Receipt {capability}", "Content-Type": "application/json"}
     try:
         connection.request("POST", parts.path or "/", body, headers)
