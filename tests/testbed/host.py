@@ -43,6 +43,42 @@ PATIENCE = 90
 _POLL = 0.05
 
 
+def privileged(api: docker.APIClient, directory: pathlib.Path, **more: t.Any) -> dict[str, t.Any]:
+    """The configuration of a container that is a host: what --privileged gives, but for what some machines lack.
+
+    Args:
+        api: of the engine that runs it.
+        directory: that it shares with this machine.
+        more: further arguments of create_host_config.
+    """
+    found: dict[str, t.Any] = api.create_host_config(
+        cap_add=["ALL"],
+        cap_drop=["SYS_RESOURCE"],
+        security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+        device_cgroup_rules=["a *:* rwm"],
+        cgroupns="private",
+        binds=[f"{directory}:{directory}"],
+        **more,
+    )
+    # What the command line calls systempaths=unconfined.
+    return {**found, "MaskedPaths": [], "ReadonlyPaths": []}
+
+
+def answers_ping(docker_host: str, timeout: float) -> bool:
+    """Whether an engine answers. By hand: the SDK leaves its socket open where it cannot connect.
+
+    Args:
+        docker_host: URL of its Unix socket.
+        timeout: seconds that it may be silent.
+    """
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(timeout)
+        client.connect(docker_host.removeprefix("unix://"))
+        client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+        return client.recv(100).startswith(b"HTTP/1.0 200 ")
+    return False
+
+
 class Host:
     """One test host.
 
@@ -203,22 +239,15 @@ class Host:
 
     def _options(self) -> dict[str, t.Any]:
         """What the container is made of, apart from what docker makes of it."""
-        host_config = self._api.create_host_config(
+        host_config = privileged(
+            self._api,
+            self._directory,
             pid_mode="host",
-            # As much as --privileged gives, but for what some machines lack themselves.
-            cap_add=["ALL"],
-            cap_drop=["SYS_RESOURCE"],
-            security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-            device_cgroup_rules=["a *:* rwm"],
-            cgroupns="private",
-            binds=[f"{self._directory}:{self._directory}"],
             tmpfs={"/run": "exec", "/run/lock": ""},
             # Off in a container of a network without IPv6, and needed for networks in there.
             sysctls={"net.ipv6.conf.all.disable_ipv6": "0", "net.ipv6.conf.default.disable_ipv6": "0"},
             port_bindings={22: ("127.0.0.1", None)},
         )
-        # What the command line calls systempaths=unconfined.
-        host_config.update(MaskedPaths=[], ReadonlyPaths=[])
         return {
             "image": self.recipe.image,
             "command": [*COMMAND, self.name, str(self._directory), str(os.geteuid()), str(os.getegid())],
@@ -277,15 +306,7 @@ class Host:
         def answers() -> bool:
             if not self._request("state")["running"]:
                 raise TestbedError(f"{self.name}: dockerd ended at once. Its last lines:\n{self._log()}")
-            try:
-                # By hand: the SDK leaves its socket open where it cannot connect.
-                with socket.socket(socket.AF_UNIX) as client:
-                    client.settimeout(5)
-                    client.connect(self.docker_host.removeprefix("unix://"))
-                    client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-                    return client.recv(100).startswith(b"HTTP/1.0 200 ")
-            except OSError:
-                return False
+            return answers_ping(self.docker_host, 5)
 
         self._wait("its engine answers", answers)
 

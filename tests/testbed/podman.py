@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import time
 
 import docker
@@ -22,8 +21,10 @@ from ansible_collections.ironpost.container_guard.tests.testbed.host import (
     PATIENCE,
     PREFIX,
     RUN,
+    answers_ping,
     import_victim,
     init_archive,
+    privileged,
 )
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import EXCLUDED, MIRROR, REPOSITORY
 
@@ -72,16 +73,11 @@ class PodmanHost:
         """Start it, with the image that tests make containers of. Raises TestbedError."""
         RUN.mkdir(mode=0o755, exist_ok=True)
         self._directory.mkdir(mode=0o700)
-        host_config = self._api.create_host_config(
-            cap_add=["ALL"],
-            cap_drop=["SYS_RESOURCE"],
-            security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-            device_cgroup_rules=["a *:* rwm"],
-            cgroupns="private",
-            binds=[f"{self._directory}:{self._directory}"],
+        host_config = privileged(
+            self._api,
+            self._directory,
             tmpfs={"/run": "exec"},
         )
-        host_config.update(MaskedPaths=[], ReadonlyPaths=[])
         self._api.create_container(
             IMAGE,
             ["python3", "-c", _SERVE, str(self._socket)],
@@ -105,17 +101,9 @@ class PodmanHost:
 
     def _wait(self) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not self._answers():
+        while not answers_ping(self.docker_host, PATIENCE):
             ended = not self._api.inspect_container(self.name)["State"]["Running"]
             if ended or time.monotonic() > deadline:
                 said = self._api.logs(self.name, tail=15).decode(errors="replace")
                 raise TestbedError(f"{self.name} {'ended' if ended else 'does not answer'}:\n{said}")
             time.sleep(_POLL)
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE)
-            client.connect(str(self._socket))
-            client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-            return client.recv(100).startswith(b"HTTP/1.0 200 ")
-        return False

@@ -16,7 +16,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import tarfile
 import time
 import typing as t
@@ -24,7 +23,14 @@ import typing as t
 import docker
 
 from ansible_collections.ironpost.container_guard.tests.testbed.errors import TestbedError
-from ansible_collections.ironpost.container_guard.tests.testbed.host import LABEL, PREFIX, RUN, import_victim
+from ansible_collections.ironpost.container_guard.tests.testbed.host import (
+    LABEL,
+    PREFIX,
+    RUN,
+    answers_ping,
+    import_victim,
+    privileged,
+)
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import EXCLUDED, MIRROR, REPOSITORY
 
 SUITE = "bookworm"
@@ -101,17 +107,12 @@ class SystemdHost:
         """Start it, and return when it is up. Raises TestbedError."""
         RUN.mkdir(mode=0o755, exist_ok=True)
         self._directory.mkdir(mode=0o700)
-        host_config = self._api.create_host_config(
-            cap_add=["ALL"],
-            cap_drop=["SYS_RESOURCE"],
-            security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-            device_cgroup_rules=["a *:* rwm"],
-            cgroupns="private",
-            binds=[f"{self._directory}:{self._directory}"],
+        host_config = privileged(
+            self._api,
+            self._directory,
             tmpfs={"/run": "exec", "/run/lock": ""},
             port_bindings={22: ("127.0.0.1", None), self._published: ("127.0.0.1", None)},
         )
-        host_config.update(MaskedPaths=[], ReadonlyPaths=[])
         owner = f"{os.geteuid()}:{os.getegid()}"
         self._api.create_container(
             IMAGE,
@@ -127,7 +128,7 @@ class SystemdHost:
         )
         self._api.start(self.name)
         self._wait("systemd is up", lambda: self.exec("systemctl", "is-active", "multi-user.target")[0] == 0)
-        self._wait("its engine answers", self._engine_answers)
+        self._wait("its engine answers", lambda: answers_ping(self.docker_host, PATIENCE))
         import_victim(self.name, self.docker_host, PATIENCE)
 
     def stop(self) -> None:
@@ -176,14 +177,6 @@ class SystemdHost:
         }
 
     # ------------------------------------------------------------------------------------------------------------------
-
-    def _engine_answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE)
-            client.connect(self.docker_host.removeprefix("unix://"))
-            client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-            return client.recv(100).startswith(b"HTTP/1.0 200 ")
-        return False
 
     def _wait(self, what: str, condition: t.Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE

@@ -9,7 +9,6 @@ It is emulated, as not every machine can do better: about eight times slower tha
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
@@ -22,7 +21,7 @@ import time
 import typing as t
 
 from ansible_collections.ironpost.container_guard.tests.testbed.errors import TestbedError
-from ansible_collections.ironpost.container_guard.tests.testbed.host import RUN, import_victim
+from ansible_collections.ironpost.container_guard.tests.testbed.host import RUN, answers_ping, import_victim
 from ansible_collections.ironpost.container_guard.tests.testbed.vm_image import MachineImage
 
 PATIENCE = 240
@@ -193,15 +192,7 @@ class VirtualMachine:
         console = self._directory / "console"
         self._wait("it boots", lambda: console.exists() and console.read_bytes().count(READY.encode()) >= self._boots)
         self._connect()
-        self._wait("its engine answers", self._engine_answers)
-
-    def _engine_answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE)
-            client.connect(self.docker_host.removeprefix("unix://"))
-            client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-            return client.recv(100).startswith(b"HTTP/1.0 200 ")
-        return False
+        self._wait("its engine answers", lambda: answers_ping(self.docker_host, PATIENCE))
 
     def _wait(self, what: str, condition: t.Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
