@@ -43,7 +43,8 @@ def status(hosts: t.Mapping[str, t.Any], fail_on: t.Any = ()) -> dict[str, t.Any
         C(not_reached). C(isolated), C(breaches), C(awaiting_approval): how many. C(policy_sets): the hosts of each
         digest, of the empty one those without.
         C(not_reached): why, by host. C(guard_version): of the collection on the controller, which is what it runs on
-        hosts. C(failed): for each word of C(fail_on) with any, its hosts. C(lines): for people.
+        hosts. C(failed): for each word of C(fail_on) with any, its hosts; and always of C(options), the hosts that
+        could not be asked as the options have it. C(lines): for people.
 
     Raises:
         ValueError: a word of fail_on is none.
@@ -56,6 +57,8 @@ def status(hosts: t.Mapping[str, t.Any], fail_on: t.Any = ()) -> dict[str, t.Any
     ]
     sets = _policy_sets(told)
     findings = {"breach": breached, "unreachable": list(unreached), "policies": _of_other_sets(sets)}
+    # Nobody has to ask for that: whoever asked wrongly is not to believe the answer.
+    findings["options"] = [host for host, one in hosts.items() if _wrongly_asked(mapping(one))]
     found: dict[str, t.Any] = {
         "guard_version": guard_version(),
         "isolated": sum(len(one["isolations"]) for one in told.values()),
@@ -64,7 +67,7 @@ def status(hosts: t.Mapping[str, t.Any], fail_on: t.Any = ()) -> dict[str, t.Any
         "policy_sets": sets,
         "not_reached": unreached,
         "hosts": told,
-        "failed": {word: findings[word] for word in asked if findings[word]},
+        "failed": {word: findings[word] for word in (*asked, "options") if findings[word]},
     }
     return {**found, "lines": list(_lines(found))}
 
@@ -122,6 +125,10 @@ def _of_host(found: Json) -> dict[str, t.Any]:
         "policy_set": {key: text.display(policy_set.get(key)) for key in ("digest", "deployed_at", "problem")},
         "not_reached": unreached,
     }
+
+
+def _wrongly_asked(found: Json) -> bool:
+    return mapping(found.get("error")).get("kind") == "invalid_option"
 
 
 def _isolation(found: Json, answered: bool) -> dict[str, t.Any]:
@@ -200,4 +207,5 @@ def _lines(found: Json) -> t.Iterator[str]:
     for host, why in found["not_reached"].items():
         yield f"{host}: NOT REACHED: {why}"
     for word, hosts in found["failed"].items():
-        yield f"this fails, as was asked: {word} on {names(hosts)}"
+        why = "the options are wrong for" if word == "options" else f"as was asked: {word} on"
+        yield f"this fails, {why} {names(hosts)}"

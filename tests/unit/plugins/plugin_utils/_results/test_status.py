@@ -46,6 +46,16 @@ def host(*isolations: dict[str, t.Any], digest: str = DIGEST, **more: t.Any) -> 
 UNREACHABLE = {"unreachable": True, "msg": "Failed to connect", "changed": False}
 
 
+def test_a_question_with_wrong_options_fails_without_being_asked_to() -> None:
+    wrong = {"failed": True, "error": {"kind": "invalid_option", "message": "guard_become has no effect any more"}}
+    found = status({"web-1": host(), "web-2": wrong})
+    assert found["failed"] == {"options": ["web-2"]}
+    assert found["lines"][-2:] == [
+        "web-2: NOT REACHED: guard_become has no effect any more",
+        "this fails, the options are wrong for web-2",
+    ]
+
+
 def test_a_quiet_fleet_is_two_lines() -> None:
     found = status({"web-1": host(), "web-2": host()}, "breach,unreachable,policies")
     assert found["lines"] == [
