@@ -21,7 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 ID = "a1" * 32
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 0, 2**30])
+@pytest.mark.parametrize("pid", [os.getpid(), 0, 2**30], ids=["ours", "none", "huge"])
 def test_a_process_of_another_host_says_nothing(pid: int) -> None:
     assert is_frozen(pid, ID) is None
     assert outside_freezer(pid, ID) is None

@@ -45,7 +45,9 @@ def test_a_directory(tmp_path: pathlib.Path) -> None:
     assert caught.value.kind == "alerts_unreadable"
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"one\n" * 1000)[:-9], b"\x1f\x8b\x08\x00" + b"\xff" * 99])
+@pytest.mark.parametrize(
+    "content", [gzip.compress(b"one\n" * 1000)[:-9], b"\x1f\x8b\x08\x00" + b"\xff" * 99], ids=["cut off", "garbage"]
+)
 def test_a_damaged_file_is_an_error(tmp_path: pathlib.Path, content: bytes) -> None:
     path = tmp_path / "alerts.log"
     path.write_bytes(content)
