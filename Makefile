@@ -51,12 +51,17 @@ galaxy: venv ## build the collection and import it as Galaxy would
 	$(in_env) ansible-galaxy collection build --output-path .venv/galaxy
 	$(in_env) cd .venv/galaxy && python -m galaxy_importer.main ironpost-container_guard-*.tar.gz
 
+# Tests mostly wait for engines and runs, so two files at a time take little more than half as long; a file is never split.
+workers := 2
+at_once := pytest --numprocesses=$(workers) --dist=loadfile
+
 unit: venv ## unit and architecture tests: no Docker, no Java
-	$(in_env) pytest tests/unit tests/architecture
+	$(in_env) $(at_once) tests/unit tests/architecture
 
 integration: setup ## integration tests, against real Docker Engines and a real ansible-rulebook
 	@tools/setup.sh testbed postgresql sdks cores
-	$(in_env) pytest tests/integration
+	$(in_env) $(at_once) -m 'not alone' --durations=25 tests/integration
+	$(in_env) pytest -m alone tests/integration
 
 # Of which versions is a matter for the tests of what runs on the controller, not for those of the engine.
 older_cores := 2.16 2.18

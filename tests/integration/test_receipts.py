@@ -349,6 +349,7 @@ class TestEvidence:
         assert run.end().status == 0
         return took
 
+    @pytest.mark.alone
     def test_is_no_part_of_the_turn_of_a_host(
         self, docker_world: DockerWorld, tmp_path: pathlib.Path, server: ReceiptServer
     ) -> None:
