@@ -26,6 +26,7 @@ from ansible_collections.ironpost.container_guard.tests.benchmark import (
     isolating,
     judging,
     respond,
+    scale,
     spooled,
     storm,
 )
@@ -40,6 +41,7 @@ ON_ENGINE = {
     "storm": storm.storm,
     "noise": storm.noise,
     "sick": hosts.sick_hosts,
+    "scale": scale.scale,
 }
 ALONE = {"decide": deciding.decide, "compile": compiling.compiling, "spool": spooled.spooled, "memory": spooled.memory}
 NAMES = (*ALONE, *ON_ENGINE, *OF_RULEBOOKS, *AGAINST_PEER)
