@@ -35,3 +35,25 @@ def test_what_was_isolated_is_killed_or_released(docker_world: DockerWorld, tmp_
     run = ansible.run(str(PROJECT / "kill.yml"), state)
     assert run.status != 0
     assert "guard_target is not set, or empty" in run.output
+
+
+def test_what_waits_for_approval_is_done_or_given_back(docker_world: DockerWorld, tmp_path: pathlib.Path) -> None:
+    ansible = Ansible(tmp_path, "docker-1")
+    containers = {suffix: docker_world.make_container(suffix) for suffix in ("killed", "released")}
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies/shells.yml").write_text("{id: shells, actions: [{type: kill, approval: true}]}")
+    paths = {"guard_state_dir": str(ansible.state_dir), "guard_policy_set_path": str(ansible.policy_set)}
+    variables = {"guard_target": "docker-1", "policies_src": str(tmp_path / "policies")}
+    assert ansible.playbook("deploy_policies", variables).status == 0
+    for suffix, container in containers.items():
+        alert = {"source": "falco", "rule": "Terminal shell", "severity": "critical", "container": {"id": container}}
+        run = ansible.playbook("respond", {"guard_target": "docker-1", "guard_alerts": [{**alert, "id": suffix}]})
+        assert run.status == 0, run.output
+        assert [one["outcome"] for one in run.stats["guard_responses"]["docker-1"]["containers"]] == [
+            "awaiting_approval"
+        ]
+        playbook = str(PROJECT / ("kill.yml" if suffix == "killed" else "release_denied.yml"))
+        run = ansible.run(playbook, {**paths, "guard_responses": run.stats["guard_responses"]})
+        assert run.status == 0, run.output
+    states = {suffix: docker_world.state(container) for suffix, container in containers.items()}
+    assert states == {"killed": "exited", "released": "running"}
