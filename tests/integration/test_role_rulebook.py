@@ -69,6 +69,8 @@ def test_the_inventory_is_there_as_it_is_on_the_controller_vaults_and_links_too(
     (inventory / "group_vars").mkdir(parents=True)
     (inventory / "group_vars/all.yml").write_text(vault)
     (inventory / "hosts").write_text("web-1\n")
+    (inventory / "cloud").write_text("#!/bin/sh\necho '{}'\n")
+    (inventory / "cloud").chmod(0o700)
     (others / "host_vars").mkdir(parents=True)
     (others / "host_vars/web-1.yml").write_text("ansible_host: 10.0.0.1\n")
     (inventory / "host_vars").symlink_to(others / "host_vars")
@@ -87,7 +89,18 @@ def test_the_inventory_is_there_as_it_is_on_the_controller_vaults_and_links_too(
     _status, found = docker_world.host.exec("cat", f"{place}/inventory/group_vars/all.yml")
     assert found.strip() == vault.strip()
     _status, found = docker_world.host.exec("find", place, "-type", "f")
-    assert sorted(pathlib.Path(path).name for path in found.split()) == ["all.yml", "hosts", "hosts.local", "web-1.yml"]
+    names = ["all.yml", "cloud", "hosts", "hosts.local", "web-1.yml"]
+    assert sorted(pathlib.Path(path).name for path in found.split()) == names
+    # Ansible runs what can be executed, and reads the other files.
+    _status, found = docker_world.host.exec("find", place, "-type", "f", "-perm", "/111")
+    assert found.split() == [f"{place}/inventory/cloud"]
+    _status, found = docker_world.host.exec("find", f"{place}/inventory", "-type", "d", "-perm", "/007")
+    assert found.split() == []
+    script = {**variables, "rulebook_inventory": str(inventory / "cloud")}
+    run = ansible.run(play, script, "--become", "--vault-password-file", str(tmp_path / "password"))
+    assert run.status == 0, run.output
+    _status, found = docker_world.host.exec("find", place, "-type", "f", "-perm", "/111")
+    assert found.split() == [f"{place}/inventory/cloud"]
 
 
 def test_a_variable_of_the_service_may_hold_anything_but_never_another_variable(tmp_path: pathlib.Path) -> None:
