@@ -6,18 +6,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import os
 import pathlib
 import re
+import signal
+import socket
+import ssl
 import subprocess
 import sys
 import typing as t
+import urllib.parse
 
 import pytest
 import yaml
 
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld
-from ansible_collections.ironpost.container_guard.tests.integration.rulebook import COLLECTIONS
+from ansible_collections.ironpost.container_guard.tests.integration.rulebook import COLLECTIONS, free_port
+from ansible_collections.ironpost.container_guard.tests.integration.senders import falco
 
 REPOSITORY = COLLECTIONS / "ansible_collections/ironpost/container_guard"
 COMMAND = re.compile(r"^(?:    |\$ )(ansible(?:-playbook)? -i inventory (?:[^\\\n]|\\\n)*)$", re.MULTILINE)
@@ -64,15 +72,39 @@ class Terminal:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             timeout=180,
-            env={
-                **os.environ,
-                "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-                "ANSIBLE_NOCOLOR": "1",
-                **env,
-            },
+            env=self._environment(env),
         )
         return Typed(done.returncode, done.stdout)
+
+    @contextlib.contextmanager
+    def leave_running(self, line: str, **env: str) -> t.Iterator[pathlib.Path]:
+        """Type what goes on until it is interrupted, as the context is left; the file of what it prints."""
+        output = self.directory / "output"
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                # Interrupted as in a terminal: it and what it started.
+                ["bash", "-c", line],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=self._environment(env),
+                start_new_session=True,
+            )
+        try:
+            yield output
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(60)
+
+    def _environment(self, env: t.Mapping[str, str]) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_NOCOLOR": "1",
+            **env,
+        }
 
 
 @pytest.fixture
@@ -142,6 +174,55 @@ def test_the_documented_command_lines_work_for_an_ordinary_user_with_sudo(
     typed = terminal.type(releasing)
     assert typed.status == 0, typed.output
     assert docker_world.state(shop) == "running"
+
+
+def test_the_readme_leads_from_nothing_to_a_container_that_falco_gets_isolated(
+    docker_world: HostWorld, terminal: Terminal
+) -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    (starting,) = re.findall(r"^    cat > guard.yml <<END\n(?:    .*\n)+", readme, re.MULTILINE)
+    terminal.inventory(**terminal.host.operator_inventory, ansible_become=True)
+    (terminal.directory / "policies").mkdir()
+    (terminal.directory / "policies/quarantine.yml").write_text(next(one for one in blocks if "policies:" in one))
+    deploying = next(line for line in documented() if "policies_src" in line and "--check" not in line)
+    typed = terminal.type(deploying)
+    assert typed.status == 0, typed.output
+    asked = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=guard -addext subjectAltName=IP:127.0.0.1"
+    typed = terminal.type(f"openssl req -x509 {asked} -keyout tls.key -out tls.crt")
+    assert typed.status == 0, typed.output
+    # What this machine has not: the directory of the certificate, and that port for sure.
+    port = free_port()
+    starting = re.sub("^    ", "", starting, flags=re.MULTILINE)
+    assert starting.count("/etc/container-guard/") == 2
+    starting = starting.replace("/etc/container-guard/", f"{terminal.directory}/")
+    starting = starting.replace("host: 0.0.0.0\n", f"host: 0.0.0.0\n  port: {port}\n")
+
+    docker_world.api.tag("container-guard/busybox:latest", "nginx", "readme")
+    target = docker_world.make_container("web-7", name="web-7", image="nginx:readme", labels={"env": "prod"})
+    beside = docker_world.make_container("other")
+    with terminal.leave_running(starting, XDG_STATE_HOME=str(terminal.directory)) as output:
+
+        def listens() -> bool:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                return True
+            return False
+
+        docker_world.until(listens, "a listening rulebook", 120)
+        url = next(one for one in map(yaml.safe_load, blocks) if "http_output" in one)["http_output"]["url"]
+        secret = yaml.safe_load((terminal.directory / "guard.yml").read_text())["guard"]["path_token"]
+        path = urllib.parse.urlsplit(url).path.replace("PATH_TOKEN", secret)
+        alert = {**falco(target, "falco-web-1"), "tags": ["container", "mitre_execution"]}
+        context = ssl.create_default_context(cafile=str(terminal.directory / "tls.crt"))
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
+        with contextlib.closing(connection):
+            connection.request("POST", path, json.dumps(alert))
+            assert connection.getresponse().status == 202
+        docker_world.until(lambda: docker_world.state(target) == "paused", "an isolated container", 120)
+        assert docker_world.state(beside) == "running"
+        docker_world.until(lambda: "isolated" in output.read_text(), "what came of it")
+    docker_world.api.remove_container(target, force=True)
+    docker_world.api.remove_image("nginx:readme")
 
 
 @pytest.mark.parametrize("said", ["in the inventory", "as an extra variable"])
