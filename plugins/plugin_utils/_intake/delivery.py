@@ -264,6 +264,7 @@ class Deliveries:
         return {
             "deliveries_under_way": len(self._schedule.deliveries),
             "sick_hosts": len(self._schedule.sick_hosts()),
+            "fleet_limit_reached": int(self._fleet.reached(self._wall())),
             "oldest_alert_seconds": max(0.0, age) if len(self._schedule) else 0.0,
             "delivery_timeouts_total": self._schedule.timeouts,
             "events_total": self._events,

@@ -28,6 +28,7 @@ FIGURES: Mapping[str, str] = {
     "oldest_alert_seconds": "age of the oldest alert that waits",
     "deliveries_under_way": "deliveries that not all hosts have acknowledged yet",
     "sick_hosts": "hosts that did not acknowledge their last delivery",
+    "fleet_limit_reached": "1 while max_isolations_per_fleet_window holds alerts back, otherwise 0",
     "delivery_timeouts_total": "deliveries that a host did not acknowledge within answer_timeout",
     "events_total": "events that were given to the rule engine",
     "unanswered_events_total": "those of them about alerts that nobody answered",

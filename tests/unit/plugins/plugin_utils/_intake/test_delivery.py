@@ -759,9 +759,11 @@ def about(number: int, host: str = "web-1", severity: str = "high") -> Offer:
 
 async def test_once_hosts_have_isolated_so_many_the_rest_is_held_back_and_told(tmp_path: pathlib.Path) -> None:
     async with engine(tmp_path, {"web-1": "isolated", "web-2": "awaiting_approval"}, **FLEET) as running:
+        assert running.deliveries.figures()["fleet_limit_reached"] == 0
         await running.spool.store([about(1), about(2, "web-2")])
         await running.settled()
         events = len(running.events)
+        assert running.deliveries.figures()["fleet_limit_reached"] == 1
         running.unanswered.clear()
         await running.spool.store([about(3), about(4, "web-3")])
         await running.settled()
