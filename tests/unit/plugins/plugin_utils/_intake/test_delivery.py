@@ -702,7 +702,7 @@ async def test_events_share_nothing(tmp_path: pathlib.Path) -> None:
         assert event["meta"]["hosts"] == event["delivery"]["hosts"] == ["web-1"]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 async def test_whatever_hangs_healthy_hosts_are_answered_and_the_rest_is_told(
     tmp_path: pathlib.Path, seed: int
 ) -> None:
@@ -712,7 +712,7 @@ async def test_whatever_hangs_healthy_hosts_are_answered_and_the_rest_is_told(
     behaviour = {host: draw.choice(["lingers"] * 6 + ["silent", "no_policy"]) for host in hosts}
     behaviour |= {"web-0": "no_policy", "web-1": "silent"}
     severities = ["high", "critical"]
-    settings = {"answer_deadline": 4.0, "wind_up": 0.05, "max_hosts": draw.choice([1, 5, 50])}
+    settings = {"answer_deadline": 8.0, "wind_up": 0.05, "max_hosts": draw.choice([1, 5, 50])}
     async with engine(tmp_path, behaviour, **settings) as running:
         for number in range(8):
             for host in draw.sample(hosts, len(hosts)):
