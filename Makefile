@@ -71,7 +71,7 @@ test-all: test ## test, and what takes long: older cores, roles on systemd, the 
 	@tools/setup.sh awx haproxy
 	$(in_env) pytest tests/extended
 	$(in_env) for core in $(older_cores); do GUARD_CORE=$$core tools/sanity.sh; \
-	  GUARD_CORE=$$core pytest $(on_older_cores); done
+	  GUARD_CORE=$$core $(at_once) $(on_older_cores); done
 	@$(MAKE) fuzz
 
 fuzz: venv ## a million made-up inputs for parsers, filters and listener: some minutes
