@@ -111,7 +111,15 @@ def _password(name: str, value: object) -> str:
 
 
 _word = values.matching(r"[a-zA-Z0-9._-]{1,249}", "at most 249 letters, digits, '.', '_' and '-'")
-_server = values.matching(r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]{1,253}):[0-9]{1,5}", "host:port")
+_address = values.matching(r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]{1,253}):[0-9]{1,5}", "host:port")
+
+
+def _server(name: str, value: object) -> str:
+    address: str = _address(name, value)
+    if not 0 < int(address.rpartition(":")[2]) < 65_536:
+        raise ValueError(f"{name} is {values.shown(value)}. A port is from 1 to 65535")
+    return address
+
 
 _READERS: dict[str, values.Reader] = {
     "bootstrap_servers": values.list_of(_server, "brokers, as broker.example.com:9093", some=True),
