@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts in place what the Makefile needs: setup.sh STEP ..., of
-# venv, java, engine, victim, testbed, postgresql, haproxy, sdks, cores, peer, awx.
+# venv, java, engine, victim, testbed, postgresql, kafka, haproxy, sdks, cores, peer, awx.
 # Each step looks first and does nothing when its work is done, so that every make target can afford to ask for it.
 set -euo pipefail
 
@@ -204,6 +204,50 @@ setup_postgresql() {
   command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || apt_install postgresql
 }
 
+# --- Kafka ------------------------------------------------------------------------------------------------------------
+
+# A broker, from which alerts are taken. Only its archives are put there: each test run has a broker of its own.
+setup_kafka() {
+  local kafka=$venv/kafka list=tests/integration/kafka_jars.txt
+  [[ ! -e $kafka/.complete ]] || ! cmp -s "$kafka/.complete" "$list" || return 0
+  say "downloading Kafka to test with (44 MB) ..."
+  rm -rf "$kafka"
+  mkdir -p "$kafka/lib"
+  quietly "$venv/bin/python" - "$list" "$kafka/lib" "${MAVEN_REPOSITORY:-https://repo1.maven.org/maven2}" <<'PYTHON' ||
+import concurrent.futures
+import hashlib
+import pathlib
+import sys
+import time
+import urllib.error
+import urllib.request
+
+listed, directory, repository = sys.argv[1:]
+lines = [line.split() for line in pathlib.Path(listed).read_text().splitlines() if not line.startswith("#")]
+
+
+def fetch(digest, path):
+    for pause in (1, 5, 0):
+        try:
+            with urllib.request.urlopen(f"{repository}/{path}", timeout=60) as answer:
+                content = answer.read()
+            break
+        except (OSError, urllib.error.URLError) as error:
+            if not pause:
+                sys.exit(f"{repository}/{path}: {error}")
+            time.sleep(pause)
+    if hashlib.sha256(content).hexdigest() != digest:
+        sys.exit(f"{repository}/{path} is not what it was: its SHA-256 is another one")
+    (pathlib.Path(directory) / pathlib.Path(path).name).write_bytes(content)
+
+
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    list(pool.map(fetch, *zip(*lines)))
+PYTHON
+    die "Kafka could not be downloaded into .venv/kafka (see above)"
+  cp "$list" "$kafka/.complete"
+}
+
 # --- HAProxy ----------------------------------------------------------------------------------------------------------
 
 # For tests/extended: the list of calls of docs/socket-proxy.md, as a proxy understands it.
@@ -315,7 +359,7 @@ for step in "$@"; do
   # The other steps use its Python, or put their result into it.
   [[ $step == venv || -e $venv/.complete ]] || setup_venv
   case $step in
-    venv | java | engine | victim | testbed | postgresql | haproxy | sdks | cores | peer | awx) "setup_$step" ;;
+    venv | java | engine | victim | testbed | postgresql | kafka | haproxy | sdks | cores | peer | awx) "setup_$step" ;;
     *) die "unknown step: $step" "see: head -n 3 tools/setup.sh" ;;
   esac
 done

@@ -13,6 +13,7 @@ import json
 import re
 import types
 import typing as t
+import uuid
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import (
@@ -62,6 +63,20 @@ DETECTORS: t.Mapping[str, Detector] = {
 """By name. The first one that recognises a message reads it, so what is more special comes first."""
 _LINE = re.compile(r"\S[^\n]*")
 NO_OVERRIDES: Overrides = types.MappingProxyType({})
+_OF_ORIGIN = uuid.UUID("7a1ad8f6-5a0c-4b6e-9a53-0f1de5c1b3a4")
+"""Namespace of the ids that alerts have by their origin."""
+
+
+class Origin(t.NamedTuple):
+    """Where a message is kept by others. Whoever reads it there, and whenever, finds the same alerts in it.
+
+    Attributes:
+        name: of the message, which no other one has.
+        received_at: when it came there, RFC 3339.
+    """
+
+    name: str
+    received_at: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +155,7 @@ def read_message(
     detector: str = "",
     severities: Overrides = NO_OVERRIDES,
     unwanted: t.Container[Facets] = frozenset(),
+    origin: Origin | None = None,
 ) -> Reading:
     """What a message as received holds: one JSON object, an array of them, or objects one a line (NDJSON).
 
@@ -150,6 +166,7 @@ def read_message(
         detector: whose messages are read, of DETECTORS; empty where their shape tells.
         severities: what L(read_overrides) made.
         unwanted: what is known to be wanted by nobody. It is counted, and not read whole: most of a flood is of that.
+        origin: where others keep the message; without, it is received now, and by nobody else.
 
     Raises:
         AlertError: where the message as a whole is none: C(not_json), C(not_an_alert) where it is empty or the detector
@@ -179,7 +196,7 @@ def read_message(
         try:
             if isinstance(element, AlertError):
                 raise element
-            found = element.alert(severities, unwanted)
+            found = element.alert(severities, unwanted, origin and _Place(origin, index))
         except AlertError as error:
             rejected.append(Rejected.of(index, error))
         else:
@@ -206,6 +223,20 @@ def alert_from_object(message: object) -> Alert:
     return found
 
 
+class _Place(t.NamedTuple):
+    """The place of an element in a message that others keep."""
+
+    origin: Origin
+    index: int
+
+    def ids(self, found: t.Mapping[str, t.Any]) -> dict[str, str]:
+        """The identities of the alert: its own, as far as it has any that can be used."""
+        return {
+            name: text.token(found.get(name)) or str(uuid.uuid5(_OF_ORIGIN, f"{name} {self.index} {self.origin.name}"))
+            for name in ("id", "trace_id")
+        }
+
+
 class _Element(t.NamedTuple):
     """An element of a message: as decoded, as received, or None where it stood among others, and who reads it."""
 
@@ -213,7 +244,9 @@ class _Element(t.NamedTuple):
     raw: bytes | None
     detector: Detector
 
-    def alert(self, severities: Overrides, unwanted: t.Container[Facets]) -> Alert | Facets | PassedOver:
+    def alert(
+        self, severities: Overrides, unwanted: t.Container[Facets], place: _Place | None
+    ) -> Alert | Facets | PassedOver:
         """The alert in it, or what it would be that nobody wants, or why it needs no answer. Raises AlertError."""
         found = _converted(self.value, self.detector, severities)
         if isinstance(found, PassedOver):
@@ -224,8 +257,8 @@ class _Element(t.NamedTuple):
                 return facets
         raw = _written(self.value) if self.raw is None else self.raw
         return dataclasses.replace(
-            Alert.from_dict(found),
-            received_at=now(),
+            Alert.from_dict({**found, **place.ids(found)} if place else found),
+            received_at=place.origin.received_at if place else now(),
             inventory_host="",  # senders do not choose the host that acts
             raw=base64.b64encode(raw).decode("ascii") if len(raw) <= RAW_LIMIT else "",
             raw_sha256=hashlib.sha256(raw).hexdigest(),

@@ -70,12 +70,14 @@ class Admitted(t.NamedTuple):
         dropped: how many alerts no policy wants.
         rejected: elements of which nothing was taken.
         passed_over: elements that need no answer, by reason.
+        places: of what was stored in the message, from 0.
     """
 
     stored: Sequence[tuple[Alert, Stored]]
     dropped: int
     rejected: Sequence[Rejected]
     passed_over: Mapping[str, int]
+    places: Sequence[int] = ()
 
     @property
     def anything(self) -> bool:
@@ -143,7 +145,12 @@ class Admission:
         self._unwanted.forget()
 
     async def admit(
-        self, reading: Reading, sender: Sender, default_host: str = "", position: tuple[str, t.Any] | None = None
+        self,
+        reading: Reading,
+        sender: Sender,
+        default_host: str = "",
+        position: tuple[str, t.Any] | None = None,
+        where: Callable[[int], str] = lambda _place: "",
     ) -> Admitted:
         """Take what can be taken, in one transaction. Raises SpoolError, and then nothing was.
 
@@ -151,9 +158,11 @@ class Admission:
             reading: of one message, or of lines of a file.
             sender: whose it is.
             default_host: inventory host that alerts are about which name none that is known; may be empty.
-            position: of a followed file, stored together with its alerts.
+            position: of a followed file or a partition, stored together with its alerts.
+            where: says to people where the element at a place was, with a blank before it; for the log.
         """
-        offers, rejected, dropped = [], list(reading.rejected), sum(reading.unwanted.values())
+        offers, places, dropped = [], [], sum(reading.unwanted.values())
+        rejected = list(reading.rejected)
         for facets, number in reading.unwanted.items():
             host = self._options.inventory_host(facets.host) or facets.host
             self.dropped.count(host, facets.source, facets.rule, number=number)
@@ -165,6 +174,7 @@ class Admission:
                 continue
             if self._wanted.wants(offer.alert, offer.targets):
                 offers.append(offer)
+                places.append(place)
             else:
                 dropped += 1
                 self._unwanted.add(sender.name, Facets.of(alert))
@@ -179,8 +189,8 @@ class Admission:
             counts[PASSED_OVER] = sum(reading.passed_over.values())
         stored = await self._spool.store(offers, counts, position)
         alerts = [(offer.alert, each) for offer, each in zip(offers, stored, strict=True)]
-        admitted = Admitted(alerts, dropped, rejected, reading.passed_over)
-        self._count(admitted, reading, sender)
+        admitted = Admitted(alerts, dropped, rejected, reading.passed_over, places)
+        self._count(admitted, reading, sender, where)
         return admitted
 
     def _offer(self, alert: Alert, sender: Sender, default_host: str) -> Offer:
@@ -212,13 +222,17 @@ class Admission:
             )
         return Offer(alert, targets, expanded=inventory is not None, sender=sender.name)
 
-    def _count(self, admitted: Admitted, reading: Reading, sender: Sender) -> None:
+    def _count(self, admitted: Admitted, reading: Reading, sender: Sender, where: Callable[[int], str]) -> None:
         counters = self._counters
         counters.add("elements_of_sender_total", reading.received, sender=sender.name)
         for rejected in admitted.rejected:
             counters.add("elements_rejected_total", kind=rejected.kind)
             self._throttle.warning(
-                f"rejected {rejected.kind}", "Rejected an alert of sender %s: %s", sender.name, rejected.reason
+                f"rejected {rejected.kind}",
+                "Rejected an alert of sender %s%s: %s",
+                sender.name,
+                where(rejected.index),
+                rejected.reason,
             )
         for reason, count in admitted.passed_over.items():
             counters.add("elements_passed_over_total", count, reason=reason)

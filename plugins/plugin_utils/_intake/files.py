@@ -105,14 +105,21 @@ class FollowedFile:
 
 def reading_of(records: Iterable[Record], detector: str, severities: Overrides) -> Reading:
     """What the messages of a log hold. Elements are numbered through."""
+    bodies = (record.body for record in records if record.body is not None)
+    return joined(_reading(body, detector, severities) for body in bodies)
+
+
+def _reading(body: bytes, detector: str, severities: Overrides) -> Reading:
+    try:
+        return read_message(body, detector, severities)
+    except AlertError as error:
+        return Reading((), (Rejected.of(0, error),))
+
+
+def joined(messages: Iterable[Reading]) -> Reading:
+    """What several messages hold. Elements are numbered through."""
     readings, count = [], 0
-    for record in records:
-        if record.body is None:
-            continue
-        try:
-            reading = read_message(record.body, detector, severities)
-        except AlertError as error:
-            reading = Reading((), (Rejected.of(0, error),))
+    for reading in messages:
         readings.append((count, reading))
         count += reading.received
     passed_over: dict[str, int] = {}

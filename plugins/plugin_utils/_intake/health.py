@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.limits import Connections
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import (
@@ -33,6 +33,9 @@ FIGURES: Mapping[str, str] = {
     "events_total": "events that were given to the rule engine",
     "unanswered_events_total": "those of them about alerts that nobody answered",
     "receipts_total": "receipts of hosts that counted",
+    "kafka_connected": "1 while the brokers of topics answer, else 0",
+    "kafka_partitions": "partitions of topics that this member of the group has",
+    "kafka_lag_records": "records in these that were not taken yet",
     "connections": "open connections of senders",
     "connections_max": "most open connections of senders",
     "troubles": "troubles that /healthz names; it fails while there are any",
@@ -40,7 +43,7 @@ FIGURES: Mapping[str, str] = {
 """The figures of all parts, by name, and what they are. Those that end in _total are counters."""
 ELEMENTS, EXPIRY = "elements_total", "certificate_expires_timestamp_seconds"
 LABELLED: Mapping[str, str] = {
-    ELEMENTS: "elements of requests and files, by account: received is the sum of all others and of those that wait",
+    ELEMENTS: "elements of all inputs, by account: received is the sum of all others and of those that wait",
     EXPIRY: "when the first certificate of a file expires, by option",
 }
 """Metrics of this module with labels."""
@@ -89,6 +92,7 @@ class Health:
         connections: of the listener.
         counters: of the listener.
         notes: what was found at the start.
+        measured: figures of inputs, for metrics.
     """
 
     spool: Spool
@@ -98,6 +102,7 @@ class Health:
     tls: Tls | None = None
     watching: Sequence[Watching] = ()
     notes: list[str] = dataclasses.field(default_factory=list)
+    measured: Callable[[], Mapping[str, float]] = dict
 
     def troubles(self) -> list[str]:
         """Why alerts are not answered at the moment."""
@@ -129,6 +134,7 @@ class Health:
             "waiting_alerts": float(accounts.pop("waiting", 0)),
             **self.spool.figures(),
             **self.deliveries.figures(),
+            **self.measured(),
             "connections": len(self.connections),
             "connections_max": self.connections.most,
             "troubles": len(self.troubles()),

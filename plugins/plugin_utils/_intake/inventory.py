@@ -68,6 +68,7 @@ class Inventory:
             "lookup_hosts": options.lookup_hosts,
             "senders": [host for sender in options.senders for host in sender.hosts],
             "files": [file.host for file in options.files if file.host],
+            "kafka": list(options.kafka.hosts) if options.kafka else [],
         }
         found = []
         for option, names in named.items():

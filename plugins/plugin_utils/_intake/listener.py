@@ -68,7 +68,9 @@ class Listener:
         if options.cafile:
             self._remedy += ", or show a client certificate"
         if not options.takes_posts:
-            self._remedy = "Nobody can post here, as alerts are taken from files alone. Set token in the options"
+            self._remedy = (
+                "Nobody can post here, as alerts are taken from files or topics alone. Set token in the options"
+            )
 
     async def answer(self, request: web.BaseRequest, peer: Peer) -> Answer:
         """The answer to a request. Raises GuardError."""

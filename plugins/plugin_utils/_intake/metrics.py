@@ -43,6 +43,8 @@ COUNTED: Mapping[str, str] = {
     "elements_passed_over_total": "elements that need no answer, by reason",
     "elements_of_sender_total": "elements, by sender",
     "lines_skipped_total": "lines of followed files that hold no message, by reason",
+    "kafka_records_total": "records of topics, by what became of them: taken, or known as they came before",
+    "kafka_failures_total": "failures to reach or to use the brokers of topics, by what was tried",
     "handshakes_failed_total": "failed TLS handshakes, by reason",
     "connections_closed_total": "connections refused (all places taken by known senders), shed (for a newer one) or "
     "silent (no request came on it)",

@@ -15,9 +15,13 @@ from collections.abc import Iterable, Mapping
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detector import Overrides, read_overrides
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import DETECTORS
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import option_values as values
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.hosts import HostNames
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka_options import (
+    KafkaOptions,
+    detector,
+    kafka,
+)
 
 WHOLE = "guard"
 """The argument that holds all options, and the prefix of the rulebook variables that hold one each."""
@@ -29,8 +33,8 @@ FLAT = (
 )
 """Options that have a rulebook variable of their own, for one release more."""
 _OF_THE_ENGINE = "eda_feedback_queue"
-ANYBODY, FROM_FILE = "any", "file"
-"""Names of the senders that the source makes itself: who may speak for every host, and the files that are followed."""
+ANYBODY, FROM_FILE, FROM_KAFKA = "any", "file", "kafka"
+"""Names of the senders that the source makes itself: who may speak for every host, files that are followed, topics."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,7 @@ class Options(HostNames):
         max_requests: most requests that are read and stored at the same time.
         max_requests_per_address: most of them of one address.
         files: files that are followed.
+        kafka: topics that are read; None for none.
         severities: detector -> what it says -> severity, before its own map.
         inventory: inventory of the playbook runs, by which names of hosts are checked; empty for none.
         policy_set: file of the policy set by which alerts that no policy wants are dropped; empty for none.
@@ -155,6 +160,7 @@ class Options(HostNames):
     max_requests: int = 128
     max_requests_per_address: int = 32
     files: tuple[FileOptions, ...] = ()
+    kafka: KafkaOptions | None = None
     severities: Overrides = dataclasses.field(default_factory=dict)
     inventory: str = ""
     policy_set: str = ""
@@ -263,8 +269,8 @@ def _check_senders(options: Options) -> None:
             "certificate_required is false, and nothing else tells senders apart from attackers. Set token, "
             "path_token, hmac_secret or senders, or leave certificate_required out"
         )
-    # With files alone there is nobody to tell apart, as nobody can post.
-    if not (options.takes_posts or options.files):
+    # With files and topics alone there is nobody to tell apart, as nobody can post.
+    if not (options.takes_posts or options.files or options.kafka):
         raise ValueError(
             "no way to tell senders apart from attackers is set. Set token for senders that can send an Authorization "
             "header, path_token for those that cannot (Falco), cafile to require client certificates, or senders"
@@ -280,7 +286,7 @@ def _check_senders(options: Options) -> None:
     _check_apart("token", (token for tokens in secrets for token in tokens))
     _check_apart("path token", (token for tokens in paths for token in tokens))
     for sender in options.senders:
-        if sender.name.lower() in (ANYBODY, FROM_FILE):
+        if sender.name.lower() in (ANYBODY, FROM_FILE, FROM_KAFKA):
             raise ValueError(f"no sender can have the name {sender.name}, which the source uses itself. Choose another")
         if not (sender.tokens or sender.path_tokens or sender.certificate):
             raise ValueError(f"sender {sender.name} has no tokens, path_tokens or certificate, so nobody could be it")
@@ -319,7 +325,7 @@ def _sender(name: str, value: object) -> SenderOptions:
 
 
 def _file(name: str, value: object) -> FileOptions:
-    readers = {"path": values.string, "detector": _detector, "host": values.host}
+    readers = {"path": values.string, "detector": detector, "host": values.host}
     given = values.fields(name, {"path": value} if isinstance(value, str) else value, readers, "key")
     if "path" not in given:
         raise ValueError(f"a file in {name} has no path")
@@ -334,12 +340,6 @@ def _fleet_window(name: str, value: object) -> FleetWindow:
         if required not in given:
             raise ValueError(f"{name} has no {required}. It needs both, as {{count: 20, seconds: 600}}")
     return FleetWindow(count=given["count"], seconds=given["seconds"])
-
-
-def _detector(name: str, value: object) -> str:
-    if value not in DETECTORS:
-        raise values.misspelt(f"detector in {name}", value, DETECTORS)
-    return str(value)
 
 
 def _severities(name: str, value: object) -> Overrides:
@@ -371,6 +371,7 @@ _READERS: dict[str, values.Reader] = {
     "max_requests": values.integer(1, 10_000),
     "max_requests_per_address": values.integer(1, 10_000),
     "files": values.list_of(_file, "paths, or of dictionaries of path, detector and host"),
+    "kafka": kafka,
     "severities": _severities,
     "hosts": _hosts,
     "host_map": values.mapping_of(values.host, values.host, "detector host name: inventory host name"),

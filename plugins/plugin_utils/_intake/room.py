@@ -11,7 +11,7 @@ alerts; of that a sender may have a quarter, or its equal part where there are f
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 
@@ -53,6 +53,9 @@ class Room:
 
     def __contains__(self, trace_id: str) -> bool:
         return trace_id in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
 
     @property
     def alerts(self) -> int:

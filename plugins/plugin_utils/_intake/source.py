@@ -15,7 +15,7 @@ import os
 import pathlib
 import socket
 import typing as t
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import (
     accept,
@@ -117,6 +117,19 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
             await spool.close()
 
 
+class Input(health.Watching, t.Protocol):
+    """What takes alerts from topics."""
+
+    def figures(self) -> dict[str, float]:
+        """For metrics."""
+
+    def take_no_more(self) -> None:
+        """Take nothing any more, but go on to say what was answered."""
+
+    async def run(self) -> t.NoReturn:
+        """Take alerts until cancelled."""
+
+
 class Runs(health.Deliveries, receipt_listener.TakesReceipts, t.Protocol):
     """What is needed of the deliveries."""
 
@@ -129,6 +142,15 @@ class Runs(health.Deliveries, receipt_listener.TakesReceipts, t.Protocol):
 
 class Stores(health.Spool, admission.Store, files.Positions, t.Protocol):
     """What is needed of the spool."""
+
+    def waiting(self) -> Sequence[str]:
+        """Trace ids of all alerts that wait."""
+
+    def waits(self, trace_id: str) -> bool:
+        """Whether an alert waits."""
+
+    def watch_ends(self, watcher: Callable[[Sequence[str], Mapping[str, str]], None]) -> None:
+        """Have a function called with the trace ids of alerts that have ended, and of what waits in their place."""
 
 
 class Watches(health.Watching, admission.Wants, t.Protocol):
@@ -170,8 +192,12 @@ class Intake:
         self._files = [
             files.FollowedFile(file, admitting, spool, options.severities, self._counters) for file in options.files
         ]
-        watching: list[health.Watching] = [wanted, *([inventory] if inventory else []), *self._files]
+        self._kafka = _kafka(options, admitting, spool, self._counters)
+        topics = [self._kafka] if self._kafka else []
+        watching: list[health.Watching] = [wanted, *([inventory] if inventory else []), *self._files, *topics]
         how = health.Health(spool, deliveries, self._connections, self._counters, tls, watching, self._notes)
+        if self._kafka:
+            how.measured = self._kafka.figures
         self._listener = Listener(options, admitting, how)
 
     def confirmed(self, host: str, digest: str) -> None:
@@ -198,8 +224,10 @@ class Intake:
         parts = [self._deliveries.run(), self._wanted.watch(), *([self._inventory.run()] if self._inventory else [])]
         reading = [file.run() for file in self._files]
         async with contextlib.AsyncExitStack() as stack:
-            # What is entered last ends first: no alerts any more, but deliveries and their receipts to the end.
-            working = [await stack.enter_async_context(_task(part)) for part in parts]
+            # What is entered last ends first: no alerts any more, but deliveries and their receipts to the end. What
+            # has ended by then is committed.
+            topics = [await stack.enter_async_context(_task(self._kafka.run()))] if self._kafka else []
+            working = topics + [await stack.enter_async_context(_task(part)) for part in parts]
             if receipts is not None:
                 working.append(await stack.enter_async_context(self._receiving(receipts)))
             stack.push_async_callback(http.close, _AT_ONCE)
@@ -208,6 +236,8 @@ class Intake:
             asked = await stack.enter_async_context(_task(stop.wait()))
             done, _pending = await asyncio.wait([*working, *taking, asked], return_when=asyncio.FIRST_COMPLETED)
             self._listener.closing = True
+            if self._kafka:
+                self._kafka.take_no_more()
             for task in done:
                 task.result()
             for task in taking:
@@ -252,7 +282,8 @@ class Intake:
             checked = ", ".join(name for name, value in checks.items() if value)
             logger.info("Taking alerts at %s (checked: %s)", places, checked)
         else:
-            logger.info("Taking alerts from files alone; whether it is well is said at %s", places)
+            inputs = " and ".join([*(["files"] if options.files else []), *(["topics"] if options.kafka else [])])
+            logger.info("Taking alerts from %s alone; whether it is well is said at %s", inputs, places)
         if self._connections.most < options.max_connections:
             logger.info(
                 "At most %d connections at once, as this process may not open more files (max_connections is %d)",
@@ -261,10 +292,30 @@ class Intake:
             )
         if not self._tls and not all(ipaddress.ip_address(address[0]).is_loopback for address in addresses):
             logger.warning("Alerts and tokens cross the network in clear text: set certfile, or listen on 127.0.0.1")
+        if options.kafka and not options.kafka.tls:
+            logger.warning(
+                "Alerts%s cross the network in clear text: set kafka.security_protocol to SSL or SASL_SSL",
+                " and the password of kafka" if options.kafka.sasl else " of kafka",
+            )
         for note in self._notes:
             logger.warning("%s", note)
         if self._tls:
             self._tls.tell()
+
+
+def _kafka(options: Options, admitting: admission.Admission, spool: Stores, counters: Counters) -> Input | None:
+    """What reads the topics, if there are any. Raises ValueError."""
+    if not options.kafka:
+        return None
+    try:
+        # It is needed by few, and not among the requirements.
+        from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka import KafkaInput
+    except ImportError as error:
+        raise ValueError(
+            f"kafka is set, and its client is missing ({error}). Install the Python packages aiokafka and cramjam "
+            "where ansible-rulebook runs: pip install aiokafka cramjam"
+        ) from None
+    return KafkaInput(options.kafka, admitting, spool, options.severities, options.body_limit, counters)
 
 
 @contextlib.asynccontextmanager
@@ -284,7 +335,7 @@ def limits_of(options: Options) -> SpoolLimits:
     return SpoolLimits(
         max_bytes=options.spool_max_bytes,
         max_alerts=options.spool_max_alerts,
-        senders=len(options.senders) + bool(unbound or not options.senders) + bool(options.files),
+        senders=len(options.senders) + bool(unbound or not options.senders) + bool(options.files) + bool(options.kafka),
         history_days=options.history_days,
         history_max_bytes=options.history_max_bytes,
         raw_hours=options.raw_hours,

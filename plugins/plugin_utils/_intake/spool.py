@@ -164,6 +164,7 @@ class Spool:
         self._open: list[Accepted] = []
         self._asked: list[writer.Asked] = []  # in this turn of the loop
         self._watcher: Callable[[Sequence[Accepted]], None] | None = None
+        self._end_watcher: Callable[[Sequence[str], Mapping[str, str]], None] | None = None
         self._closed = False
 
     @classmethod
@@ -208,7 +209,7 @@ class Spool:
             offers: each is stored, or folded into an earlier one.
             counts: elements that are not offered: C(rejected), C(dropped), C(passed_over). C(received) may be said,
                 and is then the number of all elements, offers included.
-            position: name of a followed file, and how far it is read.
+            position: name of a followed file or a partition, and how far it is read.
 
         Raises:
             SpoolError: nothing was stored, and no position; the same may be offered again later.
@@ -281,6 +282,24 @@ class Spool:
             await asyncio.to_thread(self._writer.stop)
             os.close(self._lock)
 
+    # For what is given back once it was answered.
+
+    def waiting(self) -> list[str]:
+        """Trace ids of all alerts that wait."""
+        return list(self._room)
+
+    def waits(self, trace_id: str) -> bool:
+        """Whether an alert waits."""
+        return trace_id in self._room
+
+    def watch_ends(self, watcher: Callable[[Sequence[str], Mapping[str, str]], None]) -> None:
+        """Have a function called with the trace ids of alerts that have ended.
+
+        Its other argument are those of alerts that wait in their place, as the last repeat of one that has ended asks
+        another question.
+        """
+        self._end_watcher = watcher
+
     # For the deliveries.
 
     def watch(self, watcher: Callable[[Sequence[Accepted]], None]) -> None:
@@ -348,18 +367,22 @@ class Spool:
     def _take_answers(self, answers: list[writer.Answer], accounts: Accounts) -> None:
         self._accounts = accounts
         stored: list[Accepted] = []
+        ended: list[str] = []
+        again: dict[str, str] = {}
         for token, answer in answers:
             if token is None:
                 continue
             if token is writer.COMES_AGAIN:
-                self._room.take(_places(answer))
-                stored += [_accepted(row, row.seq) for row in answer]
+                self._room.take(_places(answer.values()))
+                stored += [_accepted(row, row.seq) for row in answer.values()]
+                again.update({before: row.trace_id for before, row in answer.items()})
                 continue
             request, future = token
             if isinstance(request, writer.Store):
                 stored += self._settle_store(request, answer)
             elif isinstance(request, writer.Settle):
                 self._room.give_back(item.trace_id for item in request.ended)
+                ended += [item.trace_id for item in request.ended]
                 self._leaving.subtract(request.counts)
             if future.done():
                 continue
@@ -367,6 +390,8 @@ class Spool:
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+        if self._end_watcher and (ended or again):
+            self._end_watcher(ended, again)
         if stored:
             if self._watcher:
                 self._watcher(stored)

@@ -100,7 +100,7 @@ Asked = tuple[Request, t.Any]
 Answer = tuple[t.Any, t.Any]
 """The token that came with a request; and its answer, or the SpoolError."""
 COMES_AGAIN = object()
-"""Token of alerts that wait from now on and nobody offered; the answer are their rows."""
+"""Token of alerts that wait from now on and nobody offered; the answer are their rows, by trace id of the former."""
 
 
 class Writer:
@@ -241,7 +241,7 @@ class Writer:
         error = self._write(stores, rows, repeats) if stores or owed or self.trouble else None
         if error is None:
             answers += [(token, placed) for _store, token, placed in stores]
-            answers += [(COMES_AGAIN, list(owed.again.values()))] if owed.again else []
+            answers += [(COMES_AGAIN, dict(owed.again))] if owed.again else []
         else:
             for row in rows:
                 self._dedup.withdraw(row.seq)

@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Event source: takes alerts of runtime detectors over HTTP."""
+"""Event source: takes alerts of runtime detectors over HTTP, from files, and from topics of Kafka."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-short_description: Take alerts of runtime detectors over HTTP and from files
+short_description: Take alerts of runtime detectors over HTTP, from files, and from topics of Kafka
 description:
   - Takes alerts about containers from runtime detectors, keeps them on disk, and hands them to the rule engine as
     events until every host that they concern has answered, or until it has told by name that they were not answered.
@@ -42,8 +42,8 @@ options:
       - At least 16 characters, visible ASCII only. A text that reads as a number is refused, since templating would
         turn it into one.
       - At least one of O(token), O(path_token), O(hmac_secret), O(cafile) and O(senders) must be set for alerts to be
-        posted. With tokens and path tokens, any of them is enough. With O(files) none need be set, and every request to
-        post is refused then.
+        posted. With tokens and path tokens, any of them is enough. With O(files) or O(kafka) none need be set, and
+        every request to post is refused then.
     type: str
   tokens:
     description: Further ones, each as good as O(token), so that senders can change to a new one after the other.
@@ -109,7 +109,7 @@ options:
     default: []
     suboptions:
       name:
-        description: Name for the log and the metrics. V(any) and V(file) are the names of the source's own.
+        description: Name for the log and the metrics. V(any), V(file) and V(kafka) are the names of the source's own.
         type: str
         required: true
       hosts:
@@ -135,7 +135,8 @@ options:
         type: list
         elements: str
   body_limit:
-    description: Largest body of a request in bytes, after decompression, 1024 to 10485760.
+    description: Largest body of a request in bytes, after decompression, and largest record of a topic, 1024 to
+      10485760.
     type: int
     default: 1048576
   read_timeout:
@@ -180,6 +181,80 @@ options:
         type: str
       host:
         description: Inventory host that its alerts are about where they name none that is known.
+        type: str
+  kafka:
+    description:
+      - Topics of Kafka that alerts are taken from, as a member of a consumer group, so that several sources share the
+        partitions. A record is committed once its alerts, and those of all records before it, have ended. So whoever
+        gets the partitions of a source that died is given what that one has not brought to its end.
+      - It needs the Python packages C(aiokafka) and C(cramjam) where ansible-rulebook runs.
+      - The value of a record is what a request has as its body. What cannot be taken is rejected, counted and told with
+        topic, partition and offset, and its offset is committed like others.
+    type: dict
+    suboptions:
+      bootstrap_servers:
+        description: Brokers to begin with, each as V(broker.example.com:9093).
+        type: list
+        elements: str
+        required: true
+      topics:
+        description: Names of the topics. They need not exist yet.
+        type: list
+        elements: str
+        required: true
+      group_id:
+        description: Name of the consumer group. Sources that share the topics have the same one.
+        type: str
+        default: container-guard
+      client_id:
+        description: Name by which brokers log this source, and tie quotas to it.
+        type: str
+        default: container-guard
+      detector:
+        description: Name of the detector whose messages these are. Where it is left out, the shape of each tells.
+        type: str
+      hosts:
+        description: Inventory hosts that the topics may speak for. Alerts about others are rejected. Where it is left
+          out, they speak for every host.
+        type: list
+        elements: str
+      auto_offset_reset:
+        description:
+          - Where a partition begins of which the group has committed nothing, or something that is not there any more.
+          - With V(earliest) a topic that is new to the group is read from its beginning, and nothing is lost in a
+            partition that is added, or where the topic was faster than the group. Alerts older than
+            C(limits.max_alert_age) of the policies are told as C(expired).
+          - With V(latest) it is read from its end on, which is committed at once. That is for topics with a past.
+        type: str
+        choices: [earliest, latest]
+        default: earliest
+      security_protocol:
+        description: How brokers are reached. Without TLS alerts cross the network in clear text, and with SASL so does
+          the password, which the log warns of.
+        type: str
+        choices: [PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL]
+        default: PLAINTEXT
+      cafile:
+        description: PEM file with the authorities of the brokers. The default is those of the system. The name of a
+          broker is always checked.
+        type: path
+      certfile:
+        description: PEM file with the certificate chain of this source, for brokers that ask for one.
+        type: path
+      keyfile:
+        description: PEM file with its private key, without a password. Not needed where O(kafka.certfile) holds the
+          key.
+        type: path
+      sasl_mechanism:
+        description: How name and password are shown.
+        type: str
+        choices: [PLAIN, SCRAM-SHA-256, SCRAM-SHA-512]
+        default: PLAIN
+      sasl_username:
+        description: Name of the user. Needed with SASL.
+        type: str
+      sasl_password:
+        description: Password of the user. Needed with SASL.
         type: str
   severities:
     description:
@@ -347,6 +422,17 @@ EXAMPLES = r"""
     senders:
       - {name: web-1, certificate: web-1.example.com, hosts: [web-1]}
       - {name: web-2, certificate: web-2.example.com, hosts: [web-2]}
+
+# Two activations with this share a topic, and each answers what the other one has left when it died.
+- ironpost.container_guard.alerts:
+    hosts: [web-1, web-2]
+    kafka:
+      bootstrap_servers: [kafka-1.example.com:9093, kafka-2.example.com:9093]
+      topics: [alerts]
+      security_protocol: SASL_SSL
+      sasl_mechanism: SCRAM-SHA-512
+      sasl_username: container-guard
+      sasl_password: "{{ guard_kafka_password }}"
 
 # A relay on the same machine posts generic alerts. Alerts of hosts that nobody knows are rejected.
 - ironpost.container_guard.alerts:

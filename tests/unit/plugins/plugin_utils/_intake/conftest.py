@@ -60,6 +60,15 @@ class MemorySpool:
     def position(self, name: str) -> t.Any:
         return self.positions.get(name)
 
+    def waiting(self) -> list[str]:
+        return [offer.alert.trace_id for offer in self.offers]
+
+    def waits(self, trace_id: str) -> bool:
+        return trace_id in self.waiting()
+
+    def watch_ends(self, watcher: t.Any) -> None:
+        pass
+
     @property
     def accounts(self) -> dict[str, int]:
         waiting = len(self.offers)

@@ -12,16 +12,19 @@ import typing as t
 import pytest
 
 import ansible_collections.ironpost.container_guard as collection
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.admission import Admission
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.delivery import (
     Deliveries,
     DeliverySettings,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.health import Health
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka import KafkaInput
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.limits import Connections
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import COUNTED, Counters
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import parse_options
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Spool
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.wanted import Wanted
 
 DOCUMENTATION = pathlib.Path(next(iter(collection.__path__)), "docs/alerts.md")
 
@@ -37,10 +40,14 @@ async def test_each_metric_is_documented_and_the_documentation_holds_no_other(
     tmp_path: pathlib.Path, authority: t.Any
 ) -> None:
     certificate, key = authority.issue("guard")
-    options = parse_options({"token": "correct-horse-battery", "certfile": certificate, "keyfile": key})
+    kafka = {"bootstrap_servers": ["127.0.0.1:1"], "topics": ["alerts"]}
+    options = parse_options({"token": "correct-horse-battery", "certfile": certificate, "keyfile": key, "kafka": kafka})
+    assert options.kafka
     spool = await Spool.open(tmp_path / "spool")
     deliveries = Deliveries(spool, DeliverySettings(), asyncio.Queue[t.Any]().put)
     health = Health(spool, deliveries, Connections(1, 1), Counters(), Tls(options))
+    admission = Admission(options, spool, Wanted(None, 3600), health.counters)
+    health.measured = KafkaInput(options.kafka, admission, spool, {}, 1024, health.counters).figures
     families = {family.name: family for family in health.families()}
     await spool.close()
     rows = re.findall(

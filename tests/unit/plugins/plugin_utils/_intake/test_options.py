@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka_options import KafkaOptions
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import (
     FileOptions,
     FleetWindow,
@@ -303,3 +305,64 @@ def test_the_limit_over_all_hosts() -> None:
 def test_a_limit_over_all_hosts_that_is_none(window: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse(max_isolations_per_fleet_window=window)
+
+
+KAFKA = {"bootstrap_servers": ["kafka-1:9092", "[::1]:9093"], "topics": ["alerts"]}
+
+
+def test_topics_alone_are_enough() -> None:
+    options = parse_options({"kafka": {**KAFKA, "detector": "falco", "hosts": ["web-1"]}})
+    assert options.kafka == KafkaOptions(
+        bootstrap_servers=("kafka-1:9092", "[::1]:9093"), topics=("alerts",), detector="falco", hosts=("web-1",)
+    )
+    assert not options.takes_posts
+
+
+def test_the_password_of_kafka_is_not_shown() -> None:
+    sasl = {"security_protocol": "SASL_SSL", "sasl_username": "guard", "sasl_password": "a secret"}
+    options = parse(kafka={**KAFKA, **sasl})
+    assert options.kafka
+    assert options.kafka.sasl
+    assert options.kafka.tls
+    assert "a secret" not in repr(options)
+    with pytest.raises(ValueError, match="sasl_password is no text") as error:
+        parse(kafka={**KAFKA, **sasl, "sasl_password": ["a secret"]})
+    assert "a secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("kafka-1:9092", "kafka is no dictionary"),
+        ({}, "kafka has no bootstrap_servers"),
+        ({"bootstrap_servers": ["kafka-1:9092"]}, "kafka has no topics"),
+        ({**KAFKA, "topics": []}, "kafka.topics is empty"),
+        ({**KAFKA, "topics": ["a/b"]}, "kafka.topics is 'a/b'"),
+        ({**KAFKA, "topic": ["a"]}, "unknown key of kafka 'topic'. Did you mean topics"),
+        ({**KAFKA, "bootstrap_servers": "kafka-1:9092"}, "kafka.bootstrap_servers is no list"),
+        ({**KAFKA, "bootstrap_servers": ["kafka-1"]}, "kafka.bootstrap_servers is 'kafka-1'. Set it to host:port"),
+        ({**KAFKA, "bootstrap_servers": ["kafka-1:70000"]}, "kafka.bootstrap_servers is 'kafka-1:70000'"),
+        ({**KAFKA, "group_id": ""}, "kafka.group_id is ''"),
+        ({**KAFKA, "detector": "flaco"}, "unknown detector in kafka.detector 'flaco'. Did you mean falco"),
+        (
+            {**KAFKA, "auto_offset_reset": "none"},
+            "kafka.auto_offset_reset is 'none'. Set it to one of earliest, latest",
+        ),
+        ({**KAFKA, "security_protocol": "ssl"}, "kafka.security_protocol is 'ssl'. Set it to one of PLAINTEXT, SSL"),
+        ({**KAFKA, "cafile": "/ca.pem"}, "kafka.cafile is set, and kafka.security_protocol is PLAINTEXT"),
+        ({**KAFKA, "security_protocol": "SSL", "keyfile": "/k"}, "kafka.keyfile is set without kafka.certfile"),
+        ({**KAFKA, "sasl_username": "guard"}, "kafka.sasl_username is set, and kafka.security_protocol is PLAINTEXT"),
+        ({**KAFKA, "security_protocol": "SASL_SSL", "sasl_username": "guard"}, "kafka.sasl_password is not set"),
+        ({**KAFKA, "hosts": []}, "kafka.hosts is empty"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_topics_that_cannot_be_read(given: object, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse(kafka=given)
+
+
+def test_a_sender_cannot_be_called_as_the_topics_are() -> None:
+    sender = {"name": "kafka", "hosts": ["web-1"], "tokens": [TOKEN]}
+    with pytest.raises(ValueError, match="no sender can have the name kafka"):
+        parse_options({"senders": [sender]})

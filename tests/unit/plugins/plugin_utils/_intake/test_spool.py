@@ -186,6 +186,23 @@ async def repeated(spool: Spool, found: list[Accepted]) -> list[Offer]:
     return offers
 
 
+async def test_who_watches_ends_is_told_of_them_and_of_what_waits_in_their_place(tmp_path: pathlib.Path) -> None:
+    ends: list[tuple[list[str], dict[str, str]]] = []
+    async with opened(tmp_path) as spool:
+        found = waiting(spool)
+        await repeated(spool, found)
+        (first,) = found
+        assert spool.waiting() == [first.trace_id]
+        spool.watch_ends(lambda ended, again: ends.append((list(ended), dict(again))))
+        await end(spool, first, "superseded")
+        (_first, again) = found
+        assert ends == [([first.trace_id], {first.trace_id: again.trace_id})]
+        assert [spool.waits(one.trace_id) for one in found] == [False, True]
+        await end(spool, again)
+        assert ends[1:] == [([again.trace_id], {})]
+        assert spool.waiting() == []
+
+
 @pytest.mark.parametrize("outcome", SAID_BY_TIME)
 async def test_a_repeat_comes_again_where_the_first_was_too_early(
     tmp_path: pathlib.Path, outcome: str, caplog: pytest.LogCaptureFixture
