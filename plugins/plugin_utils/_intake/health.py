@@ -89,6 +89,7 @@ class Health:
         connections: of the listener.
         counters: of the listener.
         notes: what was found at the start.
+        jobs: what reads receipts from a controller, if that is done: without them nobody knows what was answered.
     """
 
     spool: Spool
@@ -98,11 +99,13 @@ class Health:
     tls: Tls | None = None
     watching: Sequence[Watching] = ()
     notes: list[str] = dataclasses.field(default_factory=list)
+    jobs: Watching | None = None
 
     def troubles(self) -> list[str]:
         """Why alerts are not answered at the moment."""
         of_tls = self.tls.troubles() if self.tls else []
-        return list(dict.fromkeys([*self.spool.troubles(), *self.deliveries.health(), *of_tls]))
+        of_jobs = self.jobs.troubles() if self.jobs else []
+        return list(dict.fromkeys([*self.spool.troubles(), *self.deliveries.health(), *of_jobs, *of_tls]))
 
     def warnings(self) -> list[str]:
         """What will keep some from being answered."""
