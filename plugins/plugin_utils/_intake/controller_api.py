@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 import ipaddress
 import json
@@ -70,6 +71,13 @@ class Access:
     def verifies(self) -> bool:
         """Whether the certificate of the controller is verified."""
         return self.verify.lower() not in ("no", "false")
+
+    @property
+    def authorization(self) -> str:
+        """The header of that name."""
+        if self.token:
+            return f"Bearer {self.token}"
+        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")
 
     def notes(self) -> list[str]:
         """What is not as it should be, for people."""
@@ -163,11 +171,9 @@ class ControllerApi:
     async def _body(self, path: str, query: Mapping[str, str | int]) -> bytes:
         access = self._access
         if self._session is None:
-            auth = None if access.token else aiohttp.BasicAuth(access.username, access.password)
-            headers = {"Authorization": f"Bearer {access.token}"} if access.token else {}
             # trust_env is off: no proxy and no .netrc. Cookies are of no use, as each request says who asks.
             jar = aiohttp.DummyCookieJar()
-            self._session = aiohttp.ClientSession(headers=headers, auth=auth, cookie_jar=jar)
+            self._session = aiohttp.ClientSession(headers={"Authorization": access.authorization}, cookie_jar=jar)
         request = self._session.get(access.url + path, params=query, ssl=self._tls, allow_redirects=False)
         async with request as answer:
             if answer.status != 200:
