@@ -29,7 +29,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
     hosts_of_nobody,
     run_hosts,
 )
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import shown_line
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import inert, shown_line
 
 Json = dict[str, t.Any]
 
@@ -43,7 +43,8 @@ class ActionModule(HostAction):
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         """Run the action, and send the receipt of the host, whatever comes of it.
 
-        In check mode none is sent: nothing was answered.
+        Where the event says no address it is handed on: C(receipts) of the result. In check mode there is none, as
+        nothing was answered.
         """
         variables = task_vars or {}
         try:
@@ -59,7 +60,8 @@ class ActionModule(HostAction):
                 for warning in receipts.end(*_ended_by(error)):
                     self._display.warning(warning)
                 raise
-            return _with_warnings(result, receipts.end(receipt.state_of(result), result))
+            result = _with_warnings(result, receipts.end(receipt.state_of(result), result))
+            return {**result, **inert({"receipts": receipts.handed_on})} if receipts.handed_on else result
 
     def defaults(self, variables: Json) -> Json:
         """What only the controller knows: who asks for it, which host this is, what is given, and what time it is."""
@@ -106,6 +108,9 @@ class ActionModule(HostAction):
 class _Receipts:
     """Those that the task of one host sends: its own, and from the first host of the run those of hosts that are none.
 
+    Attributes:
+        handed_on: those that are handed on instead, as the event says no address.
+
     Args:
         delivery: of the event.
         alerts: as the task was given them.
@@ -121,6 +126,7 @@ class _Receipts:
         self._absent = absent_hosts(delivery.hosts, self._run_hosts, variables) if first else []
         # Aside, as neither is to wait for the other.
         self._aside = concurrent.futures.ThreadPoolExecutor(1)
+        self.handed_on: list[Json] = []  # in place of those that are sent
         self._sent: list[concurrent.futures.Future[str]] = []
 
     def __enter__(self) -> _Receipts:
@@ -139,18 +145,18 @@ class _Receipts:
         return list(filter(None, [own, *(sent.result() for sent in self._sent)]))
 
     def _send(self, host: str, state: str, found: Json) -> str:
-        # What is imported before the host is asked costs it time, and this takes as long as a pause.
-        from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.post import post
-
         delivery = self._delivery
         moment = utc_now()
         try:
             alerts = receipt.entries(self._alerts, host, found, moment)
-            why = post(
-                delivery.receipt_url,
-                delivery.capability,
-                delivery.receipt(host, self._run_hosts, state, alerts, found),
-            )
+            said = delivery.receipt(host, self._run_hosts, state, alerts, found)
+            if not delivery.receipt_url:
+                self.handed_on.append(delivery.handed_on(said))
+                return ""
+            # What is imported before the host is asked costs it time, and this takes as long as a pause.
+            from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.post import post
+
+            why = post(delivery.receipt_url, delivery.capability, said)
         except Exception as error:  # a defect here must not change what becomes of the host
             why = f"internal error: {type(error).__name__}"
         return f"the receipt of {host} was not delivered, so its alerts may come again: {why}" if why else ""

@@ -17,6 +17,8 @@ description:
     container where a policy says so. Leaves a record of every attempt in the action log.
   - Where the alerts come from an event of the event source, the task tells the source what became of them as soon as
     the host has answered, failed or turned out to be unreachable. In check mode it tells nothing.
+  - Where the event says no address for that, the result has it as C(receipts), for the playbook to hand on in the
+    artifacts of its job. It is made on the controller; what a host returns by that name is dropped.
   - All alerts are decided before anything is touched. Different containers are then worked on at the same time.
   - An alert that does not mean exactly one container of this host isolates none.
   - An alert of the event source that was answered on this host before gets its first answer, and nothing is done.

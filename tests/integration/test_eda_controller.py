@@ -27,7 +27,13 @@ from ansible_collections.ironpost.container_guard.tests.integration.rulebook imp
     free_port,
     local_inventory,
 )
-from ansible_collections.ironpost.container_guard.tests.integration.test_respond import POLICY, falco
+from ansible_collections.ironpost.container_guard.tests.integration.test_respond import (
+    POLICY,
+    TOKEN,
+    falco,
+    health,
+    post,
+)
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 RULEBOOKS = ROOT / "extensions/eda/rulebooks"
@@ -108,6 +114,61 @@ def test_secrets_and_files_of_credentials(tmp_path: pathlib.Path) -> None:
     ((name, limit, sent),) = controller.jobs
     assert (name, limit) == (RESPOND, "web-1")
     assert sent["ansible_eda"]["event"]["alerts"][0]["inventory_host"] == "web-1"
+
+
+def test_receipts_are_read_from_the_artifacts_of_jobs(docker_world: DockerWorld, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "policy.yml").write_text(POLICY)
+    (tmp_path / "jobs").mkdir()
+    elsewhere = Ansible(tmp_path / "jobs", "web-1", "web-2")
+    elsewhere.module("policy_set", src=str(tmp_path / "policy.yml"), path=str(elsewhere.policy_set))
+    targets = {host: docker_world.make_container(host) for host in ("web-1", "web-2")}
+    # Nobody listens there, until the host is mended.
+    gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": free_port()}
+    elsewhere.set_variables("web-2", gone)
+    runs: list[tuple[str, int]] = []
+
+    def answer(limit: str, variables: Json) -> tuple[bool, Json]:
+        run = elsewhere.playbook("respond", variables, "--limit", limit)
+        runs.append((limit, run.status))
+        elsewhere.set_variables("web-2", {})
+        return run.status == 0, run.stats
+
+    port = free_port()
+    guard = {"port": port, "token": TOKEN, "hosts": ["web-1", "web-2"], "receipts": "artifacts"}
+    with (
+        Controller({RESPOND: answer}) as controller,
+        RulebookProcess(
+            "ironpost.container_guard.respond_controller",
+            local_inventory(tmp_path),
+            tmp_path,
+            {"guard_port": port, "guard": guard},
+            options=("--controller-url", controller.url, "--controller-token", "a-token"),
+        ) as process,
+    ):
+        assert controller.listed == [], "nobody asks while nothing is under way"
+        alerts = [{**json.loads(falco(target)), "hostname": host} for host, target in targets.items()]
+        status, _answer = post(port, json.dumps(alerts).encode())
+        assert status == 202
+        process.wait_for(lambda: health(port)["elements"]["answered"] == 2, "answer to both alerts")
+        found = health(port)
+        assert (found["status"], found["troubles"]) == ("ok", [])
+        elements = found["elements"]
+        assert elements["received"] == elements["answered"] == 2
+
+        # A token that has expired is told, and what is answered meanwhile counts once it holds again.
+        controller.refused = 401
+        post(port, json.dumps({**alerts[0], "rule": "Terminal shell again"}).encode())
+        process.wait_for(lambda: health(port)["troubles"], "trouble")
+        assert "401" in health(port)["troubles"][0]
+        controller.refused = 0
+        process.wait_for(lambda: health(port)["elements"]["answered"] == 3, "answer to the third")
+        process.wait_for(lambda: health(port)["status"] == "ok", "end of the trouble")
+    assert all(docker_world.engine.inspect_container(target)["State"]["Paused"] for target in targets.values())
+    assert [run[0] for run in runs[:2]] == ["web-1,web-2", "web-2"], "only the host that failed is asked again"
+    assert runs[0][1] != 0 == runs[1][1]
+    assert controller.authorizations == {"Bearer a-token"}
+    for _name, _limit, sent in controller.jobs:
+        assert "receipt_url" not in sent["ansible_eda"]["event"]["delivery"]
 
 
 @pytest.fixture

@@ -229,6 +229,40 @@ def test_on_every_core(docker_world: DockerWorld, tmp_path: pathlib.Path, server
     assert server.CAPABILITY not in run.output
 
 
+@pytest.mark.parametrize("core", CORES)
+def test_they_are_handed_on_where_the_event_says_no_address(
+    docker_world: DockerWorld, tmp_path: pathlib.Path, server: ReceiptServer, core: str
+) -> None:
+    hosts = ("healthy", "away", "broken")
+    deployed(Ansible(tmp_path, *hosts, "localhost"), tmp_path)
+    ansible = Ansible(tmp_path, *hosts, "localhost", core=core)
+    ansible.set_variables("away", {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1})
+    ansible.set_variables("broken", {"ansible_python_interpreter": "/nowhere/python"})
+    target = docker_world.make_container("target")
+    named = [alert(host, f"t-{number}", target) for number, host in enumerate((*hosts, "web-9"))]
+    variables = event(server, *named)
+    variables["ansible_eda"]["event"]["delivery"]["pattern"] = True
+    del variables["ansible_eda"]["event"]["delivery"]["receipt_url"]
+    run = ansible.playbook("respond", {**variables, "guard_target": ":".join(hosts)}, "-vvv")
+
+    assert server.requests == []
+    assert server.CAPABILITY not in run.output
+    handed = run.stats["guard_responses"]
+    assert set(handed) == {"healthy", "broken"}, "who is unreachable hands nothing on"
+    absent, healthy = sorted(handed["healthy"]["receipts"], key=lambda receipt: receipt["host"], reverse=True)
+    assert (absent["host"], absent["state"], absent["alerts"]) == ("web-9", "unknown_host", [])
+    assert "not in the inventory" in absent["message"]
+    (entry,) = healthy["alerts"]
+    assert (healthy["state"], healthy["host"], entry["outcome"]) == ("answered", "healthy", "isolated")
+    assert (entry["trace_id"], entry["container"]["id"]) == ("t-0", target)
+    assert healthy["policy_set_digest"].startswith("sha256:")
+    assert isinstance(entry["milliseconds"], int)
+    assert set(healthy["run_hosts"]) == set(hosts)
+    (broken,) = handed["broken"]["receipts"]
+    assert (broken["host"], broken["state"], broken["alerts"]) == ("broken", "failed", [])
+    assert broken["message"]
+
+
 def test_a_task_that_is_cut_off_is_told_of(tmp_path: pathlib.Path, server: ReceiptServer) -> None:
     hung = Hung(tmp_path)
     ansible = Ansible(tmp_path, ansible_python_interpreter=str(hung.interpreter))

@@ -121,7 +121,8 @@ class Deliveries:
         spool: open.
         settings: of the source.
         put: hands an event to the rule engine; waits while that is busy.
-        receipt_url: where the answers of hosts are sent to. It may be set later, before run().
+        receipt_url: where the answers of hosts are sent to; empty where the artifacts of jobs hold them. It may be
+            set later, before run().
         confirmed: called with host and digest of the policy set by which it has answered.
         runs: sees the playbook runs, None where they are elsewhere. It may be set later, before run().
         now: seconds, of a clock that is never set.
@@ -228,6 +229,26 @@ class Deliveries:
         self._something_to_send.set()
         await self._endings.close([*answered, *tried])
         self._something_ended.set()
+
+    def under_way(self) -> list[str]:
+        """Ids of the deliveries that the engine has taken, and that not all hosts have acknowledged yet."""
+        return [delivery.id for delivery in self._schedule.deliveries.values() if delivery.due < NEVER]
+
+    def run_ended(self, delivery: str, why: str, heard: bool) -> None:
+        """The run of a delivery has ended: whoever has not acknowledged it does not any more.
+
+        Args:
+            delivery: its id.
+            why: nothing came of these hosts.
+            heard: whether it is known that they did not answer, so that to ask them again repeats nothing.
+        """
+        if self._schedule.run_ended(delivery, why, self._now()):
+            if heard:
+                self._heard_at = self._schedule.timeouts
+            else:
+                self._schedule.timeouts += 1
+            self._something_to_do.set()
+            self._something_ended.set()
 
     async def _count_isolations(self, receipt: Receipt) -> None:
         """Count what a host isolated, also for alerts that are tried again, or were given up meanwhile."""
@@ -476,13 +497,15 @@ class Deliveries:
         until = self._wall() + max(longest, self._settings.answer_timeout) + _GRACE
         deadline = timestamp.format_timestamp(datetime.datetime.fromtimestamp(until, datetime.UTC))
         trace_ids = [alert.trace_id for alert in delivery.alerts]
+        # Without an address receipts are handed on, as artifacts of a job.
+        address = {"receipt_url": self.receipt_url} if self.receipt_url else {}
         claim = Claim(delivery.id, tuple(delivery.hosts), delivery.pattern, deadline, tuple(trace_ids))
         return {
             "id": delivery.id,
             "hosts": list(delivery.hosts),
             "pattern": delivery.pattern,
             "deadline": deadline,
-            "receipt_url": self.receipt_url,
+            **address,
             "capability": capability(self._spool.key, claim),
         }
 
@@ -495,7 +518,7 @@ class Deliveries:
         return self._settings.receipts and self._schedule.timeouts - self._heard_at >= _SILENCE
 
     def _under_way(self) -> bool:
-        return any(delivery.due < NEVER for delivery in self._schedule.deliveries.values())
+        return bool(self.under_way())
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

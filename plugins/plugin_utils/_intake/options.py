@@ -33,6 +33,8 @@ FLAT = (
 )
 """Options that have a rulebook variable of their own, for one release more."""
 _OF_THE_ENGINE = "eda_feedback_queue"
+ARTIFACTS = "artifacts"
+"""Receipts that are read from the jobs of a controller."""
 ANYBODY, FROM_FILE, FROM_KAFKA = "any", "file", "kafka"
 """Names of the senders that the source makes itself: who may speak for every host, files that are followed, topics."""
 
@@ -134,9 +136,11 @@ class Options(HostNames):
         forks: how many hosts of a playbook run are worked on at the same time.
         fold_isolated: how long repeats are folded into an alert that isolated, in seconds.
         max_isolations_per_fleet_window: most containers that all hosts isolate within a time; None for any number.
-        receipts: whether hosts send receipts.
+        receipts: whether hosts send receipts, or L(ARTIFACTS).
         receipt_url: where they send them; empty for the loopback listener.
         receipt_port: TCP port of the loopback listener; 0 for the one of last time.
+        controller_url: of the controller whose jobs have receipts as artifacts; empty for that of the rule engine.
+        controller_token: for it, if it is not that of the rule engine.
     """
 
     host: str = "127.0.0.1"
@@ -182,9 +186,11 @@ class Options(HostNames):
     forks: int = 50
     fold_isolated: float = 10.0
     max_isolations_per_fleet_window: FleetWindow | None = None
-    receipts: bool = True
+    receipts: bool | str = True
     receipt_url: str = ""
     receipt_port: int = 0
+    controller_url: str = ""
+    controller_token: str | None = dataclasses.field(default=None, repr=False)
 
     @property
     def spool_directory(self) -> pathlib.Path:
@@ -243,6 +249,7 @@ def parse_options(args: Mapping[str, object]) -> Options:
         raise ValueError(
             "max_isolations_per_fleet_window counts what receipts tell. Leave receipts on, or leave it out"
         )
+    _check_controller(options)
     return options
 
 
@@ -294,6 +301,17 @@ def _check_senders(options: Options) -> None:
             raise ValueError(f"sender {sender.name} has a certificate, and cafile is not set")
 
 
+def _check_controller(options: Options) -> None:
+    if options.receipts == ARTIFACTS and (options.receipt_url or options.receipt_port):
+        raise ValueError("with receipts: artifacts hosts send none. Leave receipt_url and receipt_port out")
+    if options.receipts != ARTIFACTS and (options.controller_url or options.controller_token):
+        raise ValueError("controller_url and controller_token are for receipts: artifacts. Set it, or leave them out")
+    if options.controller_url and not options.controller_token:
+        raise ValueError(
+            "controller_url is set without controller_token: the token of the rule engine is for its own controller"
+        )
+
+
 def _check_apart(what: str, given: Iterable[str]) -> None:
     twice = [value for value, count in collections.Counter(filter(None, given)).items() if count > 1]
     if twice:
@@ -304,6 +322,7 @@ def _check_apart(what: str, given: Iterable[str]) -> None:
 _bearer = values.secret("!-~", "visible ASCII")
 _path = values.secret("A-Za-z0-9._~-", "letters, digits, '-', '.', '_' and '~'")
 _hosts = values.list_of(values.host, "host names")
+_address = values.matching(r"https?://[!-~]+", "an address that begins with http:// or https://")
 _word = values.matching(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}", "at most 64 letters, digits, '_', '.' and '-'")
 
 _SENDER = {
@@ -340,6 +359,15 @@ def _fleet_window(name: str, value: object) -> FleetWindow:
         if required not in given:
             raise ValueError(f"{name} has no {required}. It needs both, as {{count: 20, seconds: 600}}")
     return FleetWindow(count=given["count"], seconds=given["seconds"])
+
+
+def _receipts(name: str, value: object) -> bool | str:
+    if value == ARTIFACTS:
+        return ARTIFACTS
+    try:
+        return values.boolean(name, value)
+    except ValueError:
+        raise ValueError(f"{name} is {values.shown(value)}. Set it to true, false or {ARTIFACTS}") from None
 
 
 def _severities(name: str, value: object) -> Overrides:
@@ -396,7 +424,9 @@ _READERS: dict[str, values.Reader] = {
     "forks": values.integer(1, 1000),
     "fold_isolated": values.seconds(0, 3600),
     "max_isolations_per_fleet_window": _fleet_window,
-    "receipts": values.boolean,
-    "receipt_url": values.matching(r"https?://[!-~]+", "an address that begins with http:// or https://"),
+    "receipts": _receipts,
+    "receipt_url": _address,
     "receipt_port": values.integer(0, 65_535),
+    "controller_url": _address,
+    "controller_token": _bearer,
 }

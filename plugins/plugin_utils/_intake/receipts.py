@@ -157,6 +157,12 @@ def capability(key: bytes, claim: Claim) -> str:
     return hmac.new(key, json.dumps(said, separators=(",", ":")).encode("ascii"), hashlib.sha256).hexdigest()
 
 
+def is_capability(key: bytes, claim: Claim, given: str) -> bool:
+    """Whether what somebody shows is the capability to acknowledge that delivery."""
+    expected = capability(key, claim)
+    return hmac.compare_digest(given.strip().encode("utf-8", "surrogatepass"), expected.encode("ascii"))
+
+
 def read_receipt(key: bytes, authorization: str, body: bytes, now: datetime.datetime) -> Receipt:
     """The receipt in a request, without what it says of alerts of other deliveries. Raises ReceiptError.
 
@@ -170,8 +176,7 @@ def read_receipt(key: bytes, authorization: str, body: bytes, now: datetime.date
     if scheme.lower() != SCHEME.lower() or not given.strip():
         raise ReceiptError(401, "the capability is missing", kind="unauthorized")
     receipt = _parsed(body)
-    expected = capability(key, receipt)
-    if not hmac.compare_digest(given.strip().encode("utf-8", "surrogatepass"), expected.encode("ascii")):
+    if not is_capability(key, receipt, given):
         raise ReceiptError(403, "the capability is not that of this delivery", kind="wrong_capability")
     deadline = timestamp.parse_timestamp(receipt.deadline)
     if deadline is None or now > deadline:

@@ -451,6 +451,25 @@ class Schedule:
                 alert.turns[host].attempts -= 1
         self._finish(delivery, now, lambda turn: turn.why)
 
+    def run_ended(self, delivery_id: str, why: str, now: float) -> bool:
+        """The run of a delivery has ended: the hosts that did not acknowledge it are sick, and are asked again.
+
+        Args:
+            delivery_id: of a delivery that may be over.
+            why: nothing came of them.
+            now: the time.
+
+        Returns:
+            Whether some had not.
+        """
+        delivery = self.deliveries.get(delivery_id)
+        if delivery is None:
+            return False
+        for host in delivery.missing:
+            self._fail(self._lane(host), now)
+        self._finish(delivery, now, lambda _turn: why)
+        return True
+
     def hand_over(self, delivery: Delivery) -> list[tuple[Open, str, Turn]]:
         """Nobody will acknowledge a delivery: it is over. Returns its alerts and hosts, which have no turn any more."""
         self.deliveries.pop(delivery.id, None)

@@ -25,16 +25,21 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake i
     receipt_listener,
     signals,
 )
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.controller_api import (
+    ControllerApi,
+    access_of,
+)
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.delivery import (
     Deliveries,
     DeliverySettings,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.http import Http
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.inventory import InventoryWatch
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.job_watch import JobWatch
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.limits import Connections
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.listener import ALERTS, HEALTH, Listener
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import Counters
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import ARTIFACTS, Options
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.runs import Runs as PlaybookRuns
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Spool, SpoolLimits
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
@@ -70,7 +75,7 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
         notes: what was found in its arguments, for people; told in the log and by /healthz.
 
     Raises:
-        ValueError: certificate files cannot be used.
+        ValueError: certificate files cannot be used, or there is no controller to read receipts from.
         OSError: an address cannot be listened on.
         SpoolError: the spool cannot be used.
         Exception: what the queue raises. The source ends then, rather than to take alerts that go nowhere; they are in
@@ -81,10 +86,12 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
     # The engine starts ansible-playbook with the environment of this process, and says nothing else of forks.
     os.environ.setdefault("ANSIBLE_FORKS", str(options.forks))
     tls = Tls(options) if options.certfile else None
+    access = access_of(options) if options.receipts == ARTIFACTS else None
+    api = ControllerApi(access) if access else None
     wanted = Wanted(
         pathlib.Path(options.policy_set) if options.policy_set else None,
         options.policy_set_confirmed_for,
-        receipts=options.receipts,
+        receipts=bool(options.receipts),
         answer_deadline=options.answer_deadline,
     )
     wanted.refresh()
@@ -94,7 +101,7 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
         spool = await Spool.open(options.spool_directory, limits_of(options))
         try:
             receipts = None
-            if options.receipts:
+            if options.receipts and not api:
                 last = spool.position(_RECEIPT_PORT)
                 receipts = stack.enter_context(receipt_listener.listen(options.receipt_port, last or 0))
                 await spool.remember(_RECEIPT_PORT, receipts.getsockname()[1])
@@ -110,7 +117,9 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
                 confirmed=confirmed,
                 runs=PlaybookRuns(options.run_timeout),
             )
-            intake = Intake(options, spool, deliveries, wanted, tls, notes)
+            jobs = JobWatch(api, deliveries, spool.key) if api else None
+            notes = [*notes, *(access.notes() if access else ())]
+            intake = Intake(options, spool, deliveries, wanted, tls, notes, jobs)
             async with signals.stop_asked() as stop:
                 await intake.run(stop, sockets, receipts)
         finally:
@@ -174,8 +183,10 @@ class Intake:
         wanted: Watches,
         tls: Tls | None = None,
         notes: Iterable[str] = (),
+        jobs: JobWatch | None = None,
     ) -> None:
         self._options = options
+        self._jobs = jobs
         self._deliveries = deliveries
         self._tls = tls
         self._wanted = wanted
@@ -195,7 +206,7 @@ class Intake:
         self._kafka = _kafka(options, admitting, spool, self._counters)
         topics = [self._kafka] if self._kafka else []
         watching: list[health.Watching] = [wanted, *([inventory] if inventory else []), *self._files, *topics]
-        how = health.Health(spool, deliveries, self._connections, self._counters, tls, watching, self._notes)
+        how = health.Health(spool, deliveries, self._connections, self._counters, tls, watching, self._notes, jobs=jobs)
         if self._kafka:
             how.measured = self._kafka.figures
         self._listener = Listener(options, admitting, how)
@@ -222,6 +233,7 @@ class Intake:
         )
         addresses = [listening.getsockname() for listening in sockets]
         parts = [self._deliveries.run(), self._wanted.watch(), *([self._inventory.run()] if self._inventory else [])]
+        parts += [self._jobs.run()] if self._jobs else []
         reading = [file.run() for file in self._files]
         async with contextlib.AsyncExitStack() as stack:
             # What is entered last ends first: no alerts any more, but deliveries and their receipts to the end. What
@@ -354,7 +366,7 @@ def _settings(options: Options) -> DeliverySettings:
         max_deliveries=options.max_deliveries,
         # What hosts share is one run, in which those that hang hold up nobody as long as there are forks.
         max_hosts=_forks(),
-        receipts=options.receipts,
+        receipts=bool(options.receipts),
         fleet_limit=window.count if window else 0,
         fleet_window=window.seconds if window else 0,
     )

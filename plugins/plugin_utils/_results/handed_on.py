@@ -35,6 +35,8 @@ def handed_on(result: Json, check_mode: bool) -> dict[str, t.Any]:
         "summary": dict(collections.Counter(entry["outcome"] for entry in containers)),
         "error": {key: error.get(key, "") for key in NOTHING} if error else _said(result),
     }
+    if result.get("receipts"):
+        found["receipts"] = result["receipts"]
     waiting = [_waiting(response) for response in result.get("responses") or () if _waits(response)]
     if waiting:
         found["awaiting_approval"] = waiting

@@ -34,6 +34,8 @@ ANSWERED, FAILED_RUN, UNREACHABLE, NO_SUCH_HOST, CRASHED = (
     "crashed",
 )
 """States of a receipt: what became of the task on its host. Only C(answered) is the word of a host that works."""
+_WHO_SAY = 10
+"""Hosts that say which others there are: more than one, as each may be unreachable."""
 _NO_ENGINE = ("engine_timeout", "engine_unreachable")
 
 Json = t.Mapping[str, t.Any]
@@ -53,7 +55,8 @@ class Delivery:
         pattern: whether they may be patterns.
         deadline: until when a receipt counts, RFC 3339.
         trace_ids: of the alerts of the event.
-        receipt_url: where receipts go, C(http) or C(https).
+        receipt_url: where receipts go, C(http) or C(https); empty where they are handed on, for the source to read
+            them from the artifacts of the job.
         capability: what allows to acknowledge. It is shown to nobody.
     """
 
@@ -78,13 +81,14 @@ class Delivery:
         except GuardError as error:
             raise DeliveryError(str(error), kind="bad_delivery") from error
         trace_ids = (text.token(_mapping(alert).get("trace_id")) for alert in alerts)
-        url = urllib.parse.urlsplit(str(values.get("receipt_url", "")))
+        said_url = values.get("receipt_url")
+        url = urllib.parse.urlsplit(str(said_url or ""))
         usable = {
             "id": bool(text.token(values.get("id"))),
             "hosts": isinstance(hosts, (list, tuple)) and all(isinstance(host, str) for host in hosts),
             "pattern": isinstance(values.get("pattern"), bool),
             "deadline": parse_timestamp(values.get("deadline")) is not None,
-            "receipt_url": url.scheme in ("http", "https") and bool(url.hostname),
+            "receipt_url": said_url is None or (url.scheme in ("http", "https") and bool(url.hostname)),
             "capability": bool(text.sha256_hex(values.get("capability"))),
         }
         bad = [name for name, sound in usable.items() if not sound]
@@ -125,6 +129,15 @@ class Delivery:
             "message": text.display(found.get("msg")),
             "alerts": list(entries),
         }
+
+    def handed_on(self, receipt: Json) -> dict[str, t.Any]:
+        """What of a receipt is handed on, to be read by the source from the artifacts of a job that it knows.
+
+        All hosts of a run are said only where it was sent to a pattern, and by the first of them: others have no word.
+        """
+        host, run_hosts = receipt["host"], receipt["run_hosts"]
+        told = {key: receipt[key] for key in ("host", "state", "policy_set_digest", "message", "alerts")}
+        return {**told, "run_hosts": run_hosts} if self.pattern and host in run_hosts[:_WHO_SAY] else told
 
 
 def concerned(alerts: t.Any, host: str) -> list[str]:

@@ -381,8 +381,11 @@ options:
       - It counts what receipts tell, over restarts. What is under way when it is reached goes on.
     type: dict
   receipts:
-    description: Whether hosts say what they have answered. With V(false) alerts have ended once the engine has them.
-    type: bool
+    description:
+      - Whether hosts say what they have answered. With V(false) alerts have ended once the engine has them.
+      - With V(artifacts) the playbook hands it on, and the source reads it from the artifacts of the jobs that the rule
+        engine has launched in AWX, or an automation controller. Nothing has to reach the source for that.
+    type: raw
     default: true
   receipt_url:
     description: Address to which the playbook runs send that. The default is a listener of the source on the loopback
@@ -394,6 +397,20 @@ options:
       restart.
     type: int
     default: 0
+  controller_url:
+    description:
+      - Address of the controller of whose jobs the artifacts are read, where it is not the one that the rule engine was
+        given, as by C(EDA_CONTROLLER_URL). An address with a path is taken for that of a gateway, as the engine does.
+      - It needs O(controller_token). Whether its certificate is verified is said as for the engine, as by
+        C(EDA_CONTROLLER_SSL_VERIFY).
+    type: str
+    default: ""
+  controller_token:
+    description:
+      - OAuth token by which they are read, of a user who may see the job template and its jobs, and need not be allowed
+        to launch any. The default is what the engine was given, as by C(EDA_CONTROLLER_TOKEN).
+      - At least 16 characters, visible ASCII only.
+    type: str
 notes:
   - "All options can stand in one, C(guard), which is a dictionary of them. The rulebook of the collection passes the
     variable of that name."

@@ -261,8 +261,35 @@ def test_yes_and_no(value: object, expected: bool) -> None:
 
 @pytest.mark.parametrize("value", [1, "maybe", []])
 def test_neither_yes_nor_no(value: object) -> None:
-    with pytest.raises(ValueError, match=r"receipts is .*\. Set it to true or false"):
+    with pytest.raises(ValueError, match=r"certificate_required is .*\. Set it to true or false"):
+        parse(certificate_required=value)
+    with pytest.raises(ValueError, match=r"receipts is .*\. Set it to true, false or artifacts"):
         parse(receipts=value)
+
+
+def test_receipts_of_jobs() -> None:
+    assert parse(receipts="artifacts").receipts == "artifacts"
+    given = {"controller_url": "https://awx.example.com", "controller_token": TOKEN}
+    options = parse(receipts="artifacts", **given)
+    assert (options.controller_url, options.controller_token) == (given["controller_url"], TOKEN)
+    assert TOKEN not in repr(options)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"controller_url": "https://awx", "controller_token": TOKEN}, "are for receipts: artifacts"),
+        ({"controller_token": TOKEN, "receipts": False}, "are for receipts: artifacts"),
+        ({"receipts": "artifacts", "controller_url": "https://awx"}, "without controller_token"),
+        ({"receipts": "artifacts", "controller_url": "ftp://awx", "controller_token": TOKEN}, "begins with http"),
+        ({"receipts": "artifacts", "controller_token": "short"}, "controller_token is not usable"),
+        ({"receipts": "artifacts", "receipt_port": 5001}, "Leave receipt_url and receipt_port out"),
+        ({"receipts": "artifacts", "receipt_url": "http://a/receipts"}, "Leave receipt_url and receipt_port out"),
+    ],
+)
+def test_receipts_of_jobs_that_do_not_fit(args: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(**args)
 
 
 def test_there_is_time_for_a_second_try() -> None:

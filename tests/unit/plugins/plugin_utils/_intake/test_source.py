@@ -135,6 +135,29 @@ async def test_an_alert_is_answered(serving: t.Any) -> None:
     assert "container_guard_oldest_alert_seconds 0\n" in metrics
 
 
+async def test_receipts_of_jobs(serving: t.Any) -> None:
+    """Nobody listens for others then, and where the controller cannot be asked, it is told."""
+    controller = {"controller_url": "http://127.0.0.1:1", "controller_token": TOKEN}
+    async with serving(receipts="artifacts", **controller) as source:
+        assert (await source.health())[0] == 200
+        await source.post(ALERT)
+        event = await source.event()
+        assert set(event["delivery"]) == {"id", "hosts", "pattern", "deadline", "capability"}
+        async with asyncio.timeout(20):
+            while (found := await source.health())[0] == 200:
+                await asyncio.sleep(0.05)
+        assert found[1]["troubles"] == [
+            "receipts cannot be read: the controller cannot be reached: ClientConnectorError"
+        ]
+
+
+async def test_receipts_of_jobs_need_a_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDA_CONTROLLER_URL", raising=False)
+    options = parse_options({"token": TOKEN, "port": 0, "receipts": "artifacts"})
+    with pytest.raises(ValueError, match="there is no controller to read them from"):
+        await serve(asyncio.Queue(), options)
+
+
 async def test_what_was_accepted_is_delivered_after_a_restart_and_receipts_go_to_the_same_port(serving: t.Any) -> None:
     async with serving() as source:
         await source.post(ALERT)

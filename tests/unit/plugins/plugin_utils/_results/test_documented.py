@@ -42,6 +42,11 @@ def test_what_is_not_documented_is_dropped() -> None:
     assert documented.known("isolation", answer) == {"changed": False, "summary": {}, "results": []}
 
 
+def test_a_host_writes_no_receipts() -> None:
+    answer = {"changed": False, "responses": [], "summary": {}}
+    assert documented.known("alert_response", {**answer, "receipts": [{"host": "web-2"}]}) == answer
+
+
 @pytest.mark.parametrize(
     ("answer", "what"),
     [

@@ -56,6 +56,12 @@ def test_check_mode_is_said_for_each() -> None:
     assert told(found) == ["shop-7: would_isolate, trace trace-1"]
 
 
+def test_receipts_for_an_event_source_that_reads_them() -> None:
+    receipts = [{"host": "web-1", "state": "answered", "alerts": []}]
+    assert handed_on({"responses": [], "receipts": receipts}, False)["receipts"] == receipts
+    assert "receipts" not in handed_on({"responses": []}, False)
+
+
 def test_an_alert_by_what_was_done_or_else_by_what_was_decided() -> None:
     decision = {"outcome": "isolate", "policy_id": "p", "trace_id": "trace-1", "container": CONTAINER}
     event = {"outcome": "isolated", "container": CONTAINER}

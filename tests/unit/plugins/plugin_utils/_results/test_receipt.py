@@ -66,12 +66,30 @@ class TestDelivery:
             ("deadline", "soon"),
             ("receipt_url", "file:///etc/passwd"),
             ("receipt_url", "//host"),
+            ("receipt_url", ""),
             ("capability", "x\r\nHost: evil"),
         ],
     )
     def test_that_cannot_be_used(self, key: str, value: t.Any) -> None:
         with pytest.raises(DeliveryError, match=key):
             Delivery.of(event({**SAID, key: value}))
+
+    def test_without_an_address_is_handed_on(self) -> None:
+        without = {key: value for key, value in SAID.items() if key != "receipt_url"}
+        delivery = Delivery.of(event(without))
+        assert delivery is not None
+        assert delivery.receipt_url == ""
+        run_hosts = [f"web-{number}" for number in range(20)]
+        for host, says in (("web-0", True), ("web-9", True), ("web-10", False)):
+            said = delivery.handed_on(delivery.receipt(host, run_hosts, "answered", [], {"policy_set_digest": "d"}))
+            assert said.pop("run_hosts", None) == (run_hosts if says else None)
+            told = {"state": "answered", "policy_set_digest": "d", "message": "", "alerts": []}
+            assert said == {"host": host, **told}, "nothing of it allows to acknowledge"
+
+    def test_to_hosts_says_no_others(self) -> None:
+        delivery = Delivery.of(event({**SAID, "pattern": False}))
+        assert delivery is not None
+        assert "run_hosts" not in delivery.handed_on(delivery.receipt("web-1", ["web-1"], "answered", [], {}))
 
     def test_is_of_alerts_that_are_packed_too(self) -> None:
         given = [{"trace_id": f"t-{number}", "rule": str(uuid.uuid4())} for number in range(600)]
