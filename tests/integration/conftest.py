@@ -99,18 +99,21 @@ def testbed() -> t.Iterator[Testbed]:
     found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def virtual_machine() -> t.Iterator[VirtualMachine]:
-    """A virtual machine for this run alone, started when a test first needs it, which tests may reboot."""
+    """A virtual machine for one file of tests, started when a test first needs it, which tests may reboot.
+
+    Not for all of the run: it takes a quarter of a core also while nothing is asked of it.
+    """
     machine = fleet.virtual_machine()
     machine.start()
     yield machine
     machine.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def podman_host() -> t.Iterator[PodmanHost]:
-    """A host with Podman for this run alone, started when a test first needs it."""
+    """A host with Podman for one file of tests, started when a test first needs it."""
     host = fleet.podman_host()
     try:
         host.start()
