@@ -389,10 +389,9 @@ class KafkaInput:
         try:
             ends = await within(_PATIENCE, member.consumer.end_offsets([key_of(partition) for partition in fresh]))
             committed = [await self._beginning(member, partition) for partition in fresh]
-        except IllegalStateError:
-            return  # they were taken away meanwhile
         except (KafkaError, OSError) as error:
-            self._failed("begin", error)
+            if not isinstance(error, IllegalStateError):  # they were taken away meanwhile
+                self._failed("begin", error)
             await asyncio.sleep(_ROUND)
             return
         for partition, offset in zip(fresh, committed, strict=True):
