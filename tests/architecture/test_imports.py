@@ -123,7 +123,7 @@ def _allowed_packages(path: str) -> tuple[str, ...]:
         return ("yaml",)
     # Optional, and imported by whoever wants topics.
     if path == "plugins/plugin_utils/_intake/kafka_client.py":
-        return ("aiokafka",)
+        return ("aiokafka", "cramjam")
     if path.startswith("plugins/plugin_utils/_intake/"):
         return ("aiohttp",)
     if path == "plugins/plugin_utils/_records/compression.py":

@@ -15,12 +15,20 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import DETECTORS, read_message
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import (
+    DETECTORS,
+    Origin,
+    read_message,
+)
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.events import MAX_ALERTS, MAX_BYTES
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.filters import decide
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._records.reader import Reader, Record
 from ansible_collections.ironpost.container_guard.tests.fuzz.inputs import Input
 from ansible_collections.ironpost.container_guard.tests.fuzz.watch import Growth, Stopwatch
+
+_ORIGIN = Origin("alerts/0/7", "2026-04-05T12:43:03.000000Z")
+_AGAIN = 0.1
+"""The share of messages that are read as records of a topic, too."""
 
 Counts = collections.Counter[str]
 
@@ -59,12 +67,20 @@ def assert_shown(text: str) -> None:
 def read(made: Input) -> Iterator[str]:
     """Read one message, and say what came of it."""
     detector = made.random.choice(sorted(DETECTORS)) if made.random.random() < 0.2 else ""
+    body = made.body()
     try:
-        reading = read_message(made.body(), detector)
+        reading = read_message(body, detector)
     except AlertError as refused:
         assert_shown(str(refused))
         yield refused.kind
         return
+    if made.random.random() < _AGAIN:
+        # Whoever reads a record of a topic makes the same alerts of it.
+        first, second = (read_message(body, detector, origin=_ORIGIN) for _reader in range(2))
+        assert first == second
+        assert (len(first.alerts), first.rejected) == (len(reading.alerts), reading.rejected)
+        for alert in first.alerts:
+            assert_inert(alert.to_dict())
     assert reading.received == len(reading.alerts) + len(reading.rejected) + sum(reading.passed_over.values()) > 0
     for alert in reading.alerts:
         content = alert.to_dict()

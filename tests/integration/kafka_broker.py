@@ -33,9 +33,19 @@ _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
 controller.listener.names=CONTROLLER
+listener.name.secure.ssl.client.auth=required
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location={directory}/broker.pem
+listener.name.secure.ssl.truststore.type=PEM
+listener.name.secure.ssl.truststore.location={directory}/ca.crt
+listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+  user_{user}="{password}";
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 log.dirs={directory}/log
 num.partitions=1
 auto.create.topics.enable=false
@@ -48,6 +58,9 @@ group.initial.rebalance.delay.ms=0
 log.cleaner.enable=false
 """
 
+USER, PASSWORD = "guard", "a password of the test suite"
+_DAYS = "2"
+
 Message = tuple[int | None, bytes | None, bytes | None]
 """Partition (None: by the key), key, and value of a record."""
 
@@ -59,31 +72,52 @@ class Broker:
         directory: for what it keeps.
 
     Attributes:
-        port: where it listens, on 127.0.0.1.
+        address: for clients, in clear text.
+        secure: what a client has to say to use TLS, with its certificate, name and password: options C(kafka).
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
-        self.port = free_port()
+        self._port, secure = free_port(), free_port()
+        self.address = f"127.0.0.1:{self._port}"
+        self.secure = {
+            "bootstrap_servers": [f"127.0.0.1:{secure}"],
+            "security_protocol": "SASL_SSL",
+            "cafile": str(directory / "ca.crt"),
+            "certfile": str(directory / "client.pem"),
+            "sasl_username": USER,
+            "sasl_password": PASSWORD,
+        }
         self._directory = directory
         self._properties = directory / "server.properties"
         self._properties.write_text(
-            _PROPERTIES.format(port=self.port, controller=free_port(), directory=directory), encoding="utf-8"
+            _PROPERTIES.format(
+                port=self._port,
+                secure=secure,
+                controller=free_port(),
+                directory=directory,
+                user=USER,
+                password=PASSWORD,
+            ),
+            encoding="utf-8",
         )
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> str:
-        """For clients."""
-        return f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Broker:
         archives = list(ARCHIVES.glob("*.jar"))
         assert archives, f"there is no Kafka in {ARCHIVES}: run tools/setup.sh kafka"
-        subprocess.run(
-            [*self._java("kafka.tools.StorageTool"), "format", "-t", CLUSTER, "-c", str(self._properties)],
-            check=True,
-            stdout=subprocess.DEVNULL,
+        self._make_certificates()
+        scram = f'SCRAM-SHA-512=[name="{USER}",password="{PASSWORD}"]'
+        done = subprocess.run(
+            [
+                *(*self._java("kafka.tools.StorageTool"), "format", "-t", CLUSTER, "-c", str(self._properties)),
+                *("--add-scram", scram),
+            ],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
+        assert done.returncode == 0, done.stdout
         self.start()
         return self
 
@@ -164,6 +198,22 @@ class Broker:
             found = await admin.list_consumer_group_offsets(group)
         return {key.partition: said.offset for key, said in found.items() if key.topic == topic}
 
+    def _make_certificates(self) -> None:
+        """An authority, and by it the broker and a client, each with the key in the same file."""
+
+        def openssl(*arguments: str) -> None:
+            subprocess.run(["openssl", *arguments], check=True, cwd=self._directory, capture_output=True)
+
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", _DAYS)
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        openssl("req", "-x509", *key, "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.crt", *usage)
+        for name in ("broker", "client"):
+            by = ("-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1")
+            more = ("-addext", "basicConstraints=critical,CA:FALSE")
+            openssl("req", "-x509", *key, *by, *more, "-subj", f"/CN={name}", "-keyout", "key", "-out", "crt")
+            parts = [(self._directory / part).read_text() for part in ("key", "crt")]
+            (self._directory / f"{name}.pem").write_text("".join(parts))
+
     def _java(self, main: str) -> list[str]:
         home = os.environ.get("JAVA_HOME")
         java = str(pathlib.Path(home) / "bin/java") if home else "java"
@@ -173,7 +223,7 @@ class Broker:
 
     def _answers(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
         except OSError:
             return False
         return True

@@ -39,8 +39,8 @@ def test_what_a_controller_that_is_killed_had_is_answered_by_another(testbed: t.
         ]
         forwarder = stack.enter_context(Forwarder(engines[0].ssh_port))
         late = stack.enter_context(GuardedHost("late", engines[0], tmp_path, forwarder.port))
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            made = list(pool.map(lambda host: host.make(ROUNDS if host is not late else 1), [*hosts, late]))
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(2))
+        made = list(pool.map(lambda host: host.make(ROUNDS if host is not late else 1), [*hosts, late]))
         (kept_waiting,) = made.pop()
         sent = 0
 
@@ -57,9 +57,8 @@ def test_what_a_controller_that_is_killed_had_is_answered_by_another(testbed: t.
 
         variables = {host.name: host.variables for host in [*hosts, late]}
         kafka = {"bootstrap_servers": [broker.address], "topics": [TOPIC], "group_id": GROUP, "detector": "falco"}
-        first, second = (
-            stack.enter_context(Guard(tmp_path / name, variables, kafka=kafka)) for name in ("first", "second")
-        )
+        guards = [Guard(tmp_path / name, variables, kafka=kafka) for name in ("first", "second")]
+        first, second = pool.map(stack.enter_context, guards)
         for guard in (first, second):
             guard.wait_for(lambda guard=guard: metric(guard.port, "kafka_partitions") == 2, "half of the partitions")
         send(*of_each(0))
@@ -79,9 +78,9 @@ def test_what_a_controller_that_is_killed_had_is_answered_by_another(testbed: t.
         first.wait_for(lambda: elements(first.port)["received"] == 6, "alerts on their way")
         first.wait_for(first.playbooks, "playbook that runs")
         assert first.process.end(signal.SIGKILL) == -signal.SIGKILL
+        forwarder.come_up()
         second.wait_for(lambda: metric(second.port, "kafka_partitions") == PARTITIONS, "partitions of the dead one")
         second.wait_for(lambda: all_isolated(2), "isolation of what was under way")
-        forwarder.come_up()
         second.wait_for(lambda: late.has_isolated(kept_waiting), "isolation of what waited")
         second.wait_for(lambda: second.waiting == 0, "end of all alerts")
         second.wait_for(lambda: _committed(broker) == sent, "commit of all that was sent")
@@ -97,8 +96,7 @@ def test_what_a_controller_that_is_killed_had_is_answered_by_another(testbed: t.
             guard.wait_for(lambda guard=guard: guard.waiting == 0, "end of all alerts")
         accounts = [elements(guard.port) for guard in (first, second)]
         # What is done is committed as they end.
-        for guard in (first, second):
-            assert guard.process.end(patience=PATIENCE) == 0
+        assert list(pool.map(lambda guard: guard.process.end(patience=PATIENCE), guards)) == [0, 0]
         assert _committed(broker) == sent
 
         for place, host in enumerate(hosts):

@@ -13,9 +13,11 @@ import subprocess
 import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
 
+import ansible_collections.ironpost.container_guard as collection
 from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import Ansible
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld
 
+ROLE = pathlib.Path(next(iter(collection.__path__)), "roles/rulebook")
 PLAY = {"hosts": "node", "gather_facts": False, "roles": ["ironpost.container_guard.rulebook"]}
 
 
@@ -117,3 +119,21 @@ def test_a_variable_of_the_service_may_hold_anything_but_never_another_variable(
     command = ["/bin/sh", "-c", script, "sh", str(tmp_path / "environment")]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, encoding="utf-8", env={"PATH": "untouched"})
     assert done.stdout.split("\0")[:-1] == ["untouched", *map(str, wanted.values())]
+
+
+@pytest.mark.parametrize(
+    ("guard", "more"),
+    [({"token": "x"}, []), ({"kafka": None}, []), ({"kafka": {"topics": ["alerts"]}}, ["aiokafka", "cramjam"])],
+    ids=["none", "null", "topics"],
+)
+def test_topics_need_more_packages(tmp_path: pathlib.Path, guard: dict[str, object], more: list[str]) -> None:
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")],
+        "tasks": [{"ansible.builtin.set_stats": {"data": {"packages": "{{ _rulebook_requirements }}"}}}],
+    }
+    run = Ansible(tmp_path).run(play, {"rulebook_guard": guard})
+    assert run.status == 0, run.output
+    names = [package.partition(">")[0] for package in run.stats["packages"]]
+    assert names[names.index("PyYAML") + 1 :] == more

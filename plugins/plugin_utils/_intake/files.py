@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 import pathlib
 import typing as t
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detector import Overrides
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import (
+    Facets,
     Reading,
     Rejected,
     read_message,
@@ -122,10 +124,11 @@ def joined(messages: Iterable[Reading]) -> Reading:
     for reading in messages:
         readings.append((count, reading))
         count += reading.received
-    passed_over: dict[str, int] = {}
+    passed_over: collections.Counter[str] = collections.Counter()
+    unwanted: collections.Counter[Facets] = collections.Counter()
     for _first, reading in readings:
-        for reason, number in reading.passed_over.items():
-            passed_over[reason] = passed_over.get(reason, 0) + number
+        passed_over.update(reading.passed_over)
+        unwanted.update(reading.unwanted)
     return Reading(
         alerts=tuple(alert for _first, reading in readings for alert in reading.alerts),
         rejected=tuple(
@@ -135,4 +138,5 @@ def joined(messages: Iterable[Reading]) -> Reading:
         ),
         passed_over=passed_over,
         places=tuple(first + place for first, reading in readings for place in reading.places),
+        unwanted=unwanted,
     )

@@ -21,11 +21,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.de
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import kafka_client as client
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.admission import Admission
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka_client import (
+    UNDECODABLE,
     CommitFailedError,
-    CorruptRecordException,
     IllegalStateError,
     KafkaError,
     Member,
+    TopicAuthorizationFailedError,
     explain,
     key_of,
     within,
@@ -131,6 +132,7 @@ class KafkaInput:
         self._away = "not connected yet"
         self._waits = ""
         self._absent = ""
+        self._refused, self._refused_at = "", float("-inf")
         self._lag = 0
         self._came = 0
         self._at_once = _TAKEN
@@ -144,7 +146,8 @@ class KafkaInput:
 
     def troubles(self) -> list[str]:
         """Why records are not taken at the moment, for people."""
-        return [f"{self.name}: {trouble}" for trouble in (self._away, self._absent, self._waits) if trouble]
+        refused = self._refused if time.monotonic() < self._refused_at + 2 * _LOOK else ""
+        return [f"{self.name}: {trouble}" for trouble in (self._away, self._absent, refused, self._waits) if trouble]
 
     def figures(self) -> dict[str, float]:
         """For metrics, cheap."""
@@ -166,8 +169,9 @@ class KafkaInput:
             came = self._came
             try:
                 await self._be_a_member()
-            except (KafkaError, OSError, ValueError) as error:
-                # Files of certificates may be gone (ValueError) as brokers may.
+            except Exception as error:
+                # Brokers may be away, and files of certificates gone. Whatever the client stumbles over, it is made
+                # anew, and other inputs go on meanwhile.
                 failures = failures + 1 if came == self._came else 1
                 self._failed("connect", error)
                 self._away = explain(error)
@@ -226,12 +230,14 @@ class KafkaInput:
         fetched, self._fetching = self._fetching, None
         try:
             found = fetched.result()
-        except CorruptRecordException as error:
+        except UNDECODABLE as error:
             return await self._pick(member, error)
-        except KafkaError:
-            raise
-        except Exception as error:  # whatever a producer sent that the client cannot read
-            return await self._pick(member, error)
+        except TopicAuthorizationFailedError as error:
+            # There may be others that can be read.
+            self._failed("read", error)
+            self._refused, self._refused_at = f"it may not be read: {explain(error)}", time.monotonic()
+            await asyncio.sleep(_ROUND)
+            return {}
         return {Partition(*key): records for key, records in found.items()}
 
     async def _pick(self, member: Member, error: Exception) -> Mapping[Partition, Sequence[Record]]:
@@ -246,26 +252,21 @@ class KafkaInput:
         """The next records of a partition, also where they cannot be decoded. Raises KafkaError."""
         consumer, key = member.consumer, key_of(partition)
         found: list[Record] = []
+        failed = -1
         while len(found) < _TAKEN:
             try:
                 one = await consumer.getmany(key, timeout_ms=_ONE, max_records=1)
-            except KafkaError as error:
-                if not isinstance(error, CorruptRecordException):
-                    raise
-                found.append(await self._pass_over(member, key, error))
-            except Exception as error:  # see _fetch
-                found.append(await self._pass_over(member, key, error))
+            except UNDECODABLE as error:
+                offset = await within(_PATIENCE, consumer.position(key))
+                if offset == failed:  # it has come from the broker once more, and is no better
+                    found.append(Unreadable(offset, type(error).__name__))
+                    consumer.seek(key, offset + 1)
+                failed = offset
             else:
                 if not one:
                     break
                 found += one[key]
         return found
-
-    @staticmethod
-    async def _pass_over(member: Member, key: t.Any, error: Exception) -> Unreadable:
-        offset = await within(_PATIENCE, member.consumer.position(key))
-        member.consumer.seek(key, offset + 1)
-        return Unreadable(offset, type(error).__name__)
 
     async def _admit_held(self) -> None:
         """Store what was taken, as far as there is room."""
@@ -289,7 +290,8 @@ class KafkaInput:
 
     async def _take_some(self, partition: Partition, records: list[Record]) -> bool:
         """Store the first of the records that were taken, and take them off. Returns whether there is no room."""
-        read = await asyncio.to_thread(self._reader.read, partition, records[: self._at_once])
+        unwanted = self._admission.unwanted(self._sender)
+        read = await asyncio.to_thread(self._reader.read, partition, records[: self._at_once], unwanted)
         taken = records[: len(read.offsets)]
         if not all(self._reader.has_time(record) for record in taken if record.value):
             self._throttle.warning(
@@ -389,10 +391,9 @@ class KafkaInput:
         try:
             ends = await within(_PATIENCE, member.consumer.end_offsets([key_of(partition) for partition in fresh]))
             committed = [await self._beginning(member, partition) for partition in fresh]
-        except IllegalStateError:
-            return  # they were taken away meanwhile
         except (KafkaError, OSError) as error:
-            self._failed("begin", error)
+            if not isinstance(error, IllegalStateError):  # they were taken away meanwhile
+                self._failed("begin", error)
             await asyncio.sleep(_ROUND)
             return
         for partition, offset in zip(fresh, committed, strict=True):
@@ -466,7 +467,10 @@ class KafkaInput:
 
     def _failed(self, what: str, error: BaseException) -> None:
         self._counters.add("kafka_failures_total", what=what)
-        self._throttle.error(what, "%s: %s failed, and is tried again: %s", self.name, what, explain(error))
+        fault = not isinstance(error, (KafkaError, OSError, ValueError))
+        self._throttle.error(
+            what, "%s: %s failed, and is tried again: %s", self.name, what, explain(error), exc_info=fault
+        )
 
 
 def _listed(partitions: Collection[Partition]) -> str:

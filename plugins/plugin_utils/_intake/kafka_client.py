@@ -2,18 +2,25 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The Kafka client: a member of a consumer group, made of the options. Importing this needs aiokafka."""
+"""The Kafka client: a member of a consumer group, made of the options. Importing this needs aiokafka and cramjam.
+
+Without cramjam a record that is compressed by another algorithm than gzip could not be read, and would hold up its
+partition; and the algorithm is for producers to choose.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 import ssl
+import struct
 import typing as t
+import zlib
 from collections.abc import Awaitable, Callable, Collection
 
 import aiokafka
-from aiokafka import codec
+import cramjam
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import (
     CommitFailedError,
@@ -21,13 +28,26 @@ from aiokafka.errors import (
     IllegalStateError,
     KafkaConnectionError,
     KafkaError,
+    TopicAuthorizationFailedError,
 )
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka_options import KafkaOptions
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.offsets import Partition
 
-__all__ = ["CommitFailedError", "CorruptRecordException", "IllegalStateError", "KafkaError", "Member"]
+__all__ = ["CommitFailedError", "IllegalStateError", "KafkaError", "Member", "TopicAuthorizationFailedError"]
+
+UNDECODABLE = (
+    CorruptRecordException,
+    cramjam.DecompressionError,
+    EOFError,
+    IndexError,
+    ValueError,
+    gzip.BadGzipFile,
+    struct.error,
+    zlib.error,
+)
+"""What the client raises where a producer sent what it cannot decode."""
 
 SESSION = 10.0
 """After how many seconds without a sign of life others get the partitions of a member."""
@@ -57,9 +77,6 @@ def ssl_context(options: KafkaOptions) -> ssl.SSLContext | None:
 
 def check(options: KafkaOptions) -> None:
     """See that a client can be made. Raises ValueError."""
-    if not codec.has_zstd():
-        # A single record that cannot be unpacked holds up its partition, and it is for producers to choose.
-        raise ValueError("kafka is set, and the Python package cramjam is missing. Install it beside aiokafka")
     ssl_context(options)
     log = logging.getLogger("aiokafka")
     if log.level == logging.NOTSET:

@@ -11,12 +11,13 @@ import dataclasses
 import datetime
 import time
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detector import Overrides
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import (
+    Facets,
     Origin,
     Reading,
     Rejected,
@@ -139,22 +140,28 @@ class Reader:
         self._most = most
         self._clock = clock
 
-    def read(self, partition: Partition, records: Sequence[Record]) -> Read:
-        """What the first records hold, at least one and as many as are read at once."""
+    def read(self, partition: Partition, records: Sequence[Record], unwanted: Container[Facets] = frozenset()) -> Read:
+        """What the first records hold, at least one and as many as are read at once.
+
+        Args:
+            partition: where they are.
+            records: that follow on each other.
+            unwanted: what is known to be wanted by nobody, and need not be read whole.
+        """
         readings: list[Reading] = []
         first: list[int] = []
         elements = size = 0
         for record in records:
             if readings and (elements >= _MOST or size >= _MOST_BYTES):
                 break
-            reading = self._read(partition, record)
+            reading = self._read(partition, record, unwanted)
             readings.append(reading)
             first.append(elements)
             elements += reading.received
             size += len(record.value or b"")
         return Read(joined(readings), [record.offset for record in records[: len(readings)]], first)
 
-    def _read(self, partition: Partition, record: Record) -> Reading:
+    def _read(self, partition: Partition, record: Record, unwanted: Container[Facets]) -> Reading:
         try:
             if isinstance(record, Unreadable):
                 raise AlertError(f"the record cannot be decoded ({record.why})", kind="unreadable")
@@ -166,7 +173,8 @@ class Reader:
                     kind="too_large",
                     remedy="Raise body_limit, or send less in a record",
                 )
-            return read_message(record.value, self._detector, self._severities, origin=self._origin(partition, record))
+            origin = self._origin(partition, record)
+            return read_message(record.value, self._detector, self._severities, unwanted, origin)
         except AlertError as error:
             return Reading((), (Rejected.of(0, error),))
 

@@ -168,3 +168,16 @@ def test_each_element_is_in_one_account(elements: list[tuple[str, str]], which: 
             assert set(offer.targets) <= set(sender.hosts or offer.targets)
 
     asyncio.run(check())
+
+
+async def test_of_what_was_stored_and_rejected_it_is_said_where_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    admit, _spool = admission("noise", hosts=["web-1"], lookup_hosts=[])
+    alerts = (alert("web-1", "a"), alert("web-1", "noise"), alert("web-9", "b"), alert("web-1", "c"))
+    admitted = await admit.admit(
+        Reading(alerts, places=(0, 2, 5, 7)), ANYBODY, where=lambda place: f" (offset {40 + place})"
+    )
+    assert [(stored.rule, place) for (stored, _as), place in zip(admitted.stored, admitted.places, strict=True)] == [
+        ("a", 0),
+        ("c", 7),
+    ]
+    assert "Rejected an alert of sender any (offset 45): host web-9 is not known" in caplog.text

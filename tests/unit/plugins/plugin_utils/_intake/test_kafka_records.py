@@ -9,6 +9,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.intake import Facets
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import kafka_records
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka_records import (
     Position,
@@ -99,6 +100,16 @@ def test_what_is_no_alert_is_rejected_where_it_is() -> None:
 def test_a_detector_may_be_given() -> None:
     read = reader("falco").read(PARTITION, [Record(1, body())])
     assert [one.kind for one in read.reading.rejected] == ["not_an_alert"]
+
+
+def test_what_nobody_wants_is_counted_and_not_read_whole() -> None:
+    (alert,) = reader().read(PARTITION, [Record(1, body("noise"))]).reading.alerts
+    noise = Facets.of(alert)
+    records = [Record(offset, body("noise") + b"\n" + body(f"rule {offset}")) for offset in range(3)]
+    read = reader().read(PARTITION, records, {noise})
+    assert read.reading.unwanted == {noise: 3}
+    assert [read.offset(place) for place in read.reading.places] == [0, 1, 2]
+    assert read.reading.received == 6
 
 
 def test_no_more_than_some_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
