@@ -99,7 +99,9 @@ def access_of(options: Options) -> Access:
     engine = getattr(sys.modules.get(_ENGINE), "job_template_runner", None)
 
     def said(name: str, variable: str) -> str:
-        return str(getattr(engine, name, "") or os.environ.get(f"EDA_CONTROLLER_{variable}", ""))
+        found = str(getattr(engine, name, ""))
+        # The engine makes a slash of an address that it was not given.
+        return (found if found != "/" else "") or os.environ.get(f"EDA_CONTROLLER_{variable}", "")
 
     url = options.controller_url or said("host", "URL")
     verify = said("verify_ssl", "SSL_VERIFY") or "yes"
