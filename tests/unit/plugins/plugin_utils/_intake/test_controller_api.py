@@ -139,6 +139,12 @@ class TestAccess:
         monkeypatch.setenv("EDA_CONTROLLER_URL", "https://awx")
         assert access_of(options(controller_token=TOKEN)).url == "https://awx/api/v2/"
 
+    def test_a_token_is_for_the_controller_beside_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EDA_CONTROLLER_TOKEN", TOKEN)
+        self.engine(monkeypatch, host="https://other/", token="", verify_ssl="yes")
+        with pytest.raises(ValueError, match="there is no token"):
+            access_of(options())
+
     def test_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("EDA_CONTROLLER_URL", "https://awx")
         monkeypatch.setenv("EDA_CONTROLLER_USERNAME", "guard")

@@ -11,8 +11,8 @@ import contextlib
 import json
 import pathlib
 import re
-import sys
 import socket
+import sys
 import typing as t
 from collections.abc import AsyncIterator
 
