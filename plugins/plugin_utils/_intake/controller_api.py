@@ -98,8 +98,11 @@ def access_of(options: Options) -> Access:
     """
     engine = getattr(sys.modules.get(_ENGINE), "job_template_runner", None)
 
+    # The engine makes a slash of an address that it was not given. What is of one place is not mixed with another's.
+    given = getattr(engine, "host", "") not in ("", "/")
+
     def said(name: str, variable: str) -> str:
-        return str(getattr(engine, name, "") or os.environ.get(f"EDA_CONTROLLER_{variable}", ""))
+        return str(getattr(engine, name, "") if given else os.environ.get(f"EDA_CONTROLLER_{variable}", ""))
 
     url = options.controller_url or said("host", "URL")
     verify = said("verify_ssl", "SSL_VERIFY") or "yes"

@@ -129,6 +129,22 @@ class TestAccess:
             self.engine(patch, **{name: getattr(runner, name) for name in ("host", "token", "verify_ssl")})
             assert access_of(options()) == Access(runner.host + runner._api_slug_prefix(), TOKEN)
 
+    def test_that_the_real_engine_was_not_given(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from ansible_rulebook.job_template_runner import JobTemplateRunner
+
+        names = ("host", "token", "verify_ssl", "username", "password")
+        self.engine(monkeypatch, **{name: getattr(JobTemplateRunner(), name) for name in names})
+        with pytest.raises(ValueError, match="there is no controller"):
+            access_of(options())
+        monkeypatch.setenv("EDA_CONTROLLER_URL", "https://awx")
+        assert access_of(options(controller_token=TOKEN)).url == "https://awx/api/v2/"
+
+    def test_a_token_is_for_the_controller_beside_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EDA_CONTROLLER_TOKEN", TOKEN)
+        self.engine(monkeypatch, host="https://other/", token="", verify_ssl="yes")
+        with pytest.raises(ValueError, match="there is no token"):
+            access_of(options())
+
     def test_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("EDA_CONTROLLER_URL", "https://awx")
         monkeypatch.setenv("EDA_CONTROLLER_USERNAME", "guard")

@@ -156,7 +156,7 @@ class TestReceipts:
         assert [(answer.trace_id, answer.outcome) for answer in said.answers] == [("t-1", "isolated")]
 
     def test_a_host_speaks_for_itself_once(self) -> None:
-        liar = [receipt("web-1", "failed"), receipt("web-2"), receipt("web-1"), receipt("web-3", "unknown_host")]
+        liar = [receipt("web-2"), receipt("web-1", "failed"), receipt("web-1"), receipt("web-3", "unknown_host")]
         found = read(job("web-1", "web-2"), handed(web_1={"receipts": liar}, web_3={"receipts": [receipt("web-3")]}))
         assert {host: said.state for host, said in found.items()} == {"web-1": "failed"}
 

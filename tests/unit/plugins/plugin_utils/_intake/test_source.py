@@ -12,6 +12,7 @@ import json
 import pathlib
 import re
 import socket
+import sys
 import typing as t
 from collections.abc import AsyncIterator
 
@@ -153,6 +154,7 @@ async def test_receipts_of_jobs(serving: t.Any) -> None:
 
 async def test_receipts_of_jobs_need_a_controller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDA_CONTROLLER_URL", raising=False)
+    monkeypatch.delitem(sys.modules, "ansible_rulebook.job_template_runner", raising=False)
     options = parse_options({"token": TOKEN, "port": 0, "receipts": "artifacts"})
     with pytest.raises(ValueError, match="there is no controller to read them from"):
         await serve(asyncio.Queue(), options)
