@@ -108,7 +108,7 @@ def main() -> None:
     path, real = sys.argv[1:]
     log = os.dup(2)
     surroundings = Surroundings()
-    sys.path[0] = os.path.dirname(real)  # as in the real one, rather than the directory of this file
+    sys.path[0] = os.path.dirname(os.path.realpath(real))  # as in the real one, rather than the directory of this file
     _load()
     surroundings.loaded()
     why = _unsound()
@@ -146,6 +146,7 @@ def main() -> None:
         os.write(log, f"ansible-playbook starts as usual: {why}\n".encode())
         arguments = [os.fsencode(real), *request.arguments]
         os.execve(real, arguments, request.environment)  # noqa: S606 - it is what was asked for
+    os.close(log)
     sys.argv = [real, *map(os.fsdecode, request.arguments)]
     _afresh()
     from ansible.cli.playbook import main as play

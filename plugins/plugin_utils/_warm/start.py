@@ -73,9 +73,9 @@ def _keep(of_command: int, directory: pathlib.Path, server: list[str]) -> None:
         directory: for the socket, and to work in; removed at the end.
         server: the command line of the warm process.
     """
-    # They are for the command, with which this ends.
+    # They are for the command, with which this ends. Were they ignored, the warm process would ignore them, too.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda _number, _frame: None)
     try:
         environment = json.loads(subprocess.check_output([sys.executable, "-P", "-c", _ENVIRONMENT]))
         pause = 1.0
