@@ -147,7 +147,11 @@ class Keeping:
         self.config.write_text("[defaults]\nforks = 7\n")
         self.environment: dict[str, str] = {}
         programs = VENV / (f"core-{core}/bin" if core else "bin")
-        self.without = {"PATH": f"{programs}:{os.environ['PATH']}", "ANSIBLE_CONFIG": str(self.config)}
+        self.without = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "ANSIBLE_CONFIG": str(self.config),
+            "PYTEST_CURRENT_TEST": "",  # else it is another for each
+        }
         self._inventory = local_inventory(directory, "localhost")
         self._log = directory / "keeper.log"
 

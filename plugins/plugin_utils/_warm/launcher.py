@@ -21,7 +21,7 @@ import termios
 
 READY = b"warm-1\n"
 """What the warm process says first, with the version of what they say to each other."""
-PATIENCE = 2.0
+PATIENCE = 5.0
 """Seconds until it has said so. Nothing was sent until then, so that nothing can be run twice."""
 FORWARDED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGUSR1, _signal.SIGUSR2)
 _LOST = 1
