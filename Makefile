@@ -38,7 +38,7 @@ typed_packages := $(subst /,.,$(wildcard plugins/module_utils plugins/plugin_uti
 host_code := plugins/modules plugins/module_utils plugins/doc_fragments
 # What a playbook loads on the controller, where ansible-core 2.16 runs on 3.10.
 playbook_code := plugins/action plugins/filter plugins/lookup \
-  $(addprefix plugins/plugin_utils/,_policies _records _replay _results)
+  $(addprefix plugins/plugin_utils/,_policies _records _replay _results _warm)
 
 docs: venv ## check the documentation of all plugins
 	$(in_env) antsibull-docs lint-collection-docs --plugin-docs .

@@ -115,6 +115,8 @@ def _allowed_packages(path: str) -> tuple[str, ...]:
         "plugins/plugin_utils/_results/action.py"
     ):
         return ("ansible",)
+    if path == "plugins/plugin_utils/_warm/server.py":
+        return ("ansible",)
     if path == "plugins/plugin_utils/_policies/toml.py":
         return ("tomli",)
     if path.startswith("plugins/plugin_utils/_policies/"):

@@ -25,6 +25,7 @@ from ansible_collections.ironpost.container_guard.tests.benchmark import (
     hosts,
     isolating,
     judging,
+    over_ssh,
     respond,
     scale,
     spooled,
@@ -34,7 +35,7 @@ from ansible_collections.ironpost.container_guard.tests.benchmark.report import 
 
 OF_RULEBOOKS = {"alert": respond.one_alert, "burst": respond.burst}
 """Of both rule engines, which are started once for all of them."""
-AGAINST_PEER = {"flood": flood.flood, "hosts": hosts.alerts_of_hosts}
+AGAINST_PEER = {"flood": flood.flood, "hosts": hosts.alerts_of_hosts, "ssh": over_ssh.one_alert}
 ON_ENGINE = {
     "judge": judging.judge,
     "isolate": isolating.isolate,

@@ -20,7 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.tests.benchmark.alerts import SHELL, TOKEN, Json, falco, post
 from ansible_collections.ironpost.container_guard.tests.benchmark.stage import Victim
-from ansible_collections.ironpost.container_guard.tests.integration.rulebook import RulebookProcess
+from ansible_collections.ironpost.container_guard.tests.integration.rulebook import WARM, RulebookProcess
 
 HOST = "localhost"
 PEER = pathlib.Path(__file__).parent / "peer"
@@ -73,6 +73,11 @@ class Side:
     def pid(self) -> int:
         """Process of the rule engine."""
         return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has printed so far."""
+        return self._process.log
 
     def cpu_seconds(self) -> float:
         """What the rule engine and those of its children that have ended have taken of the processors so far."""
@@ -183,6 +188,7 @@ class Guard(Side):
         directory: for what it writes; made here.
         hosts: of the inventory, with their variables.
         env: environment variables of the rulebook.
+        warm: with a warm process that runs its playbooks.
         options: of the event source, beside what it needs.
 
     Attributes:
@@ -194,6 +200,7 @@ class Guard(Side):
         directory: pathlib.Path,
         hosts: t.Mapping[str, Json],
         env: t.Mapping[str, str] | None = None,
+        warm: bool = False,
         **options: t.Any,
     ) -> None:
         directory.mkdir()
@@ -212,6 +219,7 @@ class Guard(Side):
                 directory,
                 variables={"guard": of_source},
                 env={**_environment(directory), **(env or {})},
+                before=WARM if warm else (),
             ),
         )
 

@@ -23,6 +23,13 @@ import yaml
 COLLECTIONS = pathlib.Path(__file__).absolute().parents[5]
 """The directory that holds ansible_collections. Not resolved: a checkout is reached by a symlink."""
 
+WARM = (
+    sys.executable,
+    "-I",
+    str(COLLECTIONS / "ansible_collections/ironpost/container_guard/plugins/plugin_utils/_warm/start.py"),
+)
+"""Before a command, it gives the command a warm process that runs its playbooks."""
+
 _POLL = 0.05
 
 
@@ -54,6 +61,7 @@ class RulebookProcess:
         env: Mapping[str, str] | None = None,
         options: Sequence[str | pathlib.Path] = (),
         ready: Callable[[], bool] | None = None,
+        before: Sequence[str] = (),
     ) -> None:
         """Take what is to be run.
 
@@ -65,6 +73,7 @@ class RulebookProcess:
             env: environment variables beyond those of the test.
             options: of the command line.
             ready: whether it is ready, for a source that does not listen on the port.
+            before: what stands before the command, such as C(WARM).
         """
         self._rulebook = str(rulebook)
         self._inventory = inventory
@@ -73,6 +82,7 @@ class RulebookProcess:
         self._env = dict(env or {})
         self._options = list(options)
         self._ready = ready or self._listens
+        self._before = before
         self._log = directory / "rulebook.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = int(self._variables["guard_port"])
@@ -119,7 +129,7 @@ class RulebookProcess:
         variables = self._directory / "variables.yml"
         variables.write_text(yaml.safe_dump(self._variables))
         programs = pathlib.Path(sys.executable).parent
-        command: list[str | pathlib.Path] = [programs / "ansible-rulebook", "--verbose"]
+        command: list[str | pathlib.Path] = [*self._before, programs / "ansible-rulebook", "--verbose"]
         command += ["--rulebook", self._rulebook, "--inventory", self._inventory, "--vars", variables]
         command += self._options
         with self._log.open("ab") as log:
