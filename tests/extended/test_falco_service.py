@@ -78,7 +78,9 @@ def test_falco_is_restarted_once_and_says_the_name_of_the_inventory(
         "fields": {"container.id": "0123456789ab"},
     }
     # Each alert is written by a file of its own, so that its end is the end of a line.
-    tell = f'printf "%s\\n" "$0" >{falco_package.EVENTS}; until grep -q "}}$" {ALERTS}; do sleep 0.1; done; cat {ALERTS}'
+    tell = (
+        f'printf "%s\\n" "$0" >{falco_package.EVENTS}; until grep -q "}}$" {ALERTS}; do sleep 0.1; done; cat {ALERTS}'
+    )
     status, output = falco.exec("sh", "-c", tell, json.dumps(event))
     assert status == 0, output
     alert = json.loads(output)

@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
 import re
-import shutil
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 import typing as t
 from collections.abc import Callable

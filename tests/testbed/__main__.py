@@ -57,9 +57,7 @@ def main() -> None:
         for host in fleet.up(RECIPES, _say, complete=True):
             if options.command == "list":
                 _say(
-                    f"{host.name}: Docker {host.version}\n"
-                    f"  export DOCKER_HOST={host.docker_host}\n"
-                    f"  {host.ssh_command}"
+                    f"{host.name}: Docker {host.version}\n  export DOCKER_HOST={host.docker_host}\n  {host.ssh_command}"
                 )
 
 

@@ -23,7 +23,7 @@ def inventory_of(hosts: t.Sequence[Host], control: SystemdHost) -> Json:
         control: that runs. It is C(guard), in the group C(control_nodes).
 
     Returns:
-        With variables beyond those of Ansible, all of which begin with C(testbed_): C(testbed_name) for the command line
+        With variables beyond those of Ansible, which begin with C(testbed_): C(testbed_name) for the command line
         of the testbed, C(testbed_engine), C(testbed_address) and C(testbed_host_key) as hosts see each other, and
         C(testbed_port) for the event source of the control node, on 127.0.0.1.
     """
