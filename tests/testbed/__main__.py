@@ -9,14 +9,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import pathlib
 import sys
+import time
 import typing as t
 
 from ansible_collections.ironpost.container_guard.tests.testbed import falco_package, fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.errors import TestbedError
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
-from ansible_collections.ironpost.container_guard.tests.testbed.inventory import inventory_of
+from ansible_collections.ironpost.container_guard.tests.testbed.inventory import inventory_of, inventory_of_machine
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import RECIPES, recipes
 from ansible_collections.ironpost.container_guard.tests.testbed.wheels import wheels
 
@@ -39,6 +41,8 @@ def main() -> None:
     fault = commands.add_parser("fault", help="hurt a host, or heal it")
     fault.add_argument("host", choices=[recipe.engine for recipe in RECIPES])
     fault.add_argument("fault", choices=FAULTS)
+    machine = commands.add_parser("machine", help="run the virtual machine until the file is removed")
+    machine.add_argument("file", type=pathlib.Path, help="JSON: inventory of the machine, written once it is up")
     commands.add_parser("falco", help="put what stands in for Falco on the control node, run by systemd")
     down = commands.add_parser("down", help="stop and remove all hosts")
     down.add_argument("--images", action="store_true", help="remove their images, too")
@@ -51,6 +55,8 @@ def main() -> None:
         (recipe,) = recipes([options.host])
         with contextlib.closing(Host(recipe)) as host:
             FAULTS[options.fault](host)
+    elif options.command == "machine":
+        _run_machine(options.file)
     elif options.command == "falco":
         falco_package.install_service(fleet.control_node(_say))
     else:
@@ -67,6 +73,19 @@ def _write_inventory(file: pathlib.Path) -> None:
     # Nothing is reached from in there.
     control.put(wheels(), "/srv/wheels")
     file.write_text(json.dumps(inventory_of(hosts, control), indent=2) + "\n")
+
+
+def _run_machine(file: pathlib.Path) -> None:
+    machine = fleet.virtual_machine(_say)
+    try:
+        machine.start()
+        unfinished = file.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(inventory_of_machine(machine, os.getpid()), indent=2) + "\n")
+        unfinished.rename(file)
+        while file.exists():
+            time.sleep(0.5)
+    finally:
+        machine.stop()
 
 
 def _say(text: str) -> None:

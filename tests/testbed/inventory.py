@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
 from ansible_collections.ironpost.container_guard.tests.testbed.systemd_host import SystemdHost
+from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 CONTROL = "guard"
 Json = dict[str, t.Any]
@@ -46,3 +47,14 @@ def inventory_of(hosts: t.Sequence[Host], control: SystemdHost) -> Json:
             }
         }
     }
+
+
+def inventory_of_machine(machine: VirtualMachine, pid: int) -> Json:
+    """The inventory of a virtual machine that runs: C(vm), in the group C(docker_hosts).
+
+    Args:
+        machine: to which an ordinary user with sudo logs in.
+        pid: of the process that runs it, as C(testbed_pid).
+    """
+    variables = {**machine.operator_inventory, "testbed_pid": pid}
+    return {"all": {"children": {"docker_hosts": {"hosts": {"vm": variables}}}}}
