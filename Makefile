@@ -67,12 +67,17 @@ integration: setup ## integration tests, against real Docker Engines and a real 
 older_cores := 2.16 2.18
 on_older_cores := $(addprefix tests/integration/test_,modules.py playbooks.py playbooks_ssh.py trace.py unanswered.py)
 
-test-all: test ## test, and what takes long: older cores, roles on systemd, the modules of AWX, a proxy, fuzz
+test-all: test ## test, and what takes long: older cores, roles on systemd, the modules of AWX, a proxy, Molecule, fuzz
 	@tools/setup.sh awx haproxy
 	$(in_env) pytest tests/extended
 	$(in_env) for core in $(older_cores); do GUARD_CORE=$$core tools/sanity.sh; \
 	  GUARD_CORE=$$core $(at_once) $(on_older_cores); done
+	@$(MAKE) molecule
 	@$(MAKE) fuzz
+
+molecule: setup ## scenarios of roles and of a whole fleet, on hosts of their own: make molecule scenario=fleet
+	@tools/setup.sh testbed
+	$(in_env) molecule test $(if $(scenario),--scenario-name $(scenario),--all) --no-command-borders
 
 fuzz: venv ## a million made-up inputs for parsers, filters and listener: some minutes
 	@$(in_env) exec python -m $(package).tests.fuzz $(if $(seed),--seed $(seed)) $(if $(inputs),--inputs $(inputs))
@@ -102,5 +107,5 @@ clean: ## remove everything that make has put into this directory
 	rm -f changelogs/.plugin-cache.yaml
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test lint docs sanity galaxy unit integration fuzz bench setup testbed testbed-down venv engine \
-	clean
+.PHONY: help demo test lint docs sanity galaxy unit integration molecule fuzz bench setup testbed testbed-down venv \
+	engine clean

@@ -17,6 +17,7 @@ class ActionModule(HostAction):
 
     module = "module_archive"
     needed = ("digest", "path", "needed")
+    from_archive = False  # Python reads further files of it to the end
 
     def ask_host(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         """Ask, and send. Raises GuardError."""

@@ -17,6 +17,7 @@ class ActionModule(HostAction):
 
     module = "removal"
     needed = ("removed", "kept", "left")
+    from_archive = False  # Python reads further files of it to the end
 
     def check(self, found: dict[str, t.Any]) -> None:
         """Whether the paths are texts. Raises AnswerError."""

@@ -23,13 +23,6 @@ from ansible_collections.ironpost.container_guard.tests.testbed import falco_pac
 from ansible_collections.ironpost.container_guard.tests.testbed.vm import VirtualMachine
 
 ALERTS = "/var/log/falco/alerts.json"
-UNIT = """\
-[Service]
-ExecStart=/bin/sh -c 'exec /usr/bin/falco <>/run/falco-events'
-[Install]
-WantedBy=multi-user.target
-Alias=falco.service
-"""
 
 
 def apply(machine: VirtualMachine, directory: pathlib.Path, **variables: object) -> str:
@@ -56,14 +49,8 @@ def apply(machine: VirtualMachine, directory: pathlib.Path, **variables: object)
 @pytest.fixture
 def falco(virtual_machine: VirtualMachine) -> t.Iterator[VirtualMachine]:
     """The machine, with Falco as its package leaves it: enabled, and running."""
-    falco_package.install(virtual_machine)
-    path = "/usr/lib/systemd/system/falco-modern-bpf.service"
-    write = f"printf '%s' \"$0\" >{path} && mkfifo /run/falco-events && systemctl enable --now falco-modern-bpf"
-    status, output = virtual_machine.exec("sh", "-c", write, UNIT)
-    assert status == 0, output
+    falco_package.install_service(virtual_machine)
     yield virtual_machine
-    virtual_machine.exec("systemctl", "disable", "--now", "falco-modern-bpf")
-    virtual_machine.exec("rm", "-rf", path, "/run/falco-events", "/var/log/falco")
     falco_package.remove(virtual_machine)
 
 
@@ -91,7 +78,9 @@ def test_falco_is_restarted_once_and_says_the_name_of_the_inventory(
         "fields": {"container.id": "0123456789ab"},
     }
     # Each alert is written by a file of its own, so that its end is the end of a line.
-    tell = f'printf "%s\\n" "$0" >/run/falco-events; until grep -q "}}$" {ALERTS}; do sleep 0.1; done; cat {ALERTS}'
+    tell = (
+        f'printf "%s\\n" "$0" >{falco_package.EVENTS}; until grep -q "}}$" {ALERTS}; do sleep 0.1; done; cat {ALERTS}'
+    )
     status, output = falco.exec("sh", "-c", tell, json.dumps(event))
     assert status == 0, output
     alert = json.loads(output)

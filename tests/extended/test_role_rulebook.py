@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
 import re
-import shutil
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 import typing as t
 from collections.abc import Callable
@@ -41,7 +38,7 @@ from ansible_collections.ironpost.container_guard.tests.integration.senders impo
 )
 from ansible_collections.ironpost.container_guard.tests.testbed import fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.systemd_host import SystemdHost
-from ansible_collections.ironpost.container_guard.tests.testbed.vm_image import CACHE
+from ansible_collections.ironpost.container_guard.tests.testbed.wheels import wheels
 
 REPOSITORY = COLLECTIONS / "ansible_collections/ironpost/container_guard"
 ROLE = "ironpost.container_guard.rulebook"
@@ -56,8 +53,6 @@ rules: ["Terminal shell*"]
 target_filter: {container_names: ["cg-test-*"]}
 actions: [{type: pause}, {type: network_disconnect}]
 """
-MARKED = ("typing_extensions>=4.4",)
-"""What Python 3.11 needs beyond newer ones: pip reads such conditions for the Python that it runs on."""
 Json = dict[str, t.Any]
 
 
@@ -198,24 +193,6 @@ class ControlNode:
         with contextlib.suppress(Exception):
             return str(health(self.port)["status"]) == "ok"
         return False
-
-
-def wheels() -> pathlib.Path:
-    """What pip installs on the machine, which reaches no index: downloaded here, and kept."""
-    requirements = yaml.safe_load((REPOSITORY / "roles/rulebook/defaults/main.yml").read_text())[
-        "rulebook_requirements"
-    ]
-    found = CACHE / f"wheels-{hashlib.sha256(json.dumps(requirements).encode()).hexdigest()[:12]}"
-    if not found.exists():
-        unfinished = pathlib.Path(tempfile.mkdtemp(prefix="unfinished-", dir=CACHE))
-        try:
-            download = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-            download += ["--only-binary=:all:", "--python-version=3.11", f"--dest={unfinished}"]
-            subprocess.run([*download, *requirements, *MARKED], check=True)
-            unfinished.rename(found)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return found
 
 
 @pytest.fixture(scope="module")

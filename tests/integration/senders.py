@@ -2,15 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Those who send alerts to a rulebook, and what it says of them."""
+"""Those who send alerts to a rulebook, and what it says of them. As a command, they send for Molecule scenarios."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import http.client
 import json
+import pathlib
 import queue
+import ssl
 import threading
 import time
 import typing as t
@@ -23,10 +26,14 @@ _AGAIN = 0.05
 Json = dict[str, t.Any]
 
 
-def post(port: int, message: object, path: str = "/alerts", token: str = TOKEN) -> tuple[int, Json]:
+def post(
+    port: int, message: object, path: str = "/alerts", token: str = TOKEN, tls: ssl.SSLContext | None = None
+) -> tuple[int, Json]:
     """Post a message, or a body; status and content of the answer. Raises OSError, HTTPException."""
     body = message if isinstance(message, bytes) else json.dumps(message).encode()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    if tls is not None:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=tls)
     with contextlib.closing(connection):
         connection.request("POST", path, body, {"Authorization": f"Bearer {token}"})
         answer = connection.getresponse()
@@ -95,8 +102,10 @@ class Senders:
         refused: answers that are neither 202 nor 503; there should be none.
     """
 
-    def __init__(self, port: int, threads: int = 4) -> None:
+    def __init__(self, port: int, threads: int = 4, *, token: str = TOKEN, tls: ssl.SSLContext | None = None) -> None:
         self._port = port
+        self._token = token
+        self._tls = tls
         self._alerts: queue.Queue[tuple[str, str, Json] | None] = queue.Queue()
         self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(threads)]
         self._stop = threading.Event()
@@ -122,6 +131,10 @@ class Senders:
         for alert in alerts:
             self._alerts.put(alert)
 
+    def wait(self) -> None:
+        """Wait until all that was to be sent was answered."""
+        self._alerts.join()
+
     @property
     def done(self) -> bool:
         """Whether all that was to be sent was answered."""
@@ -137,7 +150,7 @@ class Senders:
     def _post(self, container: str, host: str, message: Json) -> bool:
         """Whether it is done."""
         try:
-            status, answer = post(self._port, message)
+            status, answer = post(self._port, message, token=self._token, tls=self._tls)
         except ConnectionRefusedError:
             return False  # nobody is there
         except (OSError, http.client.HTTPException, ValueError):
@@ -153,3 +166,29 @@ class Senders:
                 (alert,) = answer["alerts"]
                 self.accepted.append(Accepted(container, host, alert.get("folded_into") or alert["trace_id"]))
         return True
+
+
+def main() -> None:
+    """Send alerts about containers of hosts, each by rules of its own, and print what came of it, as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("targets", type=pathlib.Path, help="JSON: ids of containers by the names of their hosts")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--cafile", required=True)
+    parser.add_argument("--token", required=True)
+    parser.add_argument("--alerts", type=int, required=True, help="how many about each container")
+    parser.add_argument("--run", required=True, help="tells rules of several runs apart")
+    options = parser.parse_args()
+    targets: dict[str, str] = json.loads(options.targets.read_text())
+    tls = ssl.create_default_context(cafile=options.cafile)
+    with Senders(options.port, token=options.token, tls=tls) as senders:
+        senders.send(
+            (container, host, falco(container, host, f"Terminal shell {options.run} {number}"))
+            for number in range(options.alerts)
+            for host, container in targets.items()
+        )
+        senders.wait()
+    print(json.dumps({"accepted": len(senders.accepted), "unheard": senders.unheard, "refused": senders.refused}))
+
+
+if __name__ == "__main__":
+    main()

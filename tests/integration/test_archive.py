@@ -96,6 +96,19 @@ def test_an_archive_that_was_changed_is_replaced_and_one_of_another_version_is_n
     assert docker_world.host.exec("test", "-e", ARCHIVES)[0] == 1
 
 
+@pytest.mark.parametrize(("module", "options"), [("module_archive", {"state": "absent"}), ("removal", {})])
+def test_what_removes_the_archive_is_not_run_from_it(
+    docker_world: HostWorld, tmp_path: pathlib.Path, module: str, options: Json
+) -> None:
+    host = remote(tmp_path, docker_world)
+    (first,) = host.modules(INSTALL)
+    mark(docker_world, first["path"], module)
+    (gone,) = host.modules((module, options))
+    assert (gone["failed"], gone["changed"]) == (False, True), gone
+    assert not was_run(docker_world)
+    assert docker_world.host.exec("test", "-e", ARCHIVES)[0] == 1
+
+
 def test_a_directory_that_others_may_write_is_not_used(docker_world: HostWorld, tmp_path: pathlib.Path) -> None:
     host = remote(tmp_path, docker_world)
     (first,) = host.modules(INSTALL)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shlex
 import socket
 import subprocess
 import sys
@@ -174,6 +175,21 @@ def test_a_host_that_is_stopped_leaves_nothing_behind(testbed_engine: str, closi
     world.until(lambda: not any(group.exists() for group in groups), "all control groups are gone")
     assert host.name not in pathlib.Path("/proc/self/mounts").read_text()
     assert not pathlib.Path(host.docker_host.removeprefix("unix://")).parent.exists()
+
+
+def test_a_host_that_is_cut_off_is_not_logged_in_to_and_its_engine_goes_on(
+    faulty_host: Host, docker_world: HostWorld
+) -> None:
+    def logged_in() -> bool:
+        return subprocess.run([*shlex.split(faulty_host.ssh_command), "true"], check=False).returncode == 0
+
+    assert logged_in()
+    for _twice in range(2):
+        faulty_host.cut_off()
+    assert not logged_in()
+    assert docker_world.state(docker_world.make_container("c")) == "running"
+    faulty_host.reconnect()
+    assert logged_in()
 
 
 def test_a_disk_that_is_full_or_read_only_and_heals(small_disk: SmallDisk) -> None:

@@ -36,6 +36,16 @@ _LAUNCHER = """\
 #!/bin/sh
 exec env PYTHONPATH=/{library} FALCO_STAND_IN_VERSION={version} python3 /{library}/falco.py "$@"
 """
+UNIT = "/usr/lib/systemd/system/falco-modern-bpf.service"
+EVENTS = "/run/falco-events"
+"""A named pipe through which the stand-in is told what happens in the kernel, where systemd runs it."""
+_UNIT = f"""\
+[Service]
+ExecStart=/bin/sh -c 'exec /usr/bin/falco <>{EVENTS}'
+[Install]
+WantedBy=multi-user.target
+Alias=falco.service
+"""
 _UNPACK = """
 import base64, io, sys, tarfile
 tarfile.open(fileobj=io.BytesIO(base64.b64decode(sys.argv[1]))).extractall("/")
@@ -79,6 +89,16 @@ def install(host: Machine, files: t.Mapping[str, str] | None = None, version: st
         raise TestbedError(f"Falco cannot be put there: {output}")
 
 
+def install_service(host: Machine) -> None:
+    """Put it on a host with systemd, enabled and running as its package leaves it. Raises TestbedError."""
+    install(host)
+    enable = f"printf '%s' \"$0\" >{UNIT} && mkfifo -m 600 {EVENTS} && systemctl enable --now {pathlib.Path(UNIT).stem}"
+    status, output = host.exec("sh", "-c", enable, _UNIT)
+    if status:
+        raise TestbedError(f"Falco cannot be run there: {output}")
+
+
 def remove(host: Machine) -> None:
-    """Take it away again, with its configuration."""
-    host.exec("rm", "-rf", "/etc/falco", "/usr/bin/falco", f"/{LIBRARY}")
+    """Take it away again, with its configuration, and its service if there is one."""
+    host.exec("sh", "-c", f"test ! -e {UNIT} || systemctl disable --now {pathlib.Path(UNIT).stem}")
+    host.exec("rm", "-rf", "/etc/falco", "/usr/bin/falco", f"/{LIBRARY}", UNIT, EVENTS, "/var/log/falco")

@@ -27,6 +27,8 @@ from ansible_collections.ironpost.container_guard.tests.testbed.vm import Virtua
 
 # debootstrap keeps one core busy: on two cores, three at a time are no faster than two.
 BUILDS_AT_A_TIME = 2
+CONTROL_PORT = 5000
+"""That of the control node which is reached from this machine: of the event source."""
 
 
 def up(wanted: t.Sequence[Recipe], say: t.Callable[[str], None] = print, complete: bool = False) -> list[Host]:
@@ -96,10 +98,30 @@ def podman_host(say: t.Callable[[str], None] = print) -> PodmanHost:
 def systemd_host(published: int, say: t.Callable[[str], None] = print) -> SystemdHost:
     """A host with systemd and a published port for this process alone, not started yet. Raises TestbedError."""
     with _one_at_a_time(), _machine() as api:
-        if not image.is_built(api, systemd.IMAGE):
-            say("building a host with systemd (about two minutes) ...")
-            image.build(api, systemd.IMAGE, systemd.SUITE, systemd.PACKAGES)
-    return SystemdHost(published)
+        _build_systemd(api, say)
+    return SystemdHost(published, f"-{os.getpid()}")
+
+
+def control_node(say: t.Callable[[str], None] = print) -> SystemdHost:
+    """The host with systemd that outlives this process, as those of up() do: started where it is missing.
+
+    Raises TestbedError.
+    """
+    with _one_at_a_time(), _machine() as api:
+        _build_systemd(api, say)
+        host = SystemdHost(CONTROL_PORT)
+        if not host.is_there:
+            host.stop()
+            host = SystemdHost(CONTROL_PORT)
+            host.start()
+            say(f"started {host.name} with systemd")
+    return host
+
+
+def _build_systemd(api: docker.APIClient, say: t.Callable[[str], None]) -> None:
+    if not image.is_built(api, systemd.IMAGE):
+        say("building a host with systemd (about two minutes) ...")
+        image.build(api, systemd.IMAGE, systemd.SUITE, systemd.PACKAGES)
 
 
 def _build_podman(api: docker.APIClient, say: t.Callable[[str], None]) -> None:

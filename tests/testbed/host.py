@@ -40,6 +40,8 @@ _VICTIM = pathlib.Path(__file__).absolute().parents[2] / "tools/victim_image.py"
 RUN = pathlib.Path(tempfile.gettempdir() if os.geteuid() else "/run", PREFIX.rstrip("-"))
 """Where the hosts share their sockets and keys with this machine. Short, as the path of a socket must be."""
 PATIENCE = 90
+# Answered, so that nobody has to wait until he gives up. What is connected already is cut off, too.
+_NO_SSH = ("INPUT", "--protocol", "tcp", "--dport", "22", "--jump", "REJECT", "--reject-with", "tcp-reset")
 _POLL = 0.05
 
 
@@ -174,6 +176,28 @@ class Host:
     def operator_inventory(self) -> dict[str, t.Any]:
         """The same for an ordinary user, who has to become root by sudo."""
         return {**self.inventory, "ansible_user": OPERATOR}
+
+    @property
+    def host_key(self) -> str:
+        """Public key of its sshd: kind and key."""
+        return (self._directory / "known_hosts").read_text().partition(" ")[2].strip()
+
+    # --- its network --------------------------------------------------------------------------------------------------
+
+    def cut_off(self) -> None:
+        """Let nobody reach its sshd any more, as if the host were down. Its engine and its containers go on."""
+        self.reconnect()
+        self._change_firewall("--insert")
+
+    def reconnect(self) -> None:
+        """Let its sshd be reached again, if it was not."""
+        while self.exec("iptables", "--check", *_NO_SSH)[0] == 0:
+            self._change_firewall("--delete")
+
+    def _change_firewall(self, command: str) -> None:
+        status, output = self.exec("iptables", command, *_NO_SSH)
+        if status:
+            raise TestbedError(f"{self.name}: iptables {command}: {output}")
 
     # --- its engine ---------------------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ _POLL = 0.1
 
 
 class SystemdHost:
-    """One host of this process.
+    """One host with systemd.
 
     Attributes:
         name: of the host, and of the container that it is.
@@ -87,13 +87,14 @@ class SystemdHost:
         ssh_key: private key with which root and operator log in.
     """
 
-    def __init__(self, published: int) -> None:
+    def __init__(self, published: int, suffix: str = "") -> None:
         """Describe it; start() makes it be.
 
         Args:
             published: TCP port of it that is reached from the machine.
+            suffix: for a host of one's own. Without it, the one that outlives this process.
         """
-        self.name = f"{PREFIX}systemd-{os.getpid()}"
+        self.name = f"{PREFIX}systemd{suffix}"
         self._directory = RUN / self.name
         self._published = published
         self.docker_host = f"unix://{self._directory}/docker.sock"
@@ -150,6 +151,13 @@ class SystemdHost:
         with tarfile.open(fileobj=packed, mode="w") as archive:
             archive.add(source, directory.lstrip("/"))
         self._api.put_archive(self.name, "/", packed.getvalue())
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        with contextlib.suppress(docker.errors.NotFound):
+            return bool(self._api.inspect_container(self.name)["State"]["Running"])
+        return False
 
     @property
     def port(self) -> int:

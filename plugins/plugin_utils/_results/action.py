@@ -47,10 +47,12 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
     Attributes:
         module: its name, without the collection.
         needed: what it returns unless it fails.
+        from_archive: whether it may be run from the archive on the host, which one that removes the archive may not.
     """
 
     module: t.ClassVar[str]
     needed: t.ClassVar[tuple[str, ...]] = ()
+    from_archive: t.ClassVar[bool] = True
     _in_memory = False
 
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
@@ -120,7 +122,7 @@ class HostAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type 
     def _ask_archive(self, arguments: Json, variables: Json) -> Json | None:
         """What the module answers that is on the host already, or None where it is not, or cannot be run so."""
         wanted = boolean(self._templar.template(variables.get("guard_archive", False)), strict=False)
-        if not wanted or self._task.async_val or not self._is_pipelining_enabled("new"):
+        if not wanted or not self.from_archive or self._task.async_val or not self._is_pipelining_enabled("new"):
             return None
         try:
             options = plain(arguments)
