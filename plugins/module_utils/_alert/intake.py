@@ -227,12 +227,12 @@ class _Place(t.NamedTuple):
     """The place of an element in a message that others keep."""
 
     origin: Origin
-    index: int
+    number: int
 
     def ids(self, found: t.Mapping[str, t.Any]) -> dict[str, str]:
         """The identities of the alert: its own, as far as it has any that can be used."""
         return {
-            name: text.token(found.get(name)) or str(uuid.uuid5(_OF_ORIGIN, f"{name} {self.index} {self.origin.name}"))
+            name: text.token(found.get(name)) or str(uuid.uuid5(_OF_ORIGIN, f"{name} {self.number} {self.origin.name}"))
             for name in ("id", "trace_id")
         }
 
