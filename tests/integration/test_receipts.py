@@ -15,6 +15,7 @@ import socketserver
 import threading
 import time
 import typing as t
+import weakref
 
 import pytest
 
@@ -120,16 +121,19 @@ class Hung:
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
-        self._gate = directory / "gate"
-        os.mkfifo(self._gate)
+        gate = directory / "gate"
+        os.mkfifo(gate)
+        # For both ways, so that neither this nor the program waits for the other one to open it.
+        self._gate = os.open(gate, os.O_RDWR)
+        weakref.finalize(self, os.close, self._gate)
         self.sent = directory / "sent"
         self.interpreter = directory / "hung"
-        self.interpreter.write_text(f"#!/bin/sh\ncp $1 {self.sent}\nread line < {self._gate}\nexit 1\n")
+        self.interpreter.write_text(f"#!/bin/sh\ncp $1 {self.sent}\nread line < {gate}\nexit 1\n")
         self.interpreter.chmod(0o755)
 
     def let_go(self) -> None:
         """Let one module fail. What was given up on the controller goes on on its host until then."""
-        self._gate.write_text("\n")
+        os.write(self._gate, b"\n")
 
 
 class Background:
