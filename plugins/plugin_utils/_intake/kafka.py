@@ -18,7 +18,6 @@ import typing as t
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.detector import Overrides
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import kafka_client as client
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.admission import Admission
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka_client import (
     UNDECODABLE,
@@ -27,6 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.k
     KafkaError,
     Member,
     TopicAuthorizationFailedError,
+    check,
     explain,
     key_of,
     within,
@@ -112,7 +112,7 @@ class KafkaInput:
         most: int,
         counters: Counters,
     ) -> None:
-        client.check(options)
+        check(options)
         self._options = options
         self._admission = admission
         self._spool = spool

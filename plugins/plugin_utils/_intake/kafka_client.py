@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The Kafka client: a member of a consumer group, made of the options. Importing this needs aiokafka and cramjam.
+"""The Kafka client: a member of a consumer group, made of the options. It needs aiokafka and cramjam.
 
 Without cramjam a record that is compressed by another algorithm than gzip could not be read, and would hold up its
 partition; and the algorithm is for producers to choose.
@@ -19,27 +19,39 @@ import typing as t
 import zlib
 from collections.abc import Awaitable, Callable, Collection
 
-import aiokafka
-import cramjam
-from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import (
-    CommitFailedError,
-    CorruptRecordException,
-    IllegalStateError,
-    KafkaConnectionError,
-    KafkaError,
-    TopicAuthorizationFailedError,
-)
-
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka_options import KafkaOptions
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.offsets import Partition
 
-__all__ = ["CommitFailedError", "IllegalStateError", "KafkaError", "Member", "TopicAuthorizationFailedError"]
+_Listening: t.Any = object
+MISSING = ""
+"""Which of the packages is missing."""
+try:
+    import aiokafka
+    import cramjam
+    from aiokafka import errors
+    from aiokafka.abc import ConsumerRebalanceListener
+except ImportError as error:
+    # Few need it. The sanity tests of Ansible import this without.
+    MISSING = str(error)
+    aiokafka = errors = None
+    cramjam = None  # type: ignore[assignment]  # nothing here runs without them
+else:
+    _Listening = ConsumerRebalanceListener
 
+
+def _error(of: t.Any, name: str) -> type[Exception]:
+    return t.cast(type[Exception], getattr(of, name)) if of else Exception
+
+
+KafkaError = _error(errors, "KafkaError")
+CommitFailedError = _error(errors, "CommitFailedError")
+IllegalStateError = _error(errors, "IllegalStateError")
+KafkaConnectionError = _error(errors, "KafkaConnectionError")
+TopicAuthorizationFailedError = _error(errors, "TopicAuthorizationFailedError")
 UNDECODABLE = (
-    CorruptRecordException,
-    cramjam.DecompressionError,
+    _error(errors, "CorruptRecordException"),
+    _error(cramjam, "DecompressionError"),
     EOFError,
     IndexError,
     ValueError,
@@ -77,6 +89,11 @@ def ssl_context(options: KafkaOptions) -> ssl.SSLContext | None:
 
 def check(options: KafkaOptions) -> None:
     """See that a client can be made. Raises ValueError."""
+    if MISSING:
+        raise ValueError(
+            f"kafka is set, and its client is missing ({MISSING}). Install the Python packages aiokafka and cramjam "
+            "where ansible-rulebook runs: pip install aiokafka cramjam"
+        )
     ssl_context(options)
     log = logging.getLogger("aiokafka")
     if log.level == logging.NOTSET:
@@ -154,7 +171,7 @@ class Member:
             self.consumer.resume(*((paused & assigned) - held))
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no type information
+class _Listener(_Listening):  # type: ignore[misc]  # aiokafka ships no type information
     def __init__(
         self, revoked: Callable[[], Awaitable[None]], assigned: Callable[[Collection[Partition]], None]
     ) -> None:

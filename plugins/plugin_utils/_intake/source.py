@@ -319,14 +319,9 @@ def _kafka(options: Options, admitting: admission.Admission, spool: Stores, coun
     """What reads the topics, if there are any. Raises ValueError."""
     if not options.kafka:
         return None
-    try:
-        # It is needed by few, and not among the requirements.
-        from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka import KafkaInput
-    except ImportError as error:
-        raise ValueError(
-            f"kafka is set, and its client is missing ({error}). Install the Python packages aiokafka and cramjam "
-            "where ansible-rulebook runs: pip install aiokafka cramjam"
-        ) from None
+    # It takes a while to load, and few need it.
+    from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka import KafkaInput
+
     return KafkaInput(options.kafka, admitting, spool, options.severities, options.body_limit, counters)
 
 

@@ -15,11 +15,12 @@ import typing as t
 
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka import KafkaInput
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka_client import ssl_context
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import parse_options
 
 Start = t.Any
-PACKAGE = "ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake"
+PACKAGE = KafkaInput.__module__.rpartition(".")[0]
 
 
 @pytest.fixture
@@ -55,7 +56,9 @@ async def test_a_client_that_is_missing_is_said_at_the_start(
     start: Start, kafka: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     for name in ("kafka", "kafka_client"):
-        monkeypatch.delitem(sys.modules, f"{PACKAGE}.{name}", raising=False)
+        # It is loaded anew, and that one has no effect on other tests.
+        monkeypatch.setattr(sys.modules[PACKAGE], name, sys.modules[f"{PACKAGE}.{name}"])
+        monkeypatch.delitem(sys.modules, f"{PACKAGE}.{name}")
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=r"its client is missing .*pip install aiokafka cramjam"):
         async with start(kafka=kafka):
