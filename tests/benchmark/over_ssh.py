@@ -27,6 +27,7 @@ from ansible_collections.ironpost.container_guard.tests.testbed import fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import RECIPES
 
 WARM = "playbooks are run by a warm process"
+USUAL = "ansible-playbook starts as usual"
 SENT, KEPT = "sent", "kept"
 """Names of the host, with modules that are sent for each alert and with such as are kept on it."""
 _PATIENCE = 120.0
@@ -73,6 +74,8 @@ def one_alert(docker_host: str, collections: str, quick: bool, say: Callable[[st
                 say(f"round {number} of {rounds}: " + ", ".join(f"{name} {shown(seconds[name])}" for name in names))
                 for name in names:
                     times[name].append(seconds[name])
+            if USUAL in warm.log:
+                raise RuntimeError(f"some were not run by the warm process: {warm.log[-5000:]}")
     return _rows(times)
 
 

@@ -53,6 +53,7 @@ rules: ["Terminal shell*"]
 target_filter: {container_names: ["cg-test-*"]}
 actions: [{type: pause}, {type: network_disconnect}]
 """
+WARM, USUAL = "playbooks are run by a warm process", "ansible-playbook starts as usual"
 Json = dict[str, t.Any]
 
 
@@ -94,6 +95,7 @@ class ControlNode:
             "rulebook_ssh_key": machine.ssh_key.read_text(),
             "rulebook_ssh_known_hosts": f"127.0.0.1 {machine.host_key}",
             "rulebook_health_timeout": PATIENCE,
+            "rulebook_warm": True,
         }
         self.fleet = directory / "fleet"
         (self.fleet / "host_vars").mkdir(parents=True)
@@ -291,13 +293,23 @@ def test_the_service_can_change_nothing_of_its_own(node: ControlNode) -> None:
 def test_an_alert_to_the_service_isolates_the_container_that_it_names(node: ControlNode, world: DockerWorld) -> None:
     network = world.make_network("net")
     target, bystander = (world.make_container(name, {network: PLAIN}) for name in ("target", "bystander"))
+    node.until(lambda: WARM in node.log, "warm process")
     status, answer = post(node.port, falco(target, "node"))
     assert status == 202, answer
     node.until(lambda: elements(node.port)["answered"] == 1, "answer")
     assert (world.state(target), world.keys(target)) == ("paused", {})
     assert world.state(bystander) == "running"
+    # By the warm process, which has all that it needs in this unit.
+    assert USUAL not in node.log
     # The connection to the host is kept, below the directory that the unit makes.
     assert "ssh" in node.ask("sh", "-c", f"ls /run/{NAME}")
+
+
+def test_the_warm_process_is_there_only_where_it_is_wanted(node: ControlNode) -> None:
+    assert node.apply(rulebook_warm=False).status == 0
+    assert node.machine.exec("pgrep", "--full", "_warm/server.py")[0] == 1
+    assert node.apply().status == 0
+    node.until(lambda: node.machine.exec("pgrep", "--full", "_warm/server.py")[0] == 0, "warm process")
 
 
 def test_a_misspelt_option_reaches_no_service(node: ControlNode) -> None:
@@ -345,12 +357,15 @@ def test_a_restart_under_load_loses_nothing(node: ControlNode, world: DockerWorl
 
 def test_a_service_that_was_killed_comes_back_and_answers(node: ControlNode, world: DockerWorld) -> None:
     target = world.make_container("killed")
-    before, answered = node.pid, elements(node.port)["answered"]
+    before, answered, warm = node.pid, elements(node.port)["answered"], node.log.count(WARM)
     node.ask("kill", "-KILL", str(before))
     node.until(lambda: node.pid not in (0, before) and node.well, "restart")
     assert post(node.port, falco(target, "node"))[0] == 202
     node.until(lambda: elements(node.port)["answered"] == answered + 1, "answer")
     assert world.state(target) == "paused"
+    # Of the warm process before nothing is left.
+    node.until(lambda: node.log.count(WARM) > warm, "another warm process")
+    assert len(node.ask("pgrep", "--full", "_warm/server.py").split()) == 1
     # Copies of the inventory are where nobody else can read them.
     left = node.ask("find", "/tmp", "-name", "hosts.yml", "-not", "-path", "/tmp/systemd-private-*")
     assert left == ""

@@ -26,8 +26,16 @@ from collections.abc import Callable, Iterator
 import ansible_runner
 import pytest
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import CORES, VENV
-from ansible_collections.ironpost.container_guard.tests.integration.rulebook import WARM, local_inventory
+from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
+from ansible_collections.ironpost.container_guard.tests.integration.rulebook import (
+    WARM,
+    RulebookProcess,
+    local_inventory,
+)
+from ansible_collections.ironpost.container_guard.tests.integration.senders import TOKEN, elements, falco, post
 
 PATIENCE = 120.0
 USUAL = "ansible-playbook starts as usual"
@@ -55,7 +63,9 @@ class LookupModule(LookupBase):
             "umask": os.popen("umask").read(),
             "environment": dict(os.environ),
             "of children": os.popen("env -0").read(),
-            "signals": {str(number): re.sub(" at .*", "", str(signal.getsignal(number))) for number in signal.valid_signals()},
+            "signals": {
+                str(number): re.sub(" at .*", "", str(signal.getsignal(number))) for number in signal.valid_signals()
+            },
             "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
             "limits": [resource.getrlimit(number) for number in range(16)],
             "leads": [int(session) == os.getpid(), os.getpgrp() == os.getpid(), int(terminal) != 0],
@@ -67,7 +77,7 @@ class LookupModule(LookupBase):
             "threads": threading.active_count(),
             "descriptors": sorted(os.listdir("/proc/self/fd"), key=int),
             "constants": {
-                name: repr(sorted(map(repr, value)) if isinstance(value, (set, frozenset)) else value)
+                name: repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
                 for name, value in vars(C).items()
                 if name.isupper()
             },
@@ -356,16 +366,31 @@ def test_one_that_ansible_runner_cancels_is_ended(keeping: Keeping) -> None:
 
 
 def test_another_environment_or_configuration_is_for_the_real_one(keeping: Keeping) -> None:
-    secret = keeping.play("secret", envvars={"A_TOKEN": "value-of-it", "ANSIBLE_FORKS": "3"})
+    secret = keeping.play("secret", envvars={"A_TOKEN": "value-of-it", "ANSIBLE_TIMEOUT": "33"})
     assert (secret.rc, secret.warm) == (0, False)
-    assert secret.probe["constants"]["DEFAULT_FORKS"] == "3"
-    assert f"{USUAL}: other environment: ANSIBLE_FORKS, A_TOKEN" in keeping.log
+    assert secret.probe["constants"]["DEFAULT_TIMEOUT"] == "33"
+    assert f"{USUAL}: other environment: ANSIBLE_TIMEOUT, A_TOKEN" in keeping.log
     assert "value-of-it" not in keeping.log
-    (keeping.directory / "near/project").mkdir(parents=True)
-    (keeping.directory / "near/project/ansible.cfg").write_text("[defaults]\nforks = 9\n")
-    run = keeping.play("near", envvars={"ANSIBLE_CONFIG": ""})
-    assert run.warm is False
     assert keeping.play("as before").warm
+
+
+def test_a_configuration_file_beside_the_playbook_is_for_the_real_one(tmp_path: pathlib.Path) -> None:
+    keeping = Keeping(tmp_path)
+    keeping.without["ANSIBLE_CONFIG"] = ""
+    (tmp_path / "near/project").mkdir(parents=True)
+    (tmp_path / "near/project/ansible.cfg").write_text("[defaults]\nforks = 9\n")
+    with keeping:
+        near = keeping.play("near")
+        assert (near.warm, near.probe["constants"]["DEFAULT_FORKS"]) == (False, "9")
+        assert f"{USUAL}: other configuration: {tmp_path}/near/project/ansible.cfg" in keeping.log
+        assert keeping.play("as before").warm
+
+
+def test_how_many_hosts_at_a_time_is_said_by_each_run(keeping: Keeping) -> None:
+    # By the event source, as soon as it knows the inventory.
+    many = keeping.play("many", envvars={"ANSIBLE_FORKS": "64"})
+    assert (many.warm, many.probe["constants"]["DEFAULT_FORKS"]) == (True, "64")
+    assert keeping.play("as ever").probe["constants"]["DEFAULT_FORKS"] == "7"
 
 
 def test_what_is_no_terminal_is_for_the_real_one(keeping: Keeping) -> None:
@@ -409,10 +434,12 @@ def test_a_run_outlives_the_warm_process(tmp_path: pathlib.Path) -> None:
         begun, go_on = tmp_path / "begun", tmp_path / "go-on"
         command = ["sh", "-c", 'touch "$0"; until [ -e "$1" ]; do sleep 0.05; done', str(begun), str(go_on)]
         run = pool.submit(keeping.play, "long", extravars={"command": command})
-        keeping.until(begun.exists, "command")
-        os.kill(keeping.pid, signal.SIGKILL)
-        keeping.until(lambda: keeping.times_ready == 2, "second warm process")
-        go_on.touch()
+        try:
+            keeping.until(begun.exists, "command")
+            os.kill(keeping.pid, signal.SIGKILL)
+            keeping.until(lambda: keeping.times_ready == 2, "second warm process")
+        finally:
+            go_on.touch()
         found = run.result(PATIENCE)
         assert (found.rc, found.warm) == (0, True), found.output
 
@@ -476,3 +503,24 @@ def _those_of(top: pathlib.Path) -> list[int]:
             if os.fsencode(top) in (process / "environ").read_bytes() + (process / "cmdline").read_bytes():
                 found.append(int(process.name))
     return found
+
+
+def test_a_rulebook_has_its_playbooks_run_by_it(docker_world: DockerWorld, tmp_path: pathlib.Path) -> None:
+    policy_set = tmp_path / "policy_set.json"
+    policy_set.write_text(
+        PolicySet.of(
+            [Policy.from_dict({"id": "pause", "severity_threshold": "high", "actions": [{"type": "pause"}]})]
+        ).to_json()
+    )
+    inventory = local_inventory(
+        tmp_path, guard_policy_set_path=str(policy_set), guard_state_dir=str(tmp_path / "state")
+    )
+    variables = {"guard": {"token": TOKEN, "hosts": ["localhost"]}}
+    with RulebookProcess("ironpost.container_guard.respond", inventory, tmp_path, variables, before=WARM) as rulebook:
+        rulebook.wait_for(lambda: READY in rulebook.log, "warm process")
+        first, second = (docker_world.make_container(name) for name in ("first", "second"))
+        for number, target in enumerate((first, second)):
+            assert post(rulebook.port, falco(target, "localhost"))[0] == 202
+            rulebook.wait_for(lambda answers=number + 1: elements(rulebook.port)["answered"] == answers, "answer")
+            assert docker_world.state(target) == "paused"
+        assert USUAL not in rulebook.log

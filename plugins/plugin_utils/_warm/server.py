@@ -41,10 +41,13 @@ READY = b"warm-1\n"
 """As in launcher.py."""
 UNSOUND = 3
 """Exit status where forks would not be like runs."""
-OF_EACH_RUN = (b"AWX_ISOLATED_DATA_DIR", b"ANSIBLE_CACHE_PLUGIN_CONNECTION")
-"""Of ansible-runner. The first is not ansible-core's; the second is made anew."""
-OF_NO_CONCERN = (b"JAVA_HOME", b"PWD", b"OLDPWD", b"SHLVL", b"_")
-"""Of ansible-rulebook and the shell: nothing of them is read as ansible-core is loaded."""
+OF_EACH_RUN = {
+    b"ANSIBLE_CACHE_PLUGIN_CONNECTION": "CACHE_PLUGIN_CONNECTION",
+    b"ANSIBLE_FORKS": "DEFAULT_FORKS",
+}
+"""Variables of ansible-runner and of the event source, and the settings that are made anew of them in each run."""
+OF_NO_CONCERN = (b"AWX_ISOLATED_DATA_DIR", b"JAVA_HOME", b"PWD", b"OLDPWD", b"SHLVL", b"_")
+"""Of ansible-runner, ansible-rulebook and the shell: nothing of them is read as ansible-core is loaded."""
 _STREAMS = (0, 1, 2)
 
 Stamp = tuple[int, int, int]
@@ -143,7 +146,8 @@ def main() -> None:
     _take_place(request)
     why = surroundings.differ()
     if why:
-        os.write(log, f"ansible-playbook starts as usual: {why}\n".encode())
+        with contextlib.suppress(OSError):
+            os.write(log, f"ansible-playbook starts as usual: {why}\n".encode())
         arguments = [os.fsencode(real), *request.arguments]
         os.execve(real, arguments, request.environment)  # noqa: S606 - it is what was asked for
     os.close(log)
@@ -252,7 +256,7 @@ def _watched(connection: socket.socket) -> Request:
         os._exit(1)
     try:
         connection.sendall(READY)
-        request = _received(connection)
+        request = received(connection)
     except (OSError, ValueError):
         os._exit(1)  # the launcher is gone, and nothing was run
     run = os.fork()
@@ -267,19 +271,19 @@ def _watched(connection: socket.socket) -> Request:
     os._exit(0)
 
 
-def _received(connection: socket.socket) -> Request:
+def received(connection: socket.socket) -> Request:
     """The request. Raises OSError, and ValueError where it is none."""
     head, descriptors, _flags, _address = socket.recv_fds(connection, 4, 4)
     size = int.from_bytes(head, "big")
     content = bytearray()
     while len(content) < size:
-        received = connection.recv(size - len(content))
-        if not received:
-            raise ValueError
-        content += received
-    mask, ignores_hangup, count, *rest = bytes(content).split(b"\0")
+        chunk = connection.recv(size - len(content))
+        if not chunk:
+            raise ValueError("half a request")
+        content += chunk
     if len(descriptors) != 4:
-        raise ValueError
+        raise ValueError("half a request")
+    mask, ignores_hangup, count, *rest = bytes(content).split(b"\0")
     environment = dict(each.split(b"=", 1) for each in rest[int(count) :])
     return Request(rest[: int(count)], environment, int(mask), ignores_hangup == b"1", list(descriptors))
 
@@ -357,7 +361,7 @@ def _afresh() -> None:
     import ansible.utils.vars
     from ansible import constants
 
-    for name in ("CACHE_PLUGIN_CONNECTION", "DEFAULT_LOCAL_TMP"):
+    for name in (*OF_EACH_RUN.values(), "DEFAULT_LOCAL_TMP"):
         constants.set_constant(name, constants.config.get_config_value(name, variables=vars(constants)))
     ansible.utils.vars.random_int = secrets.token_hex(4)  # of the ids of tasks
     locks = _action_write_locks()

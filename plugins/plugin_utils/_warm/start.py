@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+from collections.abc import Iterator
 
 HERE = pathlib.Path(__file__).absolute().parent
 UNSOUND = 3
@@ -48,7 +49,7 @@ def main() -> None:
     """Start the keeper, and become the command."""
     command = sys.argv[1:]
     real = shutil.which("ansible-playbook")
-    python = _interpreter(real)
+    python = interpreter(real)
     if real is None or not python:
         _say(f"nothing is kept warm: {real or 'ansible-playbook'} is not there, or not a Python program")
     else:
@@ -104,17 +105,35 @@ def _serve(of_command: int, directory: pathlib.Path, server: list[str], environm
             )
         finally:
             os.close(its)
-        with process:
+        with process, _descriptor_of(process.pid) as ended:
             poll = select.poll()
-            for descriptor in (of_command, ours):
+            for descriptor in (of_command, ended, ours):
                 poll.register(descriptor, select.POLLIN)
-            with contextlib.suppress(OSError):  # so it is when nobody has the other end any more
-                while of_command not in [descriptor for descriptor, _event in poll.poll()]:
-                    _say(os.read(ours, 65536).decode(errors="replace").rstrip())
+            # Not until its terminal is closed: runs go on that it has started, and may have something to say.
+            while not {of_command, ended} & (ready := {descriptor for descriptor, _event in poll.poll()}):
+                _say_what_is_in(ours)
+            if ours in ready:
+                _say_what_is_in(ours)
             process.kill()
         return process.returncode
     finally:
         os.close(ours)
+
+
+@contextlib.contextmanager
+def _descriptor_of(pid: int) -> Iterator[int]:
+    """A descriptor that can be read from when the process has ended."""
+    found = os.pidfd_open(pid)
+    try:
+        yield found
+    finally:
+        os.close(found)
+
+
+def _say_what_is_in(terminal: int) -> None:
+    with contextlib.suppress(OSError):  # nobody has the other end any more
+        for line in os.read(terminal, 65536).decode(errors="replace").splitlines():
+            _say(line)
 
 
 def _ended(process: int, seconds: float = 0) -> bool:
@@ -124,14 +143,15 @@ def _ended(process: int, seconds: float = 0) -> bool:
     return bool(poll.poll(1000 * seconds))
 
 
-def _interpreter(program: str | None) -> str:
+def interpreter(program: str | None) -> str:
     """The Python that runs a program, or empty."""
     if program is None:
         return ""
     with open(program, "rb") as file:
-        first = os.fsdecode(file.readline(4096)).strip()
+        first = os.fsdecode(file.readline(4096)).rstrip("\n")
     path = first.removeprefix("#!").strip()
-    return path if first.startswith("#!") and os.path.basename(path).startswith("python") else ""
+    is_python = first.startswith("#!") and os.path.basename(path).startswith("python")
+    return path if is_python and " " not in path else ""
 
 
 def _say(text: str) -> None:
