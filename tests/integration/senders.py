@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import http.client
+import itertools
 import json
 import pathlib
 import queue
@@ -169,24 +170,23 @@ class Senders:
 
 
 def main() -> None:
-    """Send alerts about containers of hosts, each by rules of its own, and print what came of it, as JSON."""
+    """Send alerts, each by a rule of its own, as long as a file is there, and print what came of it, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("targets", type=pathlib.Path, help="JSON: ids of containers by the names of their hosts")
+    parser.add_argument("targets", type=pathlib.Path, help="the file. JSON: ids of containers by names of their hosts")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--cafile", required=True)
     parser.add_argument("--token", required=True)
-    parser.add_argument("--alerts", type=int, required=True, help="how many about each container")
     parser.add_argument("--run", required=True, help="tells rules of several runs apart")
     options = parser.parse_args()
     targets: dict[str, str] = json.loads(options.targets.read_text())
     tls = ssl.create_default_context(cafile=options.cafile)
     with Senders(options.port, token=options.token, tls=tls) as senders:
-        senders.send(
-            (container, host, falco(container, host, f"Terminal shell {options.run} {number}"))
-            for number in range(options.alerts)
-            for host, container in targets.items()
-        )
-        senders.wait()
+        for number in itertools.count():
+            if not options.targets.exists():
+                break
+            rule = f"Terminal shell {options.run} {number}"
+            senders.send((container, host, falco(container, host, rule)) for host, container in targets.items())
+            senders.wait()
     print(json.dumps({"accepted": len(senders.accepted), "unheard": senders.unheard, "refused": senders.refused}))
 
 

@@ -51,6 +51,8 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
     trace_id = common.trace_id_of(module.params) if module.params["trace_id"] else ""
     files = StateDir(common.state_dir_of(module.params))
     journal, log = Journal(files), ActionLog(files)
+    # First, so that what is on record is in the journal that is read after it, also where it is isolated meanwhile.
+    records = [inert(record) for record in log.of_trace(trace_id)] if trace_id else []
     entries, damaged = journal.entries()
     engine = common.lazy_engine_of(module.params)
     isolator = Isolator(engine, journal, HostTruth(module.params["docker_host"]))
@@ -80,7 +82,7 @@ def report(module: AnsibleModule) -> dict[str, t.Any]:
         "mutes": [dataclasses.asdict(mute) for mute in Mutes(files).holding(utc_now())],
         "action_log": log.verify(),
         "policy_set": _policy_set(path_of({"path": module.params["policy_set"]})),
-        "records": [inert(record) for record in log.of_trace(trace_id)] if trace_id else [],
+        "records": records,
         "warnings": files.warnings,
         **trouble,
     }

@@ -592,3 +592,25 @@ class TestApproval:
         given = {"actions": PAUSE, "release_after": 60}.get(name, True)
         with pytest.raises(GuardError, match=f"{name} is given with state=approved"):
             module.run(container="web", state="approved", **{name: given})
+
+
+def test_what_is_on_record_is_in_the_journal_also_where_it_is_isolated_meanwhile(
+    module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the record, as a drill does, looks at the container with the same answer."""
+    module.engine.add_container("web")
+    trace_id = "9f2c61d0-0c5e-4a54-9a3e-6a8d1b9f4c77"
+    list_containers = module.engine.list_containers
+
+    def meanwhile(*arguments: t.Any, **options: t.Any) -> t.Any:
+        monkeypatch.setattr(module.engine, "list_containers", list_containers)
+        module.run(container="web", trace_id=trace_id)
+        return list_containers(*arguments, **options)
+
+    defaults = {name: option.get("default") for name, option in isolation_info.argument_spec().items()}
+    params = {**defaults, "state_dir": str(module.log.parent), "trace_id": trace_id}
+    given: t.Any = types.SimpleNamespace(params=params)
+    monkeypatch.setattr(module.engine, "list_containers", meanwhile)
+    first, second = isolation_info.report(given), isolation_info.report(given)
+    assert [len(found["records"]) - len(found["isolations"]) for found in (first, second)] == [0, 0]
+    assert len(second["records"]) == 1
