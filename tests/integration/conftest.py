@@ -144,6 +144,7 @@ def small_disk(testbed: Testbed, testbed_engine: str) -> t.Iterator[SmallDisk]:
     try:
         yield SmallDisk(host)
     finally:
+        gc.collect()  # see pytest_itemcollected
         host.stop()
 
 
@@ -154,6 +155,7 @@ def shared_disk(testbed: Testbed, testbed_engine: str) -> t.Iterator[SmallDisk]:
     try:
         yield SmallDisk(host, shared=True)
     finally:
+        gc.collect()  # see pytest_itemcollected
         host.stop()
 
 
@@ -193,7 +195,7 @@ def docker_world(request: pytest.FixtureRequest, testbed_engine: str) -> t.Itera
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    if "faulty_host" in getattr(item, "fixturenames", ()):
+    if not PRIVATE.isdisjoint(getattr(item, "fixturenames", ())):
         # The SDK leaves its socket open where it cannot connect, as to an engine that was killed.
         item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
     call = getattr(item, "callspec", None)

@@ -61,7 +61,7 @@ def post(port: int, host: str, container: str) -> Json:
 
 @pytest.fixture
 def guard(tmp_path: pathlib.Path) -> t.Callable[..., RulebookProcess]:
-    """The rulebook with a policy set deployed, which tries for twelve seconds: much else may be done here."""
+    """The rulebook with a policy set deployed, which tries for 24 seconds: much else may be done here."""
     (tmp_path / "policy.yml").write_text(POLICY)
     ansible = Ansible(tmp_path)
     ansible.module("policy_set", src=str(tmp_path / "policy.yml"), path=str(ansible.policy_set))
@@ -70,8 +70,8 @@ def guard(tmp_path: pathlib.Path) -> t.Callable[..., RulebookProcess]:
         "token": TOKEN,
         "hosts": ["here", "away"],
         "spool": str(tmp_path / "spool"),
-        "answer_timeout": 10,
-        "answer_deadline": 12,
+        "answer_timeout": 20,
+        "answer_deadline": 24,
     }
 
     def start(rulebook: str = "respond", *words: str, **variables: t.Any) -> RulebookProcess:

@@ -24,7 +24,7 @@ from ansible_collections.ironpost.container_guard.tests.testbed.errors import Te
 from ansible_collections.ironpost.container_guard.tests.testbed.host import RUN, answers_ping, import_victim
 from ansible_collections.ironpost.container_guard.tests.testbed.vm_image import MachineImage
 
-PATIENCE = 240
+PATIENCE = 600
 READY = "testbed: ready"
 """What a unit of its own writes to the console at every boot, once sshd and dockerd have been started."""
 _POLL = 0.1
