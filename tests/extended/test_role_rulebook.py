@@ -365,7 +365,7 @@ def test_a_service_that_was_killed_comes_back_and_answers(node: ControlNode, wor
     assert world.state(target) == "paused"
     # Of the warm process before nothing is left.
     node.until(lambda: node.log.count(WARM) > warm, "another warm process")
-    assert len(node.ask("pgrep", "--full", "_warm/server.py").split()) == 1
+    node.until(lambda: len(node.ask("pgrep", "--full", "_warm/server.py").split()) == 1, "end of the run")
     # Copies of the inventory are where nobody else can read them.
     left = node.ask("find", "/tmp", "-name", "hosts.yml", "-not", "-path", "/tmp/systemd-private-*")
     assert left == ""

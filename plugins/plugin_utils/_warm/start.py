@@ -61,24 +61,28 @@ def main() -> None:
         os.environ["PATH"] = f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"
         of_command = os.pidfd_open(os.getpid())
         if os.fork() == 0:
-            _keep(of_command, pathlib.Path(directory), [python, str(HERE / "server.py"), f"{directory}/socket", real])
+            # ansible-runner names a directory of its own by the path of the Python that runs it.
+            ask = [interpreter(shutil.which(command[0])) or sys.executable, "-P", "-c", _ENVIRONMENT]
+            server = [python, str(HERE / "server.py"), f"{directory}/socket", real]
+            _keep(of_command, pathlib.Path(directory), ask, server)
         os.close(of_command)
     os.execvp(command[0], command)  # noqa: S606 - it is what was asked for
 
 
-def _keep(of_command: int, directory: pathlib.Path, server: list[str]) -> None:
+def _keep(of_command: int, directory: pathlib.Path, ask: list[str], server: list[str]) -> None:
     """Have a warm process for as long as the command runs. Does not return.
 
     Args:
         of_command: descriptor of its process.
         directory: for the socket, and to work in; removed at the end.
-        server: the command line of the warm process.
+        ask: the command line that prints the environment of runs.
+        server: that of the warm process.
     """
     # They are for the command, with which this ends. Were they ignored, the warm process would ignore them, too.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: None)
     try:
-        environment = json.loads(subprocess.check_output([sys.executable, "-P", "-c", _ENVIRONMENT]))
+        environment = json.loads(subprocess.check_output(ask))
         pause = 1.0
         while not _ended(of_command):
             status = _serve(of_command, directory, server, environment)
