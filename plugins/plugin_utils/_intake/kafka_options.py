@@ -70,7 +70,8 @@ def kafka(name: str, value: object) -> KafkaOptions:
     for required in ("bootstrap_servers", "topics"):
         if required not in given:
             raise ValueError(f"{name} has no {required}. It needs both bootstrap_servers and topics")
-    options = KafkaOptions(**given)
+    servers, topics = given.pop("bootstrap_servers"), given.pop("topics")
+    options = KafkaOptions(bootstrap_servers=servers, topics=topics, **given)
     protocol = options.security_protocol
     for key in ("cafile", "certfile", "keyfile"):
         if given.get(key) and not options.tls:

@@ -371,7 +371,7 @@ def _afresh() -> None:
     display._set_column_width()
     # From 2.19 on a fork has no lock on these streams, as it is taken for a worker.
     synchronize = getattr(ansible.utils.display, "_synchronize_textiowrapper", None)
-    if synchronize:
+    if synchronize is not None:
         for stream in (sys.stdout, sys.stderr):
             synchronize(stream, display._lock)
 
