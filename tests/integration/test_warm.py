@@ -444,6 +444,35 @@ def test_a_run_outlives_the_warm_process(tmp_path: pathlib.Path) -> None:
         assert (found.rc, found.warm) == (0, True), found.output
 
 
+def test_nothing_is_kept_warm_where_runs_would_share_something(tmp_path: pathlib.Path) -> None:
+    play = tmp_path / "play.yml"
+    play.write_text("[{hosts: localhost, connection: local, gather_facts: false, tasks: [{ansible.builtin.ping: }]}]")
+    (tmp_path / "runtime").mkdir()
+    told, go_on = tmp_path / "told", tmp_path / "go_on"
+    os.mkfifo(go_on)
+    command = f'echo "$GUARD_WARM_SOCKET"; read line <{go_on}; exec ansible-playbook {play}'
+    environment = {
+        **os.environ,
+        "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"),
+        "RUNTIME_DIRECTORY": str(tmp_path / "runtime"),
+    }
+    with told.open("wb") as log:
+        process = subprocess.Popen([*WARM, "sh", "-c", command], env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while "nothing is kept warm: runs would share the open file of log_path" not in told.read_text():
+            assert time.monotonic() < deadline, told.read_text()
+            time.sleep(0.05)
+        assert told.read_text().startswith(f"{tmp_path}/runtime/container-guard-warm-")
+        go_on.write_text("\n")
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert f"{USUAL}: no warm process takes the run" in told.read_text()
+    assert "ok=1" in told.read_text()
+
+
 def test_it_serves_its_own_user_only(keeping: Keeping) -> None:
     assert keeping.socket.parent.stat().st_mode & 0o777 == 0o700
     ask = f"""

@@ -140,6 +140,9 @@ class JobWatch:
         return self._interval
 
     def _keep_to(self, under_way: Sequence[str]) -> None:
+        if under_way and not (self._since or self._watched or self._trouble):
+            # Others may have run thousands of jobs meanwhile, so it is begun with the newest again.
+            self._after, self._seen = None, {}
         self._since = {delivery: self._since.get(delivery, self._now()) for delivery in under_way}
         self._found &= {*under_way, *(job.claim.delivery for job in self._watched.values())}
 

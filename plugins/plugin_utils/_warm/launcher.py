@@ -32,9 +32,10 @@ def main() -> None:
     terminal = os.isatty(0)
     connection = None
     # On a terminal that somebody else uses, too, such as a shell, it could not be handed on.
-    if not terminal or os.getsid(0) == os.getpid():
+    if not terminal or leads_on_it():
         connection = connect(os.environ["GUARD_WARM_SOCKET"])
     if connection is None:
+        os.write(2, b"ansible-playbook starts as usual: no warm process takes the run\n")
         real = os.environ["GUARD_WARM_REAL"]
         os.execv(real, [real, *sys.argv[1:]])  # noqa: S606 - it is what was asked for
     hangup = _signal.getsignal(_signal.SIGHUP)
@@ -47,6 +48,15 @@ def main() -> None:
     for number in FORWARDED if hangup == _signal.SIG_IGN else (*FORWARDED, _signal.SIGHUP):
         _signal.signal(number, lambda number, _frame: forward(connection, number))
     end_as(status_of(connection))
+
+
+def leads_on_it() -> bool:
+    """Whether the terminal is that of the session of this process, which leads it."""
+    try:
+        os.tcgetpgrp(0)
+    except OSError:
+        return False
+    return os.getsid(0) == os.getpid()
 
 
 def connect(path: str) -> _socket.socket | None:

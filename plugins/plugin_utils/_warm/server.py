@@ -35,6 +35,7 @@ import socket
 import struct
 import sys
 import termios
+import time
 import typing as t
 
 READY = b"warm-1\n"
@@ -50,7 +51,14 @@ OF_NO_CONCERN = (b"AWX_ISOLATED_DATA_DIR", b"JAVA_HOME", b"PWD", b"OLDPWD", b"SH
 """Of ansible-runner, ansible-rulebook and the shell: nothing of them is read as ansible-core is loaded."""
 _STREAMS = (0, 1, 2)
 
-Stamp = tuple[int, int, int]
+
+class Stamp(t.NamedTuple):
+    """By which it is seen that a file is another one, or was written to. Times are nanoseconds since the epoch."""
+
+    written_at: int
+    changed_at: int
+    size: int
+    inode: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +84,7 @@ class Surroundings:
     """What ansible-core was loaded in, and from."""
 
     def __init__(self) -> None:
+        self._began = time.time_ns()
         self._environment = _compared(dict(os.environb))
         self._stamps: dict[str, Stamp | None] = {}
         self._config_file: str | None = None
@@ -86,7 +95,11 @@ class Surroundings:
 
         self._config_file = constants.CONFIG_FILE
         files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-        self._stamps = {path: _stamp(path) for path in (*files, self._config_file) if path}
+        stamps = {path: _stamp(path) for path in (*files, self._config_file) if path}
+        # Of what was replaced meanwhile nobody knows which was loaded, the old one or the new one.
+        self._stamps = {
+            path: None if stamp and stamp.changed_at >= self._began else stamp for path, stamp in stamps.items()
+        }
 
     def changed(self) -> str:
         """The first file that is not what it was, or empty."""
@@ -214,6 +227,8 @@ def _unsound() -> str:
         return "there is memory that runs would share"
     if len(_locks()) != len(_action_write_locks()):
         return "there are locks that runs would share"
+    if constants.DEFAULT_LOG_PATH:
+        return "runs would share the open file of log_path"
     here = os.getcwd()
     settings = [name for name, value in vars(constants).items() if name.isupper() and here in repr(value)]
     return f"{', '.join(settings)} depend on the working directory" if settings else ""
@@ -238,7 +253,7 @@ def _stamp(path: str) -> Stamp | None:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return Stamp(status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
 def _compared(environment: dict[bytes, bytes]) -> dict[bytes, bytes]:

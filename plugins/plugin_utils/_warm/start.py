@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import time
 from collections.abc import Iterator
 
 HERE = pathlib.Path(__file__).absolute().parent
@@ -48,25 +49,37 @@ with tempfile.TemporaryDirectory() as directory:
 def main() -> None:
     """Start the keeper, and become the command."""
     command = sys.argv[1:]
+    try:
+        _leave_keeper(command)
+    except OSError as error:
+        _say(f"nothing is kept warm: {error}")
+    os.execvp(command[0], command)  # noqa: S606 - it is what was asked for
+
+
+def _leave_keeper(command: list[str]) -> None:
+    """Start the keeper, and say in the environment how the warm process is reached. Raises OSError."""
     real = shutil.which("ansible-playbook")
     python = interpreter(real)
     if real is None or not python:
         _say(f"nothing is kept warm: {real or 'ansible-playbook'} is not there, or not a Python program")
-    else:
-        # Not below TMPDIR: the path of a socket has at most 107 bytes.
-        directory = tempfile.mkdtemp(prefix="container-guard-warm-", dir="/tmp")
-        os.environ["GUARD_WARM_PYTHON"] = sys.executable
-        os.environ["GUARD_WARM_REAL"] = real
-        os.environ["GUARD_WARM_SOCKET"] = f"{directory}/socket"
-        os.environ["PATH"] = f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        of_command = os.pidfd_open(os.getpid())
-        if os.fork() == 0:
-            # ansible-runner names a directory of its own by the path of the Python that runs it.
-            ask = [interpreter(shutil.which(command[0])) or sys.executable, "-P", "-c", _ENVIRONMENT]
-            server = [python, str(HERE / "server.py"), f"{directory}/socket", real]
-            _keep(of_command, pathlib.Path(directory), ask, server)
-        os.close(of_command)
-    os.execvp(command[0], command)  # noqa: S606 - it is what was asked for
+        return
+    # That of a service is not tidied up by others, as /tmp is where it gets old. Not below TMPDIR: the path of a
+    # socket has at most 107 bytes.
+    runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    place = runtime or "/tmp"  # noqa: S108 - mkdtemp makes a directory there that is new and nobody else enters
+    directory = tempfile.mkdtemp(prefix="container-guard-warm-", dir=place)
+    # Before the keeper is there, as the warm process has to have the environment of the runs.
+    os.environ["GUARD_WARM_PYTHON"] = sys.executable
+    os.environ["GUARD_WARM_REAL"] = real
+    os.environ["GUARD_WARM_SOCKET"] = f"{directory}/socket"
+    os.environ["PATH"] = f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    # ansible-runner names a directory of its own by the path of the Python that runs it.
+    ask = [interpreter(shutil.which(command[0])) or sys.executable, "-P", "-c", _ENVIRONMENT]
+    server = [python, str(HERE / "server.py"), f"{directory}/socket", real]
+    of_command = os.pidfd_open(os.getpid())
+    if os.fork() == 0:
+        _keep(of_command, pathlib.Path(directory), ask, server)
+    os.close(of_command)
 
 
 def _keep(of_command: int, directory: pathlib.Path, ask: list[str], server: list[str]) -> None:
@@ -85,11 +98,13 @@ def _keep(of_command: int, directory: pathlib.Path, ask: list[str], server: list
         environment = json.loads(subprocess.check_output(ask))
         pause = 1.0
         while not _ended(of_command):
+            began = time.monotonic()
             status = _serve(of_command, directory, server, environment)
             if status == UNSOUND:
                 break
             # Without an error where a file has changed.
-            pause = min(2 * pause, LONGEST_PAUSE) if status else 1.0
+            at_once = status and time.monotonic() - began < LONGEST_PAUSE
+            pause = min(2 * pause, LONGEST_PAUSE) if at_once else 1.0
             _ended(of_command, pause)
     except Exception as error:
         _say(f"nothing is kept warm: {error}")

@@ -157,6 +157,25 @@ async def test_nothing_is_asked_where_nothing_is_under_way(tmp_path: pathlib.Pat
         assert len(here.awx.asked) == asked
 
 
+async def test_a_job_is_found_among_thousands_that_others_ran_meanwhile(tmp_path: pathlib.Path) -> None:
+    async with watched(tmp_path) as here:
+        await here.running.spool.store([offer("shell")])
+        await here.launched(1)
+        here.awx.end(1, web_1="no_policy")
+        await here.running.settled()
+        # A look without anything under way, after which it looks no more.
+        await asyncio.sleep(0.05)
+        for number in range(2, 3_002):
+            here.awx.jobs[number] = {"id": number, "status": "successful", "extra_vars": "{}", "artifacts": {}}
+        await here.running.spool.store([offer("another")])
+        await here.running.until(lambda: len(here.running.events) == 2)
+        number = here.awx.launch(here.running.events[1])
+        asked = len(here.awx.asked)
+        here.awx.end(number, web_1="no_policy")
+        await here.running.settled()
+        assert len(here.awx.asked) - asked < 10
+
+
 async def test_a_job_is_looked_for_until_it_is_found_and_then_for_its_end(tmp_path: pathlib.Path) -> None:
     async with watched(tmp_path) as here:
         await here.running.spool.store([offer("shell")])
