@@ -57,3 +57,20 @@ def test_what_waits_for_approval_is_done_or_given_back(docker_world: DockerWorld
         assert run.status == 0, run.output
     states = {suffix: docker_world.state(container) for suffix, container in containers.items()}
     assert states == {"killed": "exited", "released": "running"}
+    found = ansible.module("isolation_info", state_dir=str(ansible.state_dir))
+    assert [one["awaiting_approval"] for one in found["isolations"]] == [[]]
+
+
+def test_what_was_released_meanwhile_is_not_killed(docker_world: DockerWorld, tmp_path: pathlib.Path) -> None:
+    ansible = Ansible(tmp_path, "docker-1")
+    containers = {suffix: docker_world.make_container(suffix) for suffix in ("released", "killed")}
+    target = {"guard_target": "docker-1"}
+    names = [docker_world.name(suffix) for suffix in containers]
+    isolated = ansible.playbook("isolate", {**target, "guard_containers": names})
+    assert isolated.status == 0, isolated.output
+    assert ansible.playbook("release", {**target, "guard_container": names[0]}).status == 0
+    paths = {"guard_state_dir": str(ansible.state_dir), "guard_policy_set_path": str(tmp_path / "empty_set.json")}
+    run = ansible.run(str(PROJECT / "kill.yml"), {**paths, "guard_responses": isolated.stats["guard_isolations"]})
+    assert run.status == 0, run.output
+    states = {suffix: docker_world.state(container) for suffix, container in containers.items()}
+    assert states == {"killed": "exited", "released": "running"}

@@ -36,6 +36,7 @@ from ansible_collections.ironpost.container_guard.tests.integration.rulebook imp
     local_inventory,
 )
 from ansible_collections.ironpost.container_guard.tests.integration.senders import TOKEN, elements, falco, post
+from ansible_collections.ironpost.container_guard.tests.testbed.debian import AS_ROOT
 
 PATIENCE = 120.0
 USUAL = "ansible-playbook starts as usual"
@@ -487,7 +488,7 @@ try:
 except PermissionError:
     print("refused")
 """
-    asked = subprocess.run([sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True, check=True)
+    asked = subprocess.run([*AS_ROOT, sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True, check=True)
     assert asked.stdout.splitlines() == [repr(b"warm-1\n"), "refused"]
     # Even where the directory lets everybody in.
     modes = [(path, path.stat().st_mode) for path in (keeping.socket.parent, keeping.socket)]
@@ -501,7 +502,9 @@ connection = socket.socket(socket.AF_UNIX)
 connection.connect({str(keeping.socket)!r})
 print(connection.recv(100))
 """
-        asked = subprocess.run([sys.executable, "-c", stranger], stdout=subprocess.PIPE, text=True, check=True)
+        asked = subprocess.run(
+            [*AS_ROOT, sys.executable, "-c", stranger], stdout=subprocess.PIPE, text=True, check=True
+        )
         assert asked.stdout == "b''\n"
     finally:
         for path, mode in modes:
