@@ -125,6 +125,7 @@ class KafkaInput:
         self._positions: dict[Partition, Position] = {}
         self._held: dict[Partition, list[Record]] = {}
         self._fresh: set[Partition] = set()
+        self._next: dict[Partition, int] = {}  # of partitions that have begun: the offset after what was fetched
         self._taking = True
         self._member: Member | None = None
         self._fetching: asyncio.Task[t.Any] | None = None
@@ -201,6 +202,10 @@ class KafkaInput:
     async def _round(self, member: Member) -> None:
         """Take what there is, and commit what is done."""
         for partition, records in (await self._fetch(member)).items():
+            if partition in self._next:
+                self._next[partition] = records[-1].offset + 1
+            elif partition not in self._fresh:
+                continue  # it was taken away meanwhile
             self._held.setdefault(partition, []).extend(records)
             self._came += len(records)
         await self._begin(member)
@@ -231,7 +236,8 @@ class KafkaInput:
         try:
             found = fetched.result()
         except UNDECODABLE as error:
-            return await self._pick(member, error)
+            self._rewind(member)
+            return {} if self._fresh else await self._pick(member, error)
         except TopicAuthorizationFailedError as error:
             # There may be others that can be read.
             self._failed("read", error)
@@ -239,6 +245,16 @@ class KafkaInput:
             await asyncio.sleep(_ROUND)
             return {}
         return {Partition(*key): records for key, records in found.items()}
+
+    def _rewind(self, member: Member) -> None:
+        """Have all that was fetched and not given fetched again.
+
+        The client takes records of one partition after the other. Where one cannot be decoded it throws away what it
+        had taken of the others, and goes on behind that.
+        """
+        for partition in self._next.keys() - self._held.keys():
+            with contextlib.suppress(IllegalStateError):  # it is being taken away
+                member.consumer.seek(key_of(partition), self._next[partition])
 
     async def _pick(self, member: Member, error: Exception) -> Mapping[Partition, Sequence[Record]]:
         """Records one by one, as some cannot be decoded. Raises KafkaError where none can be had."""
@@ -370,6 +386,7 @@ class KafkaInput:
     def _assigned(self, partitions: Collection[Partition]) -> None:
         """They begin where the group has committed, whatever was taken of them before."""
         self._held.clear()
+        self._next.clear()
         self._fresh = set(partitions)
         logger.info("Partitions of this member of group %s: %s", self._options.group_id, _listed(partitions))
 
@@ -381,15 +398,22 @@ class KafkaInput:
         await self._commit(member, _LAST)
         self._offsets.revoked(member.partitions)
         self._held.clear()
+        self._next.clear()
         self._fresh.clear()
 
     async def _begin(self, member: Member) -> None:
-        """Ask what the group has committed of new partitions: before that nothing is taken from them, or committed."""
+        """Ask what the group has committed of new partitions: before that nothing is taken from them, or committed.
+
+        They begin exactly there. What the client has fetched of them may be of before they were given anew, and what
+        it fetched first may be lost (see _rewind).
+        """
         fresh = sorted(self._fresh)
         if not fresh or self._fetching:
             return
         try:
-            ends = await within(_PATIENCE, member.consumer.end_offsets([key_of(partition) for partition in fresh]))
+            keys = [key_of(partition) for partition in fresh]
+            starts = await within(_PATIENCE, member.consumer.beginning_offsets(keys))
+            ends = await within(_PATIENCE, member.consumer.end_offsets(keys))
             committed = [await self._beginning(member, partition) for partition in fresh]
         except (KafkaError, OSError) as error:
             if not isinstance(error, IllegalStateError):  # they were taken away meanwhile
@@ -399,9 +423,17 @@ class KafkaInput:
         for partition, offset in zip(fresh, committed, strict=True):
             if partition not in self._fresh:
                 continue  # it was taken away meanwhile
+            key = key_of(partition)
+            start = starts[key] if offset is None else offset
+            try:
+                member.consumer.seek(key, start)
+            except IllegalStateError:
+                continue  # it is being taken away
             self._fresh.discard(partition)
+            self._held.pop(partition, None)
+            self._next[partition] = start
             self._offsets.assigned(partition, offset)
-            if ends[key_of(partition)] < self._position(partition).next:
+            if ends[key] < self._position(partition).next:
                 self._positions[partition] = Position()
                 self._offsets.began_anew(partition, 0)
 

@@ -1,0 +1,213 @@
+# Copyright (c) Ironpost contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is taken of topics in a round, from a client that stands in for the real one, into a real spool."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import time
+import typing as t
+from collections.abc import AsyncIterator, Collection
+
+import pytest
+
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import kafka
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accounting import ANSWERED
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.admission import Admission
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka import KafkaInput
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka_client import key_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import Counters
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.offsets import Partition
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import parse_options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import (
+    Accepted,
+    Ended,
+    Spool,
+    SpoolLimits,
+)
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.wanted import Wanted
+
+A, B = Partition("alerts", 0), Partition("alerts", 1)
+HOST = "web-1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    offset: int
+    value: bytes | None
+    timestamp: int
+
+
+class Consumer:
+    """The client, as far as it is used. What was drained is lost where a record behind it cannot be decoded.
+
+    Attributes:
+        log: the values of each partition; None for what cannot be decoded.
+        at: the position in each.
+        of_group: what is committed.
+        known: topics that there are.
+    """
+
+    def __init__(self, log: dict[Partition, list[bytes | None]]) -> None:
+        self.log = log
+        self.at = dict.fromkeys(log, 0)
+        self.of_group: dict[Partition, int] = {}
+        self.known = {"alerts"}
+        self.held: set[Partition] = set()
+        self.time = int(time.time() * 1000) - 1000
+
+    async def getmany(self, *keys: t.Any, timeout_ms: int, max_records: int) -> dict[t.Any, list[Record]]:
+        assert timeout_ms
+        drained: dict[t.Any, list[Record]] = {}
+        for partition in [Partition(*key) for key in keys] or sorted(self.log.keys() - self.held):
+            at = self.at[partition]
+            records = []
+            for offset, value in list(enumerate(self.log[partition]))[at : at + max_records]:
+                if value is None:
+                    raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no UTF-8")
+                records.append(Record(offset, value, self.time))
+            if records:
+                self.at[partition] += len(records)
+                drained[key_of(partition)] = records
+        return drained
+
+    async def position(self, key: t.Any) -> int:
+        return self.at[Partition(*key)]
+
+    async def committed(self, key: t.Any) -> int | None:
+        return self.of_group.get(Partition(*key))
+
+    async def commit(self, offsets: dict[t.Any, int]) -> None:
+        self.of_group.update({Partition(*key): offset for key, offset in offsets.items()})
+
+    async def beginning_offsets(self, keys: Collection[t.Any]) -> dict[t.Any, int]:
+        return dict.fromkeys(keys, 0)
+
+    async def end_offsets(self, keys: Collection[t.Any]) -> dict[t.Any, int]:
+        return {key: len(self.log[Partition(*key)]) for key in keys}
+
+    def seek(self, key: t.Any, offset: int) -> None:
+        self.at[Partition(*key)] = offset
+
+    def paused(self) -> set[t.Any]:
+        return {key_of(partition) for partition in self.held}
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        return {0, 1} if topic in self.known else None
+
+    async def topics(self) -> set[str]:
+        return self.known
+
+
+class Member:
+    """In the place of a member of the group, to which partitions are given by the test."""
+
+    def __init__(self, log: dict[Partition, list[bytes | None]]) -> None:
+        self.consumer: t.Any = Consumer(log)
+        self.partitions = set(log)
+
+    def hold(self, wanted: Collection[Partition]) -> None:
+        self.consumer.held = set(wanted) & self.partitions
+
+
+class Source:
+    """A source that reads topics round by round."""
+
+    def __init__(self, member: Member, spool: Spool, counters: Counters, **options: t.Any) -> None:
+        given = {"bootstrap_servers": ["127.0.0.1:1"], "topics": ["alerts"], **options}
+        parsed = parse_options({"kafka": given, "hosts": [HOST], "body_limit": 4096, "lookup_hosts": []})
+        assert parsed.kafka
+        self.member: t.Any = member
+        self.spool = spool
+        self.counters = counters
+        self.came: list[Accepted] = []
+        spool.watch(self.came.extend)
+        admission = Admission(parsed, spool, Wanted(None, 3600), counters)
+        self.input: t.Any = KafkaInput(parsed.kafka, admission, spool, {}, parsed.body_limit, counters)
+        self.given()
+
+    def given(self) -> None:
+        """All partitions are given to this member, as at the start, and after another one came or went."""
+        self.input._assigned(self.member.partitions)
+
+    async def rounds(self, count: int = 3) -> None:
+        for _round in range(count):
+            await self.input._round(self.member)
+
+    @property
+    def rules(self) -> list[str]:
+        """What was taken, in its order."""
+        return [one.kind.partition("/")[2] for one in self.came]
+
+    async def answer(self) -> None:
+        """All that was taken has ended."""
+        record = {HOST: {"outcome": "isolated", "answers": True}}
+        await self.spool.settle(
+            [Ended(one.seq, one.trace_id, time.time(), ANSWERED, "isolated", record) for one in self.came]
+        )
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "_COMMIT", 0.0)
+    monkeypatch.setattr(kafka, "_AGAIN", 0.0)
+    monkeypatch.setattr(kafka, "_ROUND", 0.01)
+
+
+@contextlib.asynccontextmanager
+async def reading(
+    log: dict[Partition, list[bytes | None]],
+    directory: pathlib.Path,
+    limits: SpoolLimits | None = None,
+    **options: t.Any,
+) -> AsyncIterator[Source]:
+    spool = await Spool.open(directory / "spool", limits)
+    try:
+        yield Source(Member(log), spool, Counters(), **options)
+    finally:
+        await spool.close()
+
+
+def alert(rule: str, severity: str = "high") -> bytes:
+    return json.dumps({"source": "sensor", "rule": rule, "severity": severity, "host": HOST}).encode()
+
+
+def alerts(name: str, count: int) -> list[bytes | None]:
+    return [alert(f"{name}{number}") for number in range(count)]
+
+
+@pytest.mark.parametrize("offsets", [{}, {A: 0, B: 0}], ids=["new to the group", "known to the group"])
+async def test_what_came_with_a_record_that_cannot_be_decoded_is_not_lost(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, offsets: dict[Partition, int]
+) -> None:
+    monkeypatch.setattr(kafka, "_TAKEN", 4)
+    log = {A: alerts("a", 6), B: [alert("b0"), None, alert("b2")]}
+    async with reading(log, tmp_path) as source:
+        source.member.consumer.of_group = dict(offsets)
+        await source.rounds(8)
+        assert sorted(source.rules) == ["a0", "a1", "a2", "a3", "a4", "a5", "b0", "b2"]
+        await source.answer()
+        await source.rounds(1)
+        assert source.member.consumer.of_group == {A: 6, B: 3}
+    assert source.counters.by("elements_rejected_total", "kind") == {"unreadable": 1}
+
+
+async def test_what_was_fetched_of_partitions_that_were_given_anew_meanwhile_leaves_no_gap(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with reading({A: alerts("a", 6)}, tmp_path) as source:
+        await source.rounds(1)
+        # The client drains, partitions are given anew, and what was drained is looked at only then.
+        source.member.consumer.at[A] = 3
+        source.input._fresh.clear()
+        fetched = await source.input._fetch(source.member)
+        assert [record.offset for record in fetched[A]] == [3, 4, 5]
+        source.given()
+        source.input._held = {A: fetched[A]}
+        await source.rounds(2)
+        assert source.rules == ["a0", "a1", "a2", "a3", "a4", "a5"]
