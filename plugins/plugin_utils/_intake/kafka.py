@@ -54,6 +54,8 @@ _UNFINISHED = 5_000
 """Alerts of a partition that may wait in the spool. Where as many do, the others wait in the topic."""
 _ONE = 1000
 """Milliseconds for which a partition is asked for its next record, where they are taken one by one."""
+_SLICE = 2.0
+"""Seconds after which no more are taken one by one, as other partitions wait meanwhile."""
 _ROUND = 0.5
 """Seconds between two looks at what is to be done, while no record comes."""
 _AGAIN = 1.0
@@ -265,11 +267,15 @@ class KafkaInput:
         return {partition: records for partition, records in zip(partitions, picked, strict=True) if records}
 
     async def _one_by_one(self, member: Member, partition: Partition) -> list[Record]:
-        """The next records of a partition, also where they cannot be decoded. Raises KafkaError."""
+        """The next records of a partition, also where they cannot be decoded; one at least, if there is any.
+
+        Raises KafkaError.
+        """
         consumer, key = member.consumer, key_of(partition)
         found: list[Record] = []
         failed = -1
-        while len(found) < _TAKEN:
+        until = time.monotonic() + _SLICE
+        while not found or (len(found) < _TAKEN and time.monotonic() < until):
             try:
                 one = await consumer.getmany(key, timeout_ms=_ONE, max_records=1)
             except UNDECODABLE as error:
@@ -288,8 +294,9 @@ class KafkaInput:
         """Store what was taken, as far as there is room."""
         if time.monotonic() < self._full_until:
             return
-        for partition in self._held.keys() - self._fresh:
-            while records := self._held.get(partition):
+        full = False
+        for partition in [each for each in self._held if each not in self._fresh]:
+            while (records := self._held.get(partition)) and self._offsets.unfinished(partition) < _UNFINISHED:
                 known = 0
                 position = self._position(partition)
                 while known < len(records) and position.has(records[known]):
@@ -299,10 +306,14 @@ class KafkaInput:
                     self._counters.add("kafka_records_total", known, result="known")
                     del records[:known]
                 elif await self._take_some(partition, records):
-                    return
+                    full = True
+                    break  # there may be room for one of another partition: some is kept for critical alerts
                 if not records and self._held.get(partition) is records:
                     del self._held[partition]
-        self._waits = ""
+        if full:
+            self._full_until = time.monotonic() + _AGAIN
+        else:
+            self._waits = ""
 
     async def _take_some(self, partition: Partition, records: list[Record]) -> bool:
         """Store the first of the records that were taken, and take them off. Returns whether there is no room."""
@@ -361,7 +372,6 @@ class KafkaInput:
         if not self._waits:
             logger.error("%s waits: %s", self.name, error)
         self._waits = error.message
-        self._full_until = time.monotonic() + _AGAIN
 
     def _pace(self, member: Member) -> None:
         """Take nothing from partitions of which too much waits, here or in the spool."""
@@ -435,7 +445,7 @@ class KafkaInput:
             self._offsets.assigned(partition, offset)
             if ends[key] < self._position(partition).next:
                 self._positions[partition] = Position()
-                self._offsets.began_anew(partition, 0)
+                self._offsets.began_anew(partition, start if start <= ends[key] else 0)
 
     async def _beginning(self, member: Member, partition: Partition) -> int | None:
         """What the group has committed of a partition. Raises KafkaError."""
@@ -476,7 +486,8 @@ class KafkaInput:
             except (KafkaError, OSError) as error:
                 self._failed("look", error)
                 self._away = explain(error)
-            idle = self._lag > 0 and came == self._came and not member.consumer.paused() and not self._away
+            waits = self._lag > 0 and not member.consumer.paused() and not self._away
+            idle = self._taking and waits and came == self._came
             stalled, came = stalled + 1 if idle else 0, self._came
             if stalled >= _STALLED:
                 raise KafkaError(f"there are {self._lag} records and none comes")
@@ -484,12 +495,13 @@ class KafkaInput:
 
     async def _look(self, member: Member) -> int:
         """How many records there are beyond those that were taken. Raises KafkaError, OSError."""
+        missing = {topic for topic in self._options.topics if not member.consumer.partitions_for_topic(topic)}
+        if missing:  # or it is not known yet
+            missing -= await within(_PATIENCE, member.consumer.topics())
+        self._absent = f"there is no topic {', '.join(sorted(missing))}, or it may not be read" if missing else ""
         partitions = [key_of(partition) for partition in member.partitions]
         if not partitions:
-            missing = set(self._options.topics) - await within(_PATIENCE, member.consumer.topics())
-            self._absent = f"there is no topic {', '.join(sorted(missing))}, or it may not be read" if missing else ""
             return 0
-        self._absent = ""
         ends = await within(_PATIENCE, member.consumer.end_offsets(partitions))
         lag = 0
         for partition, end in ends.items():

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -20,7 +21,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake i
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accounting import ANSWERED
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.admission import Admission
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka import KafkaInput
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka_client import key_of
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.kafka_client import KafkaError, key_of
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import Counters
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.offsets import Partition
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import parse_options
@@ -177,8 +178,8 @@ def alert(rule: str, severity: str = "high") -> bytes:
     return json.dumps({"source": "sensor", "rule": rule, "severity": severity, "host": HOST}).encode()
 
 
-def alerts(name: str, count: int) -> list[bytes | None]:
-    return [alert(f"{name}{number}") for number in range(count)]
+def alerts(name: str, count: int, severity: str = "high") -> list[bytes | None]:
+    return [alert(f"{name}{number}", severity) for number in range(count)]
 
 
 @pytest.mark.parametrize("offsets", [{}, {A: 0, B: 0}], ids=["new to the group", "known to the group"])
@@ -211,3 +212,102 @@ async def test_what_was_fetched_of_partitions_that_were_given_anew_meanwhile_lea
         source.input._held = {A: fetched[A]}
         await source.rounds(2)
         assert source.rules == ["a0", "a1", "a2", "a3", "a4", "a5"]
+
+
+async def test_many_records_that_cannot_be_decoded_do_not_hold_up_other_partitions(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are counted off in slices of some time. Here that is over at once: one record is taken in a slice."""
+    monkeypatch.setattr(kafka, "_SLICE", 0.0)
+    async with reading({A: [None] * 20, B: []}, tmp_path) as source:
+        await source.rounds(3)
+        source.member.consumer.log[B].append(alert("other"))
+        await source.rounds(1)
+        assert source.rules == ["other"]
+        assert source.spool.accounts["rejected"] < 20
+        await source.rounds(20)
+        assert source.spool.accounts["rejected"] == 20
+
+
+async def test_a_partition_without_room_is_passed_over(tmp_path: pathlib.Path) -> None:
+    log = {A: alerts("a", 20, "low"), B: [alert("critical", "critical")]}
+    async with reading(log, tmp_path, SpoolLimits(max_alerts=10)) as source:
+        await source.rounds(2)
+        assert source.rules == [*(f"a{number}" for number in range(8)), "critical"]
+        assert "the spool" in source.input.troubles()[1]
+
+
+async def test_of_what_was_fetched_no_more_is_stored_than_may_wait(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "_UNFINISHED", 5)
+    async with reading({A: alerts("a", 20), B: [alert("other")]}, tmp_path) as source:
+        source.input._at_once = 1
+        await source.rounds(4)
+        assert sorted(source.rules) == sorted([*(f"a{number}" for number in range(7)), "other"])
+        await source.answer()
+        await source.rounds(1)
+        assert len(source.rules) > 8
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["with partitions", "without partitions"])
+async def test_a_topic_that_is_not_there_is_told(tmp_path: pathlib.Path, given: bool) -> None:
+    async with reading({A: [], B: []}, tmp_path, topics=["alerts", "alrets"]) as source:
+        if not given:
+            source.member.partitions = set()
+        await source.input._look(source.member)
+        assert [trouble.partition("): ")[2] for trouble in source.input.troubles()[1:]] == [
+            "there is no topic alrets, or it may not be read"
+        ]
+        source.member.consumer.known.add("alrets")
+        await source.input._look(source.member)
+        assert source.input.troubles()[1:] == []
+
+
+@pytest.mark.parametrize("taking", [True, False])
+async def test_only_who_takes_records_can_have_stalled(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, taking: bool
+) -> None:
+    monkeypatch.setattr(kafka, "_LOOK", 0.001)
+    async with reading({A: alerts("a", 3)}, tmp_path) as source:
+        source.input._away = ""
+        if not taking:
+            source.input.take_no_more()
+        watching = asyncio.create_task(source.input._watch(source.member))
+        looks = 0
+        count = source.member.consumer.position
+
+        async def counted(key: t.Any) -> int:
+            nonlocal looks
+            looks += 1
+            return await count(key)
+
+        source.member.consumer.position = counted
+        while looks <= kafka._STALLED + 2 and not watching.done():
+            await asyncio.sleep(0.001)
+        assert watching.done() == taking
+        watching.cancel()
+        (ended,) = await asyncio.gather(watching, return_exceptions=True)
+        assert isinstance(ended, KafkaError if taking else asyncio.CancelledError)
+
+
+async def test_a_partition_that_ends_before_what_was_taken_is_not_committed_back(tmp_path: pathlib.Path) -> None:
+    async with reading({A: alerts("a", 6)}, tmp_path) as source:
+        await source.rounds(2)
+        # An alert waits here, others have committed, and the newest records are gone with a broker.
+        source.member.consumer.of_group[A] = 4
+        del source.member.consumer.log[A][5:]
+        source.given()
+        commits = []
+        commit = source.member.consumer.commit
+
+        async def noted(offsets: dict[t.Any, int]) -> None:
+            commits.extend(offsets.values())
+            await commit(offsets)
+
+        source.member.consumer.commit = noted
+        await source.rounds(2)
+        assert [offset for offset in commits if offset < 4] == []
+        await source.answer()
+        await source.rounds(2)
+        assert source.member.consumer.of_group[A] == 5
