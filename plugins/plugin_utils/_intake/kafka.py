@@ -299,7 +299,7 @@ class KafkaInput:
             while (records := self._held.get(partition)) and self._offsets.unfinished(partition) < _UNFINISHED:
                 known = 0
                 position = self._position(partition)
-                while known < len(records) and position.has(records[known]):
+                while known < len(records) and position.has(records[known], time.time()):
                     self._offsets.take(partition, records[known].offset)
                     known += 1
                 if known:

@@ -311,3 +311,15 @@ async def test_a_partition_that_ends_before_what_was_taken_is_not_committed_back
         await source.answer()
         await source.rounds(2)
         assert source.member.consumer.of_group[A] == 5
+
+
+async def test_a_record_of_the_future_is_not_taken_again_where_partitions_are_given_anew(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with reading({A: alerts("a", 3)}, tmp_path) as source:
+        source.member.consumer.time += 86_400_000
+        await source.rounds(2)
+        source.given()
+        await source.rounds(2)
+        assert source.rules == ["a0", "a1", "a2"]
+        assert source.counters.by("kafka_records_total", "result") == {"taken": 3, "known": 3}
