@@ -16,6 +16,7 @@ import typing as t
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from aiokafka.consumer import fetcher
 from aiokafka.producer import message_accumulator
 from aiokafka.record.util import calc_crc32c
 
@@ -178,6 +179,25 @@ async def test_what_is_not_acceptable_is_rejected_and_told_and_the_topic_goes_on
     assert kinds["unknown_host"] == 1
     assert f"sender kafka (topic {topic}, partition 0, offset 4): the record has 5000 bytes, of at most" in caplog.text
     assert f"(topic {topic}, partition 0, offset 8): the record cannot be decoded (UnicodeDecodeError)" in caplog.text
+
+
+async def test_what_came_with_a_record_that_cannot_be_decoded_is_not_lost(
+    broker: Broker, topic: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await broker.make_topic(topic, 2)
+    # The client takes of the first partition, and raises at the second one. Else it shuffles them.
+    monkeypatch.setattr(fetcher.random, "shuffle", lambda partitions: partitions.sort())
+    await broker.send(topic, [(0, None, alert(f"first {number}")) for number in range(30)])
+    with monkeypatch.context() as patched:
+        patched.setattr(message_accumulator.BatchBuilder, "_build", _undecodable)
+        await broker.send(topic, [(1, None, alert("never"))], headers=[(_NAME, b"value")])
+    await broker.send(topic, [(0, None, alert(f"then {number}")) for number in range(30)])
+    await broker.send(topic, [(1, None, alert("behind"))])
+    async with reading(broker, topic, tmp_path / "spool") as source:
+        await until(lambda: len(source.came) == 61)
+        await until(lambda: source.spool.accounts["rejected"] == 1)
+        await source.answer(*(f"{when} {number}" for when in ("first", "then") for number in range(30)), "behind")
+        await committed(broker, topic, {0: 60, 1: 2})
 
 
 _NAME = "name of a header"

@@ -54,6 +54,8 @@ _UNFINISHED = 5_000
 """Alerts of a partition that may wait in the spool. Where as many do, the others wait in the topic."""
 _ONE = 1000
 """Milliseconds for which a partition is asked for its next record, where they are taken one by one."""
+_SLICE = 2.0
+"""Seconds after which no more are taken one by one, as other partitions wait meanwhile."""
 _ROUND = 0.5
 """Seconds between two looks at what is to be done, while no record comes."""
 _AGAIN = 1.0
@@ -125,6 +127,7 @@ class KafkaInput:
         self._positions: dict[Partition, Position] = {}
         self._held: dict[Partition, list[Record]] = {}
         self._fresh: set[Partition] = set()
+        self._next: dict[Partition, int] = {}  # of partitions that have begun: the offset after what was fetched
         self._taking = True
         self._member: Member | None = None
         self._fetching: asyncio.Task[t.Any] | None = None
@@ -201,6 +204,10 @@ class KafkaInput:
     async def _round(self, member: Member) -> None:
         """Take what there is, and commit what is done."""
         for partition, records in (await self._fetch(member)).items():
+            if partition in self._next:
+                self._next[partition] = records[-1].offset + 1
+            elif partition not in self._fresh:
+                continue  # it was taken away meanwhile
             self._held.setdefault(partition, []).extend(records)
             self._came += len(records)
         await self._begin(member)
@@ -231,7 +238,8 @@ class KafkaInput:
         try:
             found = fetched.result()
         except UNDECODABLE as error:
-            return await self._pick(member, error)
+            self._rewind(member)
+            return {} if self._fresh else await self._pick(member, error)
         except TopicAuthorizationFailedError as error:
             # There may be others that can be read.
             self._failed("read", error)
@@ -239,6 +247,16 @@ class KafkaInput:
             await asyncio.sleep(_ROUND)
             return {}
         return {Partition(*key): records for key, records in found.items()}
+
+    def _rewind(self, member: Member) -> None:
+        """Have all that was fetched and not given fetched again.
+
+        The client takes records of one partition after the other. Where one cannot be decoded it throws away what it
+        had taken of the others, and goes on behind that.
+        """
+        for partition in self._next.keys() - self._held.keys():
+            with contextlib.suppress(IllegalStateError):  # it is being taken away
+                member.consumer.seek(key_of(partition), self._next[partition])
 
     async def _pick(self, member: Member, error: Exception) -> Mapping[Partition, Sequence[Record]]:
         """Records one by one, as some cannot be decoded. Raises KafkaError where none can be had."""
@@ -249,11 +267,15 @@ class KafkaInput:
         return {partition: records for partition, records in zip(partitions, picked, strict=True) if records}
 
     async def _one_by_one(self, member: Member, partition: Partition) -> list[Record]:
-        """The next records of a partition, also where they cannot be decoded. Raises KafkaError."""
+        """The next records of a partition, also where they cannot be decoded; one at least, if there is any.
+
+        Raises KafkaError.
+        """
         consumer, key = member.consumer, key_of(partition)
         found: list[Record] = []
         failed = -1
-        while len(found) < _TAKEN:
+        until = time.monotonic() + _SLICE
+        while not found or (len(found) < _TAKEN and time.monotonic() < until):
             try:
                 one = await consumer.getmany(key, timeout_ms=_ONE, max_records=1)
             except UNDECODABLE as error:
@@ -272,21 +294,26 @@ class KafkaInput:
         """Store what was taken, as far as there is room."""
         if time.monotonic() < self._full_until:
             return
-        for partition in self._held.keys() - self._fresh:
-            while records := self._held.get(partition):
+        full = False
+        for partition in [each for each in self._held if each not in self._fresh]:
+            while (records := self._held.get(partition)) and self._offsets.unfinished(partition) < _UNFINISHED:
                 known = 0
                 position = self._position(partition)
-                while known < len(records) and position.has(records[known]):
+                while known < len(records) and position.has(records[known], time.time()):
                     self._offsets.take(partition, records[known].offset)
                     known += 1
                 if known:
                     self._counters.add("kafka_records_total", known, result="known")
                     del records[:known]
                 elif await self._take_some(partition, records):
-                    return
+                    full = True
+                    break  # there may be room for one of another partition: some is kept for critical alerts
                 if not records and self._held.get(partition) is records:
                     del self._held[partition]
-        self._waits = ""
+        if full:
+            self._full_until = time.monotonic() + _AGAIN
+        else:
+            self._waits = ""
 
     async def _take_some(self, partition: Partition, records: list[Record]) -> bool:
         """Store the first of the records that were taken, and take them off. Returns whether there is no room."""
@@ -345,7 +372,6 @@ class KafkaInput:
         if not self._waits:
             logger.error("%s waits: %s", self.name, error)
         self._waits = error.message
-        self._full_until = time.monotonic() + _AGAIN
 
     def _pace(self, member: Member) -> None:
         """Take nothing from partitions of which too much waits, here or in the spool."""
@@ -370,6 +396,7 @@ class KafkaInput:
     def _assigned(self, partitions: Collection[Partition]) -> None:
         """They begin where the group has committed, whatever was taken of them before."""
         self._held.clear()
+        self._next.clear()
         self._fresh = set(partitions)
         logger.info("Partitions of this member of group %s: %s", self._options.group_id, _listed(partitions))
 
@@ -381,15 +408,22 @@ class KafkaInput:
         await self._commit(member, _LAST)
         self._offsets.revoked(member.partitions)
         self._held.clear()
+        self._next.clear()
         self._fresh.clear()
 
     async def _begin(self, member: Member) -> None:
-        """Ask what the group has committed of new partitions: before that nothing is taken from them, or committed."""
+        """Ask what the group has committed of new partitions: before that nothing is taken from them, or committed.
+
+        They begin exactly there. What the client has fetched of them may be of before they were given anew, and what
+        it fetched first may be lost (see _rewind).
+        """
         fresh = sorted(self._fresh)
         if not fresh or self._fetching:
             return
         try:
-            ends = await within(_PATIENCE, member.consumer.end_offsets([key_of(partition) for partition in fresh]))
+            keys = [key_of(partition) for partition in fresh]
+            starts = await within(_PATIENCE, member.consumer.beginning_offsets(keys))
+            ends = await within(_PATIENCE, member.consumer.end_offsets(keys))
             committed = [await self._beginning(member, partition) for partition in fresh]
         except (KafkaError, OSError) as error:
             if not isinstance(error, IllegalStateError):  # they were taken away meanwhile
@@ -399,11 +433,19 @@ class KafkaInput:
         for partition, offset in zip(fresh, committed, strict=True):
             if partition not in self._fresh:
                 continue  # it was taken away meanwhile
+            key = key_of(partition)
+            start = starts[key] if offset is None else offset
+            try:
+                member.consumer.seek(key, start)
+            except IllegalStateError:
+                continue  # it is being taken away
             self._fresh.discard(partition)
+            self._held.pop(partition, None)
+            self._next[partition] = start
             self._offsets.assigned(partition, offset)
-            if ends[key_of(partition)] < self._position(partition).next:
+            if ends[key] < self._position(partition).next:
                 self._positions[partition] = Position()
-                self._offsets.began_anew(partition, 0)
+                self._offsets.began_anew(partition, start if start <= ends[key] else 0)
 
     async def _beginning(self, member: Member, partition: Partition) -> int | None:
         """What the group has committed of a partition. Raises KafkaError."""
@@ -444,7 +486,8 @@ class KafkaInput:
             except (KafkaError, OSError) as error:
                 self._failed("look", error)
                 self._away = explain(error)
-            idle = self._lag > 0 and came == self._came and not member.consumer.paused() and not self._away
+            waits = self._lag > 0 and not member.consumer.paused() and not self._away
+            idle = self._taking and waits and came == self._came
             stalled, came = stalled + 1 if idle else 0, self._came
             if stalled >= _STALLED:
                 raise KafkaError(f"there are {self._lag} records and none comes")
@@ -452,12 +495,13 @@ class KafkaInput:
 
     async def _look(self, member: Member) -> int:
         """How many records there are beyond those that were taken. Raises KafkaError, OSError."""
+        missing = {topic for topic in self._options.topics if not member.consumer.partitions_for_topic(topic)}
+        if missing:  # or it is not known yet
+            missing -= await within(_PATIENCE, member.consumer.topics())
+        self._absent = f"there is no topic {', '.join(sorted(missing))}, or it may not be read" if missing else ""
         partitions = [key_of(partition) for partition in member.partitions]
         if not partitions:
-            missing = set(self._options.topics) - await within(_PATIENCE, member.consumer.topics())
-            self._absent = f"there is no topic {', '.join(sorted(missing))}, or it may not be read" if missing else ""
             return 0
-        self._absent = ""
         ends = await within(_PATIENCE, member.consumer.end_offsets(partitions))
         lag = 0
         for partition, end in ends.items():

@@ -73,37 +73,49 @@ class Position:
     Attributes:
         next: the offset after the last record that is.
         until: the latest time of all these records, in milliseconds since the epoch, as far as it can be believed.
+        beyond: the latest one that could not be believed; 0 for none.
     """
 
     next: int = 0
     until: int = 0
+    beyond: int = 0
 
     @classmethod
     def from_dict(cls, value: object) -> Position:
         """The position that was stored. Raises ValueError."""
-        if isinstance(value, Mapping) and value.keys() == {"next", "until"}:
-            following, until = value["next"], value["until"]
-            if all(isinstance(number, int) and number >= 0 for number in (following, until)):
-                return cls(following, until)
+        names = {field.name for field in dataclasses.fields(cls)}
+        if (
+            isinstance(value, Mapping)
+            and names - {"beyond"} <= value.keys() <= names  # that was not always stored
+            and all(isinstance(number, int) and number >= 0 for number in value.values())
+        ):
+            return cls(**value)
         raise ValueError("it is no position in a partition")
 
     def to_dict(self) -> dict[str, int]:
         """What is stored."""
         return dataclasses.asdict(self)
 
-    def has(self, record: Record) -> bool:
-        """Whether a record is in the spool, or was.
+    def has(self, record: Record, now: float) -> bool:
+        """Whether a record is in the spool, or was. C(now) is in seconds since the epoch.
 
         Where a topic was made anew its offsets begin anew, and are of later records. To hold a record for a new one by
         mistake does no harm, as hosts know the alert.
         """
-        return record.offset < self.next and _time(record) <= self.until
+        of_record = _time(record)
+        latest = self.until if of_record <= _believed(now) else self.beyond
+        return record.offset < self.next and of_record <= latest
 
     def after(self, records: Sequence[Record], now: float) -> Position:
         """The position once these are in the spool. C(now) is in seconds since the epoch."""
-        times = (min(_time(record), int((now + AHEAD) * _MILLISECONDS)) for record in records)
-        anew = records[0].offset < self.next
-        return Position(records[-1].offset + 1, max([0 if anew else self.until, *times]))
+        times = [_time(record) for record in records]
+        believed = _believed(now)
+        before = Position() if records[0].offset < self.next else self
+        return Position(
+            records[-1].offset + 1,
+            max([before.until, *(min(time, believed) for time in times)]),
+            max([before.beyond, *(time for time in times if time > believed)]),
+        )
 
 
 class Read(t.NamedTuple):
@@ -186,16 +198,22 @@ class Reader:
     def received_at(self, record: Record) -> str:
         """When a record was received: by its own time, as that is the same for all who read it.
 
-        Nothing is received in the future: a time that lies there would go before a release that is yet to come.
+        Nothing is received in the future, but for what clocks may be apart (AHEAD): a time that lies there would go
+        before a release that is yet to come.
         """
         moment = timestamp.of_epoch(_time(record) / _MILLISECONDS) if self.has_time(record) else None
         return timestamp.format_timestamp(moment or datetime.datetime.fromtimestamp(self._clock(), datetime.UTC))
 
     def has_time(self, record: Record) -> bool:
         """Whether the time of a record can be believed."""
-        return 0 < _time(record) <= (self._clock() + AHEAD) * _MILLISECONDS
+        return 0 < _time(record) <= _believed(self._clock())
 
 
 def _time(record: Record) -> int:
     """Its time in milliseconds since the epoch; 0 or less where it has none."""
     return record.timestamp or 0
+
+
+def _believed(now: float) -> int:
+    """The latest time that is believed, in milliseconds since the epoch, where C(now) is in seconds."""
+    return int((now + AHEAD) * _MILLISECONDS)

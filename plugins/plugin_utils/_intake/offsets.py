@@ -93,11 +93,12 @@ class Offsets:
     def began_anew(self, partition: Partition, offset: int) -> None:
         """The records of a partition from an offset on are others than those that were taken before.
 
-        That may be a mistake. So what has not ended of these holds back all of the others.
+        That may be a mistake. So what has not ended of these holds back all of the others. What the group has committed
+        stays so, unless the partition begins before that.
         """
         log = self._log(partition)
         first = min([offset, *(record.offset for record in log.records if record.waiting)])
-        self._logs[partition] = anew = _Log(ours=log.ours)
+        self._logs[partition] = anew = _Log(log.ours, log.committed if log.committed <= offset else -1)
         if log.waiting:
             record = _Record(first, len(log.waiting))
             anew.records.append(record)

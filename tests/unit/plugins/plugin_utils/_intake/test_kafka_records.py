@@ -123,25 +123,42 @@ def test_no_more_than_some_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_position_says_what_is_in_the_spool() -> None:
     position = Position()
-    assert not position.has(Record(0, b"", 0))
+    assert not position.has(Record(0, b"", 0), NOW)
     records = [Record(4, b"", 2000), Record(6, b"", 1000)]
     position = position.after(records, NOW)
     assert position == Position.from_dict(json.loads(json.dumps(position.to_dict()))) == Position(7, 2000)
-    assert all(position.has(record) for record in records)
-    assert not position.has(Record(7, b"", 1000))
+    assert all(position.has(record, NOW) for record in records)
+    assert not position.has(Record(7, b"", 1000), NOW)
     # The topic was made anew.
     anew = Record(4, b"", 3000)
-    assert not position.has(anew)
+    assert not position.has(anew, NOW)
     assert position.after([anew], NOW) == Position(5, 3000)
 
 
 def test_a_time_of_the_future_does_not_make_later_records_known() -> None:
     position = Position().after([Record(4, b"", 10**15)], NOW)
     assert position.until == MILLISECONDS + 60_000
-    assert not position.has(Record(3, b"", position.until + 1))
+    assert not position.has(Record(3, b"", position.until + 1), NOW + 1)
 
 
-@pytest.mark.parametrize("value", [None, 7, {}, {"next": 1}, {"next": "1", "until": 2}, {"next": -1, "until": 2}])
+def test_a_record_of_the_future_is_known_where_it_comes_again() -> None:
+    records = [Record(4, b"", 10**15), Record(5, b"", MILLISECONDS), Record(6, b"", 10**12 * 9)]
+    position = Position().after(records[:2], NOW).after(records[2:], NOW)
+    assert position == Position.from_dict(json.loads(json.dumps(position.to_dict())))
+    assert all(position.has(record, NOW + 1) for record in records)
+    assert not position.has(Record(4, b"", 10**15 + 1), NOW)
+    # The topic was made anew.
+    assert position.after([Record(4, b"", 3000)], NOW).beyond == 0
+
+
+def test_a_position_that_was_stored_before_there_was_all_of_it() -> None:
+    assert Position.from_dict({"next": 1, "until": 2}) == Position(1, 2)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 7, {}, {"next": 1}, {"next": "1", "until": 2}, {"next": -1, "until": 2}, {"next": 1, "until": 2, "x": 3}],
+)
 def test_a_position_that_is_none(value: object) -> None:
     with pytest.raises(ValueError, match="no position"):
         Position.from_dict(value)

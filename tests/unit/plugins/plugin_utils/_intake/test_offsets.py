@@ -95,6 +95,19 @@ def test_a_log_that_began_anew_waits_for_what_was_of_the_old_one() -> None:
     assert offsets.to_commit() == {A: 1}
 
 
+def test_a_log_that_began_anew_behind_what_is_committed_is_not_committed_back() -> None:
+    offsets = Offsets()
+    offsets.take(A, 51, ["one"])
+    offsets.assigned(A, 40)
+    offsets.began_anew(A, 40)
+    assert offsets.to_commit() == {}
+    offsets.take(A, 40)
+    offsets.take(A, 41)
+    assert offsets.to_commit() == {}
+    offsets.ended(["one"], {})
+    assert offsets.to_commit() == {A: 42}
+
+
 class Group(RuleBasedStateMachine):
     """A member of a group beside others, and a plain account of which records need which alerts."""
 
