@@ -11,6 +11,7 @@ The others run on the engine of this machine.
 from __future__ import annotations
 
 import collections
+import fcntl
 import gc
 import os
 import typing as t
@@ -97,6 +98,17 @@ def testbed() -> t.Iterator[Testbed]:
     found = Testbed()
     yield found
     found.close()
+
+
+@pytest.fixture(scope="module")
+def usual_places() -> t.Iterator[None]:
+    """What the guard has on a host unless it is told otherwise: C(/var/lib/container-guard) and the like.
+
+    The hosts are shared by all processes that run tests. So one file of tests at a time uses these places there.
+    """
+    with open(__file__, encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import HostWorld
 from ansible_collections.ironpost.container_guard.tests.integration.remote import Json, Remote
 
+pytestmark = pytest.mark.usefixtures("usual_places")
+
 ARCHIVES = "/opt/container-guard"
 LEFT_ON_HOST = (ARCHIVES, "/var/lib/container-guard", "/dev/shm/was-run")
 INSTALL: tuple[str, Json] = ("module_archive", {})

@@ -17,6 +17,8 @@ import pytest
 from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import PREFIX, Ansible, PlaybookRun
 from ansible_collections.ironpost.container_guard.tests.testbed.host import Host
 
+pytestmark = pytest.mark.usefixtures("usual_places")
+
 if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.tests.integration.conftest import Testbed
 

@@ -24,6 +24,8 @@ from ansible_collections.ironpost.container_guard.tests.integration.docker_world
 from ansible_collections.ironpost.container_guard.tests.integration.rulebook import RulebookProcess, free_port
 from ansible_collections.ironpost.container_guard.tests.testbed.recipe import RECIPES
 
+pytestmark = pytest.mark.usefixtures("usual_places")
+
 if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.tests.integration.conftest import Testbed
 

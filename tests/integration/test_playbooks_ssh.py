@@ -27,6 +27,8 @@ from ansible_collections.ironpost.container_guard.tests.integration.docker_world
 from ansible_collections.ironpost.container_guard.tests.integration.rulebook import COLLECTIONS, free_port
 from ansible_collections.ironpost.container_guard.tests.integration.senders import falco
 
+pytestmark = pytest.mark.usefixtures("usual_places")
+
 REPOSITORY = COLLECTIONS / "ansible_collections/ironpost/container_guard"
 COMMAND = re.compile(r"^(?:    |\$ )(ansible(?:-playbook)? -i inventory (?:[^\\\n]|\\\n)*)$", re.MULTILINE)
 _TYPED = ("isolation", "mutes", "evidence", "policies", "policy-tests", "fleet")
