@@ -6,16 +6,17 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import threading
 import time
 import typing as t
 
+from ansible_collections.ironpost.container_guard.tests import loopback
+
 Json = dict[str, t.Any]
 
 
-class ReceiptServer:
+class ReceiptServer(loopback.LoopbackServer):
     """Takes receipts at C(url) as long as its context lasts.
 
     Args:
@@ -35,26 +36,14 @@ class ReceiptServer:
         self._came = threading.Condition()
         taken = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(loopback.Handler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 self.send_response(taken._take(self.headers["Authorization"], self.path, body))
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
-                """Keep the output of the tests clean."""
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/receipts"
-
-    def __enter__(self) -> ReceiptServer:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler, "/receipts")
 
     def delivery(self, *hosts: str) -> Json:
         """What an event says of how it is acknowledged."""

@@ -9,13 +9,13 @@ AWX itself cannot be installed here. What it checks of a survey is checked here,
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
-import threading
 import typing as t
 import urllib.parse
 from collections.abc import Callable, Mapping
+
+from ansible_collections.ironpost.container_guard.tests import loopback
 
 Json = dict[str, t.Any]
 
@@ -33,7 +33,7 @@ _BEGINS_WITH = {
 }
 
 
-class Awx:
+class Awx(loopback.LoopbackServer):
     """Listens at C(url) as long as its context lasts.
 
     Attributes:
@@ -53,7 +53,7 @@ class Awx:
                 self._create(endpoint, values)
         awx = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(loopback.Handler):
             def do_GET(self) -> None:
                 self._answer(awx._get)
 
@@ -81,19 +81,7 @@ class Awx:
                 self.end_headers()
                 self.wfile.write(content)
 
-            def log_message(self, *_: object) -> None:
-                """Keep the output of the tests clean."""
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Awx:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
     def named(self, endpoint: str, key: str = "name") -> dict[str, Json]:
         """All objects of a kind, by name."""

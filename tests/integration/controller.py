@@ -9,18 +9,19 @@ AWX itself cannot be installed here.
 
 from __future__ import annotations
 
-import http.server
 import json
 import threading
 import typing as t
 import urllib.parse
 from collections.abc import Callable, Mapping
 
+from ansible_collections.ironpost.container_guard.tests import loopback
+
 Json = dict[str, t.Any]
 Work = Callable[[str, Json], "bool | tuple[bool, Json]"]
 
 
-class Controller:
+class Controller(loopback.LoopbackServer):
     """Listens at C(url) as long as its context lasts.
 
     Args:
@@ -47,7 +48,7 @@ class Controller:
         self._states: dict[int, str] = {}
         controller = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(loopback.Handler):
             def do_GET(self) -> None:
                 url = urllib.parse.urlsplit(self.path)
                 controller.authorizations.add(self.headers["Authorization"])
@@ -69,19 +70,7 @@ class Controller:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_: object) -> None:
-                """Keep the output of the tests clean."""
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Controller:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
     def _get(self, path: str, query: Mapping[str, str]) -> Json:
         if path.endswith("/config/"):

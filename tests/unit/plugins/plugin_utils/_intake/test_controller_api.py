@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.server
 import json
 import socket
 import ssl
 import sys
-import threading
 import types
 import typing as t
 from collections.abc import Iterator
@@ -28,6 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.c
     access_of,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options, parse_options
+from ansible_collections.ironpost.container_guard.tests import loopback
 
 TOKEN = "correct-horse-battery"
 
@@ -36,7 +35,7 @@ def options(**given: t.Any) -> Options:
     return parse_options({"token": TOKEN, "receipts": "artifacts", **given})
 
 
-class Server:
+class Server(loopback.LoopbackServer):
     """Answers whatever it is told to.
 
     Attributes:
@@ -49,7 +48,7 @@ class Server:
         self.requests: list[tuple[str, str]] = []
         server = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(loopback.Handler):
             def do_GET(self) -> None:
                 server.requests.append((self.path, self.headers.get("Authorization", "")))
                 status, headers, body = server.answers.get(self.path, (200, {}, b'{"results": []}'))
@@ -60,21 +59,7 @@ class Server:
                 with contextlib.suppress(OSError):
                     self.wfile.write(body)
 
-            def log_message(self, *_: object) -> None:
-                """Keep the output of the tests clean."""
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        if context:
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"http{'s' if context else ''}://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Server:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler, context=context)
 
 
 @pytest.fixture

@@ -4,24 +4,23 @@
 
 from __future__ import annotations
 
-import http.server
 import pathlib
-import threading
 
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.keeping import deleted_with, put
+from ansible_collections.ironpost.container_guard.tests import loopback
 
 
-class Server:
+class Server(loopback.LoopbackServer):
     """Keeps what is put there, in order, and answers with a status."""
 
     def __init__(self, status: int = 201) -> None:
         self.kept: list[tuple[str, bytes, str | None]] = []
         server = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(loopback.Handler):
             protocol_version = "HTTP/1.1"
 
             def do_PUT(self) -> None:
@@ -32,19 +31,7 @@ class Server:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
-                """Keep the output of the tests clean."""
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/evidence/web-1"
-
-    def __enter__(self) -> Server:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler, "/evidence/web-1")
 
 
 @pytest.fixture
