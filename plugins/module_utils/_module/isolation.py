@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import datetime
 import os
 import typing as t
@@ -54,6 +53,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
     Target,
     claim_filter,
     claimed,
+    event_of,
     expired_at,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
@@ -283,22 +283,8 @@ def _refuse_blank(value: t.Mapping[str, t.Any], what: str) -> None:
 def _event(
     result: Result, actions: tuple[dict[str, t.Any], ...], cause: Cause, params: t.Mapping[str, t.Any]
 ) -> ActionEvent:
-    target = result.target
-    known_id = target.entry.snapshot.id if target.entry else ""
-    shown = target.container.to_dict() if target.container else {"id": known_id, "name": target.name, "image": ""}
-    event = ActionEvent(
-        outcome="failed",
-        trace_id=cause.trace_id,
-        actor=cause.actor,
-        intended=result.intended,
-        container={name: text.display(value) for name, value in shown.items()},
-        actions=actions,
-        reasons=tuple(filter(None, [text.display(params["reason"]), "forced" if params["force"] else ""])),
-    )
-    if result.outcome:
-        approval = _decided(result.outcome.claims, params["state"])
-        return dataclasses.replace(event, approval=approval).with_outcome(result.outcome)
-    return event.with_error(t.cast(GuardError, result.error))
+    approval = _decided(result.outcome.claims, params["state"]) if result.outcome else None
+    return event_of(result, actions, cause, ("forced",) if params["force"] else (), approval)
 
 
 def _awaited(target: Target, which: t.Callable[[Claim], bool]) -> tuple[dict[str, t.Any], ...]:

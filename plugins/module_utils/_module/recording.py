@@ -17,7 +17,6 @@ def record(
     events: t.Sequence[ActionEvent],
     log: ActionLog,
     result: dict[str, t.Any],
-    periods: t.Mapping[str, int] | None = None,
 ) -> set[str]:
     """Write the action log. What was done is done: where that fails, the result keeps it and says so.
 
@@ -25,13 +24,17 @@ def record(
         events: what to record.
         log: of the host.
         result: of the module; an error is added.
-        periods: for each policy id, seconds within which repeats of a decision are one record.
 
     Returns:
         the ids of those that have a record of their own.
     """
     try:
-        return log.append(events, periods or {})
+        return log.append(events)
     except GuardError as error:
-        result.update(failed=True, error=error.to_dict(), msg="; ".join(filter(None, [result.get("msg"), str(error)])))
+        not_recorded(error, result)
         return set()
+
+
+def not_recorded(error: GuardError, result: dict[str, t.Any]) -> None:
+    """Say in the result of a module that what it did is not on record."""
+    result.update(failed=True, error=error.to_dict(), msg="; ".join(filter(None, [result.get("msg"), str(error)])))

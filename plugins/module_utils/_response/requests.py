@@ -101,6 +101,44 @@ class Result(t.NamedTuple):
         return self.outcome is not None and self.outcome.error is None and self.outcome.ok
 
 
+def event_of(
+    result: Result,
+    actions: tuple[dict[str, t.Any], ...],
+    cause: Cause,
+    reasons: tuple[str, ...] = (),
+    approval: t.Mapping[str, t.Any] | None = None,
+    host: str = "",
+) -> ActionEvent:
+    """The record of what came of a target.
+
+    Args:
+        result: what came of it.
+        actions: what was asked for.
+        cause: why.
+        reasons: further ones, inert.
+        approval: what of it was decided on, or None.
+        host: inventory name of this host, where it is known.
+    """
+    target = result.target
+    known_id = target.entry.snapshot.id if target.entry else ""
+    shown = target.container.to_dict() if target.container else {"id": known_id, "name": target.name, "image": ""}
+    event = ActionEvent(
+        outcome="failed",
+        trace_id=cause.trace_id,
+        policy_id=cause.policy_id,
+        actor=cause.actor,
+        host=host,
+        intended=result.intended,
+        container={name: text.display(value) for name, value in shown.items()},
+        actions=actions,
+        reasons=tuple(filter(None, [text.display(cause.reason), *reasons])),
+        approval=approval,
+    )
+    if result.outcome:
+        return event.with_outcome(result.outcome)
+    return event.with_error(t.cast(GuardError, result.error))
+
+
 class Selection:
     """Finds the containers that are meant on one host. Reads all of the journal once, and only where that is needed.
 

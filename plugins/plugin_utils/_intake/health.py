@@ -93,7 +93,7 @@ class Health:
         counters: of the listener.
         notes: what was found at the start.
         measured: figures of inputs, for metrics.
-        jobs: what reads receipts from a controller, if that is done: without them nobody knows what was answered.
+        vital: parts whose troubles keep alerts from being answered, or from being known to be.
     """
 
     spool: Spool
@@ -104,13 +104,13 @@ class Health:
     watching: Sequence[Watching] = ()
     notes: list[str] = dataclasses.field(default_factory=list)
     measured: Callable[[], Mapping[str, float]] = dict
-    jobs: Watching | None = None
+    vital: Sequence[Watching] = ()
 
     def troubles(self) -> list[str]:
         """Why alerts are not answered at the moment."""
         of_tls = self.tls.troubles() if self.tls else []
-        of_jobs = self.jobs.troubles() if self.jobs else []
-        return list(dict.fromkeys([*self.spool.troubles(), *self.deliveries.health(), *of_jobs, *of_tls]))
+        of_parts = [trouble for part in self.vital for trouble in part.troubles()]
+        return list(dict.fromkeys([*self.spool.troubles(), *self.deliveries.health(), *of_parts, *of_tls]))
 
     def warnings(self) -> list[str]:
         """What will keep some from being answered."""

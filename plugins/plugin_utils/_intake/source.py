@@ -111,7 +111,7 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
 
             deliveries = Deliveries(
                 spool,
-                _settings(options),
+                settings_of(options),
                 queue.put,
                 receipt_url=options.receipt_url or _url(receipts),
                 confirmed=confirmed,
@@ -184,6 +184,7 @@ class Intake:
         tls: Tls | None = None,
         notes: Iterable[str] = (),
         jobs: JobWatch | None = None,
+        vital: Sequence[health.Watching] = (),
     ) -> None:
         self._options = options
         self._jobs = jobs
@@ -206,7 +207,10 @@ class Intake:
         self._kafka = _kafka(options, admitting, spool, self._counters)
         topics = [self._kafka] if self._kafka else []
         watching: list[health.Watching] = [wanted, *([inventory] if inventory else []), *self._files, *topics]
-        how = health.Health(spool, deliveries, self._connections, self._counters, tls, watching, self._notes, jobs=jobs)
+        vital = [*([jobs] if jobs else []), *vital]
+        self.health = how = health.Health(
+            spool, deliveries, self._connections, self._counters, tls, watching, self._notes, vital=vital
+        )
         if self._kafka:
             how.measured = self._kafka.figures
         self._listener = Listener(options, admitting, how)
@@ -282,7 +286,11 @@ class Intake:
     def _log_start(self, addresses: Sequence[t.Any]) -> None:
         options, scheme = self._options, "https" if self._tls else "http"
         path = ALERTS if options.takes_posts else HEALTH
-        places = ", ".join(f"{scheme}://{_shown(address[0])}:{address[1]}{path}" for address in addresses)
+        inet = [address for address in addresses if isinstance(address, tuple)]
+        places = ", ".join(
+            f"{scheme}://{_shown(address[0])}:{address[1]}{path}" if address in inet else f"{address}"
+            for address in addresses
+        )
         checks = {
             "client certificate": options.cafile and options.certificate_required,
             "token": options.all_tokens,
@@ -302,7 +310,7 @@ class Intake:
                 self._connections.most,
                 options.max_connections,
             )
-        if not self._tls and not all(ipaddress.ip_address(address[0]).is_loopback for address in addresses):
+        if not self._tls and not all(ipaddress.ip_address(address[0]).is_loopback for address in inet):
             logger.warning("Alerts and tokens cross the network in clear text: set certfile, or listen on 127.0.0.1")
         if options.kafka and not options.kafka.tls:
             logger.warning(
@@ -350,7 +358,8 @@ def limits_of(options: Options) -> SpoolLimits:
     )
 
 
-def _settings(options: Options) -> DeliverySettings:
+def settings_of(options: Options) -> DeliverySettings:
+    """How alerts are delivered."""
     window = options.max_isolations_per_fleet_window
     return DeliverySettings(
         batch_window=options.batch_window,
