@@ -326,7 +326,7 @@ options:
   batch_window:
     description:
       - Longest time that an alert waits for company in seconds, 0 to 10.
-      - An event leaves earlier when no alert arrived for an eighth of it, so a lone alert waits 25 ms by default.
+      - An event leaves earlier when no alert arrived for a sixteenth of it, so a lone alert waits 12 ms by default.
     type: float
     default: 0.2
   batch_interval:
