@@ -194,6 +194,12 @@ class ServiceProcess:
                 self._heard.wait(0.05)
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self.process, "it is not started"
+        return self.process.pid
+
+    @property
     def printed(self) -> str:
         """What it has printed and told."""
         return "\n".join([*self.lines, *self.status])

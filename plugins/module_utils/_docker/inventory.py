@@ -223,14 +223,14 @@ class Inventory:
         return True
 
     def _inspect(self, container_id: str) -> None:
-        asked = self._inspections.mark() if self._inspections else 0
+        asked = 0 if self._inspections is None else self._inspections.mark()
         found = self._engine.inspect_container(container_id)
-        if self._inspections and found["Id"] == container_id:
+        if self._inspections is not None and found["Id"] == container_id:
             self._inspections.put(found, asked)
 
     def changed(self, container_id: str) -> None:
         """Something has happened to the container with that full id: ask for it anew. Raises EngineError."""
-        if self._inspections:
+        if self._inspections is not None:
             self._inspections.forget(container_id)
         with contextlib.suppress(NotFound):
             # The engine tells some changes before its list shows them, and answers this when the change is done.

@@ -245,6 +245,8 @@ class Service:
 
     async def _fill(self) -> t.NoReturn:
         """Get to know containers before there is an alert about them."""
+        while not await asyncio.to_thread(self._watcher.wait_in_step, _FILL_LOOK):
+            pass
         while True:
             try:
                 more = await asyncio.to_thread(self._inventory.fill)
