@@ -166,7 +166,7 @@ class Holder:
 
     def troubles(self) -> list[str]:
         """What keeps containers from being held, a sentence each."""
-        given_up = [f"container {name} does not stay isolated: {why}" for name, why in self._given_up.values()]
+        given_up = [f"container {name}: {why}" for name, why in self._given_up.values()]
         return [*([self._trouble] if self._trouble else []), *given_up]
 
     # --- the thread ---------------------------------------------------------------------------------------------------
@@ -179,21 +179,22 @@ class Holder:
         self._queue.put(what)
 
     def _run(self) -> None:
-        until = 0.0
+        due = self._monotonic() + LOOK
         while True:
             try:
-                what = self._queue.get(timeout=max(0.0, until))
+                what = self._queue.get(timeout=max(0.0, due - self._monotonic()))
             except queue.Empty:
                 what = _ALL
             if what == _STOP:
                 return
             with self._lock:
                 self._queued.discard(what)
+            if what == _ALL:
+                due = self._monotonic() + LOOK
             try:
-                until = self._see_to(what)
+                due = min(due, self._monotonic() + self._see_to(what))
                 self._trouble = ""
             except Exception as error:  # whatever it is, what is isolated must go on being held
-                until = LOOK
                 self._trouble = f"what is isolated cannot be looked at: {error}"
                 if not isinstance(error, GuardError):
                     logger.exception("What is isolated cannot be looked at")
@@ -231,6 +232,9 @@ class Holder:
                 self._given_up.pop(container_id, None)
             return []
         kinds = tuple(dict.fromkeys(finding.kind for finding in found))
+        if kinds == ("unreadable",):  # nobody knows that it was undone, and nothing can be done about it
+            self._give_up(entry, f"whether it is isolated is not known: {found[0].message}")
+            return []
         policy = self._on_breach(entry)
         done = self._mend(entry, policy, found, resolver)
         for kind in kinds:
@@ -272,7 +276,8 @@ class Holder:
             logger.warning("Container %s was set free (%s), and is held again", entry.snapshot.name, told)
             return "escalated" if actions else "repaired"
         error = next((r.error or (r.outcome.error if r.outcome else None) for r in results if not r.ok), None)
-        self._give_up(entry, str(error if isinstance(error, GuardError) else (error or {}).get("message", told)))
+        said = error if isinstance(error, GuardError) else (error or {}).get("message", told)
+        self._give_up(entry, f"it does not stay isolated: {said}")
         return "failed"
 
     def _report(self, entry: Entry, why: str) -> None:
@@ -294,7 +299,7 @@ class Holder:
 
     def _give_up(self, entry: Entry, why: str) -> None:
         if self._given_up.get(entry.snapshot.id) != (entry.snapshot.name, why):
-            logger.error("Container %s does not stay isolated: %s", entry.snapshot.name, why)
+            logger.error("Container %s: %s", entry.snapshot.name, why)
         self._given_up[entry.snapshot.id] = (entry.snapshot.name, why)
 
     def _too_often(self, container_id: str, policy: OnBreach) -> bool:
