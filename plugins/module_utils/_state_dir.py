@@ -200,13 +200,20 @@ class StateDir:
         except OSError as error:
             raise self._failed("rotate", name, error) from error
 
+    def standing_in(self) -> list[str]:
+        """The files that the fallback holds, as the state directory did not take them. Raises StateDirError."""
+        try:
+            return self._memory.all_names() if self._trusted() else []
+        except OSError as error:
+            raise self._failed("list", "", error) from error
+
     def carry_over(self) -> None:
         """Move what the fallback holds to the state directory, as far as that takes it. Raises StateDirError.
 
         The first change that is made through this object does the same.
         """
         try:
-            names = self._memory.all_names() if self._trusted() else []
+            names = self.standing_in()
             if not names:
                 return
             with self._alone():

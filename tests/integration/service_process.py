@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -65,6 +66,7 @@ class ServiceProcess:
         docker_host: URL of the engine.
         policies: the deployed policy set.
         env: environment variables.
+        module: that is run; what it is given is the command line of the service.
         settings: of the configuration, in addition.
 
     Attributes:
@@ -79,6 +81,7 @@ class ServiceProcess:
         docker_host: str,
         policies: str = "",
         env: t.Mapping[str, str] | None = None,
+        module: str = MAIN,
         **settings: t.Any,
     ) -> None:
         self.directory = directory
@@ -87,6 +90,7 @@ class ServiceProcess:
         self.port = 0
         self.process: subprocess.Popen[str] | None = None
         self._env = dict(env or {})
+        self._module = module
         self._heard = threading.Condition()
         self._threads: list[threading.Thread] = []
         directory.mkdir(exist_ok=True)
@@ -129,7 +133,7 @@ class ServiceProcess:
         address.unlink(missing_ok=True)
         manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         manager.bind(str(address))
-        command = [sys.executable, "-m", MAIN, "serve", "--config", str(self.directory / "service.json")]
+        command = [sys.executable, "-m", self._module, "serve", "--config", str(self.directory / "service.json")]
         env = {**os.environ, "NOTIFY_SOCKET": str(address), **self._env}
         self.lines.clear()
         self.status.clear()
@@ -160,6 +164,35 @@ class ServiceProcess:
             process.wait()
             for thread in self._threads:
                 thread.join()
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def outlives(self, condition: t.Callable[[], t.Any]) -> bool:
+        """Wait until something is so, or until it has been killed; whether it lives."""
+        deadline = time.monotonic() + PATIENCE
+        while self.process and self.process.poll() is None:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if condition():
+                    return True
+            assert time.monotonic() < deadline, self.printed
+            with self._heard:
+                self._heard.wait(0.02)
+        return False
+
+    def try_post(self, alert: Json) -> bool:
+        """Post an alert to a service that may be killed meanwhile; whether it was accepted."""
+        try:
+            self.post(alert)
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
+
+    def elements(self) -> dict[str, int]:
+        """The accounts of the intake."""
+        found: dict[str, int] = json.loads(self.get("/healthz")[1])["elements"]
+        return found
 
     def post(self, *alerts: Json, status: int = 202) -> Json:
         """Post alerts in one request; the answer."""

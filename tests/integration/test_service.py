@@ -62,8 +62,8 @@ def test_an_alert_cuts_off_the_container_that_it_names_and_only_that(
     assert is_paused(docker_world, target)
     assert networks(docker_world, target) == []
     assert docker_world.engine.inspect_container(bystander) == before
-    service.until(lambda: _elements(service)["answered"] == 1, "the alert is answered")
-    assert _elements(service)["waiting"] == 0
+    service.until(lambda: service.elements()["answered"] == 1, "the alert is answered")
+    assert service.elements()["waiting"] == 0
 
 
 def test_a_container_is_known_before_the_alert_so_that_its_snapshot_is_exact(
@@ -82,7 +82,7 @@ def test_what_no_policy_wants_is_dropped_and_counted(service: ServiceProcess, do
     target = docker_world.make_container("target")
     answer = service.post(falco(target, priority="Notice"))
     assert answer["dropped"] == 1
-    assert _elements(service)["dropped"] == 1
+    assert service.elements()["dropped"] == 1
     assert not is_paused(docker_world, target)
 
 
@@ -145,7 +145,7 @@ def test_an_alert_that_was_accepted_is_answered_after_a_kill(tmp_path: pathlib.P
         service.stop(signal.SIGKILL)
     with service:
         service.until(lambda: service.records("isolated"), "the container is isolated")
-        service.until(lambda: _elements(service)["answered"] == 1, "the alert is answered")
+        service.until(lambda: service.elements()["answered"] == 1, "the alert is answered")
     assert is_paused(docker_world, target)
 
 
@@ -154,8 +154,7 @@ def test_a_changed_policy_set_is_in_force_at_once_and_a_bad_one_is_not(
 ) -> None:
     target = docker_world.make_container("target")
     service.deploy(policy_set({**PAUSE, "rules": ["Nothing of the kind"]}))
-    assert service.process
-    service.process.send_signal(signal.SIGHUP)
+    service.send_signal(signal.SIGHUP)
     service.until(lambda: sum("is in force" in line for line in service.lines) == 2, "the new set is in force")
     assert service.post(falco(target))["dropped"] == 1
     service.deploy("{}")

@@ -16,6 +16,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.m
     GAUGE,
     Counters,
     Family,
+    Histogram,
     labelled,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
@@ -93,6 +94,7 @@ class Health:
         counters: of the listener.
         notes: what was found at the start.
         measured: figures of inputs, for metrics.
+        further: metrics of whoever the intake is a part of.
         vital: parts whose troubles keep alerts from being answered, or from being known to be.
     """
 
@@ -105,6 +107,7 @@ class Health:
     notes: list[str] = dataclasses.field(default_factory=list)
     measured: Callable[[], Mapping[str, float]] = dict
     vital: Sequence[Watching] = ()
+    further: Callable[[], Sequence[Family | Histogram]] = tuple
 
     def troubles(self) -> list[str]:
         """Why alerts are not answered at the moment."""
@@ -130,7 +133,7 @@ class Health:
             "refused": self.counters.by("requests_refused_total", "kind"),
         }
 
-    def families(self) -> list[Family]:
+    def families(self) -> list[Family | Histogram]:
         """Content of /metrics."""
         accounts = dict(self.spool.accounts)
         figures = {
@@ -151,4 +154,5 @@ class Health:
                 for name, value in figures.items()
             ),
             labelled(EXPIRY, GAUGE, LABELLED[EXPIRY], "option", expiry),
+            *self.further(),
         ]
