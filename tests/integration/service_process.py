@@ -25,6 +25,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 
 MAIN = "ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.main"
 TOKEN = "token-of-the-test-of-the-service"
+PATH_TOKEN = "path-token-of-the-test"
 HOST = "web-1"
 PATIENCE = 60.0
 Json = dict[str, t.Any]
@@ -98,6 +99,7 @@ class ServiceProcess:
         intake = {
             "port": 0,
             "token": TOKEN,
+            "path_token": PATH_TOKEN,
             "spool": str(directory / "spool"),
             "answer_deadline": 60,
             **settings.pop("intake", {}),
