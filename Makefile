@@ -59,7 +59,7 @@ unit: venv ## unit and architecture tests: no Docker, no Java
 	$(in_env) $(at_once) tests/unit tests/architecture
 
 integration: setup ## integration tests, against real Docker Engines and a real ansible-rulebook
-	@tools/setup.sh testbed postgresql kafka sdks cores
+	@tools/setup.sh testbed postgresql kafka faketime sdks cores
 	$(in_env) $(at_once) -m 'not alone' --durations=25 tests/integration
 	$(in_env) pytest -m alone tests/integration
 

@@ -37,7 +37,16 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
 logger = logging.getLogger(__name__)
 
 Event = dict[str, t.Any]
-Acknowledge = Callable[[str, bytes], Awaitable[None]]
+
+
+class Acknowledges(t.Protocol):
+    """What is needed of the deliveries."""
+
+    async def receipt(self, authorization: str, body: bytes) -> None:
+        """Take the header and the body of a receipt. Raises GuardError where it does not count."""
+
+    def run_ended(self, delivery: str, why: str, heard: bool) -> None:
+        """The delivery with that id is acknowledged no more."""
 
 
 class Host:
@@ -135,17 +144,22 @@ class Answering:
         else:
             await self._events.put(event)
 
-    async def run(self, acknowledge: Acknowledge) -> t.NoReturn:
+    async def run(self, deliveries: Acknowledges) -> t.NoReturn:
         """Answer until cancelled.
 
         Args:
-            acknowledge: takes the receipt of a delivery: header and body of the request that it otherwise is.
+            deliveries: take the receipt of each.
         """
         loop = asyncio.get_running_loop()
         while True:
             event = await self._events.get()
-            authorization, body = await loop.run_in_executor(self._answering, self._answer, event)
-            await acknowledge(authorization, body)
+            try:
+                authorization, body = await loop.run_in_executor(self._answering, self._answer, event)
+                await deliveries.receipt(authorization, body)
+            except GuardError as error:
+                # Such as one that is too late, by a clock that was set meanwhile. What was answered is remembered.
+                logger.warning("A delivery is made again: %s", error)
+                deliveries.run_ended(str(event["delivery"]["id"]), str(error), heard=True)
             self._collecting.submit(self._collect)
 
     def _answer(self, event: Event) -> tuple[str, bytes]:

@@ -45,6 +45,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.holding import Ground, Holder
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.mode import Mode
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.policies import DeployedPolicies
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.state_watch import StateWatch
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.systemd import Manager
 
 logger = logging.getLogger(__name__)
@@ -175,6 +176,7 @@ class Service:
             lambda: policies.in_force,
             self._mode.read,
         )
+        self._state_watch = StateWatch(self._files, self._shown)
         self._answering = Answering(host, self._tell)
         self._deliveries = Deliveries(spool, settings_of(config.intake), self._answering.put)
         tls = Tls(config.intake) if config.intake.certfile else None
@@ -191,7 +193,7 @@ class Service:
         if not watch.connected_since and (watch.last_error or late):
             why = watch.last_error.message if watch.last_error else "they are not told"
             found.append(f"the events of the engine are not followed: {why}")
-        return [*found, *self._mode.troubles(), *self._holder.troubles(), *dict.fromkeys(self._files.warnings)]
+        return [*found, *self._mode.troubles(), *self._holder.troubles(), *self._state_watch.troubles()]
 
     async def run(self, sockets: Sequence[socket.socket]) -> None:
         """Answer until it is asked to stop, and let end what is under way. Raises what a part raises."""
@@ -200,7 +202,8 @@ class Service:
             with _reloading(self._policies), self._holder, self._watcher:
                 # What a reboot, or a restart of the engine, has set free is held again before anything else.
                 self._holder.look()
-                working = [self._answering.run(self._deliveries.receipt), self._fill(), self._tend(stop)]
+                working = [self._answering.run(self._deliveries), self._fill(), self._tend(stop)]
+                working.append(self._state_watch.run())
                 tasks = [asyncio.create_task(part) for part in working]
                 intake = asyncio.create_task(self._intake.run(stop, sockets))
                 try:
@@ -242,6 +245,10 @@ class Service:
         else:
             self._manager.status(status)
         (logger.warning if troubles else logger.info)("The service is %s", status)
+
+    def _shown(self) -> dict[str, t.Any]:
+        """What the service says of itself."""
+        return {"state": self.state, "troubles": list(self._said), "policy_set_digest": self._policies.digest}
 
     async def _fill(self) -> t.NoReturn:
         """Get to know containers before there is an alert about them."""

@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 NAME = "service.json"
 """What the service says of itself there, for whoever looks at the host without asking it."""
-LOOK = 30.0
-"""Seconds between two looks."""
+LOOK, LOOK_AGAIN = 30.0, 2.0
+"""Seconds between two looks, and where the last one found trouble."""
 
 
 class StateWatch:
@@ -68,4 +68,4 @@ class StateWatch:
         """Look until cancelled."""
         while True:
             await asyncio.to_thread(self.look)
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK_AGAIN if self._trouble else LOOK)
