@@ -82,6 +82,9 @@ molecule: setup ## scenarios of roles and of a whole fleet, on hosts of their ow
 fuzz: venv ## a million made-up inputs for parsers, filters and listener: some minutes
 	@$(in_env) exec python -m $(package).tests.fuzz $(if $(seed),--seed $(seed)) $(if $(inputs),--inputs $(inputs))
 
+soak: setup ## the host service for half an hour among alerts, breaches and churn: make soak [seconds=60]
+	@$(in_env) exec python -m $(package).tests.soak $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
+
 bench: setup ## measure against the peers named in docs/
 	@tools/setup.sh testbed peer
 	@$(in_env) GUARD_PEER_COLLECTIONS="$$PWD/.venv/peer" python tests/benchmark/run.py
