@@ -208,6 +208,11 @@ class Inventory:
             return None
         return self._inspections.get(container_id)
 
+    def numbers(self) -> tuple[int, int]:
+        """How many containers there are, by the last list, and how many of them are remembered."""
+        listing, inspections = self._listing, self._inspections
+        return len(listing.entries) if listing else 0, 0 if inspections is None else len(inspections)
+
     def fill(self) -> bool:
         """Inspect one container of which nothing is remembered yet; False where there is none. Raises EngineError."""
         inspections, listing = self._inspections, self._listing

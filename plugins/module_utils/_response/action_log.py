@@ -36,7 +36,8 @@ MAX_FILES = 10
 _REPEATS = "actions.repeats.json"
 _LOCK = "actions"
 _LOCK_TIMEOUT = 10
-_TAIL = 1 << 20
+_TAILS = (1 << 14, 1 << 20)
+"""Bytes of the end of the log in which its last record is looked for; nearly always the first is enough."""
 _MAX_INTERRUPTED = 100
 _MAX_OF_TRACE = 100
 # What a line has that was written before acting, or is the end of such an attempt. Quotes in a text are escaped.
@@ -218,10 +219,11 @@ class ActionLog:
 
     def _last_hash(self) -> str:
         for name in (NAME, f"{NAME}.1"):
-            for line in reversed((self._files.read(name, last=_TAIL) or b"").splitlines()):
-                record = _record(line)
-                if record is not None:
-                    return str(record.get("hash", ""))
+            for size in _TAILS:
+                for line in reversed((self._files.read(name, last=size) or b"").splitlines()):
+                    record = _record(line)
+                    if record is not None:
+                        return str(record.get("hash", ""))
         return START
 
 

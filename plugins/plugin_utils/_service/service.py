@@ -29,6 +29,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._errors i
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import HostTruth
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.answerer import Answerer, Setting
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import accept, signals
@@ -43,6 +44,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.t
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.answering import Answering, Host
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import Config
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.holding import Ground, Holder
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.measured import Measures
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.mode import Mode
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.policies import DeployedPolicies
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.state_watch import StateWatch
@@ -136,7 +138,7 @@ class Service:
         self._policies = policies
         self._files = StateDir(config.state_dir)
         retry = Retry(max_attempts=config.retry_max_attempts, backoff_base=config.retry_backoff_base / 1000)
-        self._engine = engine = _engine(config)
+        self._engine = engine = engine_of(config)
         self._inventory = inventory = Inventory(engine, inspections=Inspections())
         isolator = Isolator(
             engine,
@@ -175,12 +177,15 @@ class Service:
             inventory,
             lambda: policies.in_force,
             self._mode.read,
+            self._recorded,
         )
         self._state_watch = StateWatch(self._files, self._shown)
         self._answering = Answering(host, self._tell)
         self._deliveries = Deliveries(spool, settings_of(config.intake), self._answering.put)
         tls = Tls(config.intake) if config.intake.certfile else None
+        self._measures = Measures(lambda: holder.breaches, inventory.numbers, lambda: self.state)
         self._intake = Intake(config.intake, spool, self._deliveries, policies, tls, vital=[self])
+        self._intake.health.further = self._measures.families
         self._began = asyncio.get_running_loop().time()
         self._said: list[str] = []
         self._followed = (0, 0)
@@ -250,6 +255,10 @@ class Service:
         """What the service says of itself."""
         return {"state": self.state, "troubles": list(self._said), "policy_set_digest": self._policies.digest}
 
+    def _recorded(self, events: Sequence[ActionEvent]) -> None:
+        """Something was put on record."""
+        self._measures.take(events)
+
     async def _fill(self) -> t.NoReturn:
         """Get to know containers before there is an alert about them."""
         while not await asyncio.to_thread(self._watcher.wait_in_step, _FILL_LOOK):
@@ -265,7 +274,7 @@ class Service:
         """What nobody answered is in the log, as the intake has put it there."""
 
 
-def _engine(config: Config) -> Engine:
+def engine_of(config: Config) -> Engine:
     """The engine, connected when it is asked for the first time, and again where that failed."""
     return connected_when_asked(lambda: DockerEngine(config.docker_host, config.action_timeout))
 
