@@ -54,6 +54,8 @@ _MOST_TROUBLES = 50
 _MOST_TOLD = 500
 _LARGEST = 2**63 - 1
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
+_KEY = re.compile(r"[^A-Za-z0-9_-]|\A\Z")
+_LONGEST_KEY = 128
 _FULL_ID = 64
 
 Json = dict[str, t.Any]
@@ -160,7 +162,7 @@ def _report(sequence: int, report: Json, host: str) -> Report:
     try:
         if not isinstance(kind, str) or kind not in _READERS:
             raise _UnusableError("its kind is not known here")
-        event = fitting({**_READERS[kind](inert(report), host), "host": host})
+        event = fitting({**_READERS[kind](_with_plain_keys(inert(report)), host), "host": host})
         if len(json.dumps(event)) > MOST_BYTES:
             raise _UnusableError(f"it is larger than {MOST_BYTES} bytes")
         return Report(sequence, event, kind)
@@ -269,6 +271,16 @@ def _container(given: object) -> dict[str, str] | None:
         "name": text.container_name(given.get("name")),
         "image": text.display(given.get("image")),
     }
+
+
+def _with_plain_keys(value: t.Any) -> t.Any:
+    """The same with keys of letters, digits, C(_) and C(-) alone.
+
+    Drools takes a key for a path: with one that holds a full stop ansible-rulebook 1.3 takes no event any more.
+    """
+    if isinstance(value, dict):
+        return {_KEY.sub("_", key)[:_LONGEST_KEY]: _with_plain_keys(item) for key, item in value.items()}
+    return list(map(_with_plain_keys, value)) if isinstance(value, list) else value
 
 
 def _object(report: Json, name: str) -> Json:

@@ -142,6 +142,12 @@ def test_a_report_that_cannot_be_used_keeps_back_none_behind_it(given_report: di
     assert second.kind == "action"
 
 
+def test_keys_are_no_paths_to_the_rule_engine() -> None:
+    before = {"a.b": {"": 1, "c[0]": [{"d e": 2}]}, "x" * 200: 3}
+    (found,) = read(report(action=action(before=before))).reports
+    assert found.event["action"]["before"] == {"a_b": {"_": 1, "c_0_": [{"d_e": 2}]}, "x" * 128: 3}
+
+
 def test_who_bloats_what_was_done_does_not_hide_it() -> None:
     large = fitting(report(action=action(reasons=("{{" * MOST_BYTES,)), image_id=IMAGE_ID))
     assert len(json.dumps(large)) < MOST_BYTES
