@@ -74,6 +74,7 @@ COUNTED: Mapping[str, str] = {
     "elements_rejected_total": "rejected elements, by kind",
     "elements_passed_over_total": "elements that need no answer, by reason",
     "elements_of_sender_total": "elements, by sender",
+    "reports_total": "reports of host services, by kind: action, unanswered, breach, heartbeat, rejected, or known",
     "lines_skipped_total": "lines of followed files that hold no message, by reason",
     "kafka_records_total": "records of topics, by what became of them: taken, or known as they came before",
     "kafka_failures_total": "failures to reach or to use the brokers of topics, by what was tried",

@@ -9,13 +9,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import re
 import typing as t
+import urllib.parse
 from collections.abc import Mapping
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import DEFAULT_DOCKER_HOST
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import DEFAULT_STATE_DIR
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import option_values as values
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options, parse_options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.reports import INTERVALS
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.link import Controller
 
 DIRECTORY = "/etc/container-guard"
 DEFAULT_POLICY_SET = f"{DIRECTORY}/policy_set.json"
@@ -63,6 +67,7 @@ class Config:
         retry_max_attempts: 0 to 10.
         retry_backoff_base: milliseconds, 0 to 30,000.
         max_concurrent_actions: containers that are worked on at a time, 1 to 100.
+        controller: to whom it is reported what was done; None for nobody.
     """
 
     host: str
@@ -76,6 +81,7 @@ class Config:
     retry_max_attempts: int = 3
     retry_backoff_base: int = 500
     max_concurrent_actions: int = 10
+    controller: Controller | None = None
 
 
 def read_config(path: str) -> Config:
@@ -150,6 +156,34 @@ def _section(name: str, value: object) -> Mapping[str, t.Any]:
     return values.fields(name, value, _INTAKE_READERS, "setting")
 
 
+def _controller(name: str, value: object) -> Controller:
+    given = values.fields(name, value, _CONTROLLER_READERS, "setting")
+    if "url" not in given:
+        raise ValueError(f"{name} has no url. Set it to the address of the event source, without /events")
+    controller = Controller(**given)
+    secure = controller.url.startswith("https:")
+    if controller.token and controller.token_file:
+        raise ValueError(f"{name} has a token and a token_file. Set one of these")
+    if not (controller.token or controller.token_file or controller.certfile):
+        raise ValueError(f"{name} has nothing to show to the controller. Set token_file, token, or certfile")
+    if controller.keyfile and not controller.certfile:
+        raise ValueError(f"{name} has a keyfile and no certfile")
+    if not secure and (controller.certfile or controller.cafile):
+        raise ValueError(f"{name} has certificates, and its url is none of https")
+    return controller
+
+
+def _url(name: str, value: object) -> str:
+    url = values.string(name, value)
+    parts = urllib.parse.urlsplit(url)
+    extra = parts.username or parts.password or parts.query or parts.fragment
+    if parts.scheme not in ("http", "https") or not parts.hostname or extra or not re.fullmatch("[!-~]+", url):
+        raise ValueError(
+            f"{name} is {values.shown(value)}. Set it to an address such as https://guard.example.com:5000"
+        )
+    return url
+
+
 def _as_it_is(_name: str, value: object) -> object:
     return value
 
@@ -168,6 +202,12 @@ def _socket(name: str, value: object) -> str:
 _INTAKE_READERS: dict[str, values.Reader] = dict.fromkeys(
     ("host", "port", "senders", "files", *_OF_THE_SENDER, *_OF_THE_SOURCE), _as_it_is
 )
+_CONTROLLER_READERS: dict[str, values.Reader] = {
+    "url": _url,
+    "token": values.secret("!-~", "visible ASCII"),
+    **dict.fromkeys(("token_file", "cafile", "certfile", "keyfile"), _absolute),
+    "heartbeat": values.seconds(*INTERVALS),
+}
 _READERS: dict[str, values.Reader] = {
     "host": values.host,
     "intake": _section,
@@ -180,4 +220,5 @@ _READERS: dict[str, values.Reader] = {
     "retry_max_attempts": values.integer(0, 10),
     "retry_backoff_base": values.integer(0, 30_000),
     "max_concurrent_actions": values.integer(1, 100),
+    "controller": _controller,
 }

@@ -58,6 +58,9 @@ LOOK = 30.0
 """Seconds between two looks at all that is isolated: there are changes of which the engine tells nobody."""
 _SETTLED = 1.0
 """Seconds that an attempt of somebody else may take before it counts as cut short."""
+REPAIRED, ESCALATED, REPORTED, NOT_MENDED = "repaired", "escalated", "reported", "failed"
+"""What becomes of a breach."""
+_MENDED = (REPAIRED, ESCALATED)
 _STOP, _ALL = "stop", "all"
 _UNDOING: Mapping[str, frozenset[str]] = {
     "container": frozenset(("unpause", "start", "restart", "die", "destroy", "create", "rename", "update")),
@@ -117,6 +120,7 @@ class Holder:
     Args:
         ground: what it stands on.
         recorded: called with what was put on record.
+        breached: called with a breach, once until it is another.
         monotonic: seconds that only grow.
     """
 
@@ -124,18 +128,21 @@ class Holder:
         self,
         ground: Ground,
         recorded: Callable[[Sequence[ActionEvent]], object] = lambda _events: None,
+        breached: Callable[[Breach], object] = lambda _breach: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ground = ground
         self._journal = Journal(ground.files)
         self._log = ActionLog(ground.files)
         self._recorded = recorded
+        self._breached = breached
         self._monotonic = monotonic
         self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._queued: set[str] = set()
         self._lock = threading.Lock()
         self._repairs: dict[str, collections.deque[float]] = {}
         self._given_up: dict[str, tuple[str, ...]] = {}
+        self._gone: set[str] = set()
         self._trouble = ""
         self._thread = threading.Thread(target=self._run, name="container-guard-holder", daemon=True)
         self.breaches: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -163,6 +170,14 @@ class Holder:
     def look(self) -> None:
         """Have all that is isolated looked at, as after a gap in the events, or a restart of the engine."""
         self._ask(_ALL)
+
+    def number(self) -> int:
+        """How many containers the journal says are isolated; 0 where it cannot be read, which is a trouble."""
+        try:
+            entries, _damaged = self._journal.entries()
+        except GuardError:
+            return 0
+        return sum(entry.phase == ISOLATED for entry in entries)
 
     def troubles(self) -> list[str]:
         """What keeps containers from being held, a sentence each."""
@@ -235,11 +250,31 @@ class Holder:
         if kinds == ("unreadable",):  # nobody knows that it was undone, and nothing can be done about it
             self._give_up(entry, f"whether it is isolated is not known: {found[0].message}")
             return []
+        if kinds == ("removed",):
+            return self._tell_removed(entry)
         policy = self._on_breach(entry)
+        before = self._given_up.get(container_id)
         done = self._mend(entry, policy, found, resolver)
         for kind in kinds:
             self.breaches[kind, done] += 1
-        return [Breach(container_id, entry.snapshot.name, kinds, done)]
+        breached = Breach(container_id, entry.snapshot.name, kinds, done)
+        if done in _MENDED or self._given_up.get(container_id) != before:
+            self._breached(breached)
+        return [breached]
+
+    def _tell_removed(self, entry: Entry) -> list[Breach]:
+        """Tell once that an isolated container is gone: there is nothing to be held, until another has its name."""
+        if entry.snapshot.id in self._gone:
+            return []
+        self._gone.add(entry.snapshot.id)
+        self._given_up.pop(entry.snapshot.id, None)
+        self.breaches["removed", REPORTED] += 1
+        logger.warning(
+            "Container %s was removed while it was isolated. Who takes its name is isolated", entry.snapshot.name
+        )
+        breached = Breach(entry.snapshot.id, entry.snapshot.name, ("removed",), REPORTED)
+        self._breached(breached)
+        return [breached]
 
     def _is_at_work(self, entry: Entry) -> bool:
         """Whether somebody works on it, or has done so since it was read: then that counts, and he verifies it."""
@@ -259,7 +294,7 @@ class Holder:
         why = f"breach: {told}{often}"
         if wanted == breach.REPORT:
             self._report(entry, why)
-            return "reported"
+            return REPORTED
         target = self._target(entry, resolver)
         actions = [Action(wanted)] if wanted != breach.REPAIR else []
         intents = Intents(self._log, self._ground.files.warnings)
@@ -274,11 +309,11 @@ class Holder:
         if ok:
             self._given_up.pop(entry.snapshot.id, None)
             logger.warning("Container %s was set free (%s), and is held again", entry.snapshot.name, told)
-            return "escalated" if actions else "repaired"
+            return ESCALATED if actions else REPAIRED
         error = next((r.error or (r.outcome.error if r.outcome else None) for r in results if not r.ok), None)
         said = error if isinstance(error, GuardError) else (error or {}).get("message", told)
         self._give_up(entry, f"it does not stay isolated: {said}")
-        return "failed"
+        return NOT_MENDED
 
     def _report(self, entry: Entry, why: str) -> None:
         """Tell of it once, until it is something else."""

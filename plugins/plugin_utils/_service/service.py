@@ -41,12 +41,14 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.s
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Spool
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.status import guard_version
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.answering import Answering, Host
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import Config
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.holding import Ground, Holder
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.measured import Measures
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.mode import Mode
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.policies import DeployedPolicies
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.reporting import reporter_of
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.state_watch import StateWatch
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.systemd import Manager
 
@@ -168,7 +170,8 @@ class Service:
             isolator=isolator,
             policies=lambda: policies.in_force,
         )
-        self._holder = holder = Holder(ground)
+        self._reporter = reporter = reporter_of(config, inventory)
+        self._holder = holder = Holder(ground, self._recorded, reporter.breached if reporter else _nobody)
         self._watcher = Watcher(inventory, engine, holder.note)
         host = Host(
             config.host,
@@ -184,9 +187,12 @@ class Service:
         self._deliveries = Deliveries(spool, settings_of(config.intake), self._answering.put)
         tls = Tls(config.intake) if config.intake.certfile else None
         self._measures = Measures(lambda: holder.breaches, inventory.numbers, lambda: self.state)
-        self._intake = Intake(config.intake, spool, self._deliveries, policies, tls, vital=[self])
+        watching = [reporter.link] if reporter else []
+        self._intake = Intake(config.intake, spool, self._deliveries, policies, tls, vital=[self], watching=watching)
         self._intake.health.further = self._measures.families
+        self._spool = spool
         self._began = asyncio.get_running_loop().time()
+        self._version = guard_version()
         self._said: list[str] = []
         self._followed = (0, 0)
 
@@ -198,7 +204,8 @@ class Service:
         if not watch.connected_since and (watch.last_error or late):
             why = watch.last_error.message if watch.last_error else "they are not told"
             found.append(f"the events of the engine are not followed: {why}")
-        return [*found, *self._mode.troubles(), *self._holder.troubles(), *self._state_watch.troubles()]
+        found += [*self._mode.troubles(), *self._holder.troubles(), *self._state_watch.troubles()]
+        return [*found, *(self._reporter.troubles() if self._reporter else ())]
 
     async def run(self, sockets: Sequence[socket.socket]) -> None:
         """Answer until it is asked to stop, and let end what is under way. Raises what a part raises."""
@@ -209,6 +216,7 @@ class Service:
                 self._holder.look()
                 working = [self._answering.run(self._deliveries), self._fill(), self._tend(stop)]
                 working.append(self._state_watch.run())
+                working += [self._reporter.run(self._beat)] if self._reporter else []
                 tasks = [asyncio.create_task(part) for part in working]
                 intake = asyncio.create_task(self._intake.run(stop, sockets))
                 try:
@@ -258,6 +266,8 @@ class Service:
     def _recorded(self, events: Sequence[ActionEvent]) -> None:
         """Something was put on record."""
         self._measures.take(events)
+        if self._reporter:
+            self._reporter.recorded(events)
 
     async def _fill(self) -> t.NoReturn:
         """Get to know containers before there is an alert about them."""
@@ -271,7 +281,25 @@ class Service:
             await asyncio.sleep(_FILL_PAUSE if more else _FILL_LOOK)
 
     async def _tell(self, unanswered: Sequence[Mapping[str, t.Any]]) -> None:
-        """What nobody answered is in the log, as the intake has put it there."""
+        """What nobody answered is in the log, as the intake has put it there, and goes to the controller."""
+        if self._reporter:
+            await asyncio.to_thread(self._reporter.unanswered, unanswered)
+
+    async def _beat(self) -> dict[str, t.Any]:
+        """How the service is, for the controller."""
+        troubles = self._intake.health.troubles()
+        return {
+            "state": DRAINING if self.state == DRAINING else DEGRADED if troubles else READY,
+            "troubles": troubles,
+            "version": self._version,
+            "policy_set_digest": self._policies.digest,
+            "isolated": await asyncio.to_thread(self._holder.number),
+            "accounts": dict(self._spool.accounts),
+        }
+
+
+def _nobody(_what: object) -> None:
+    """There is nobody to tell."""
 
 
 def engine_of(config: Config) -> Engine:

@@ -61,7 +61,7 @@ class Bench:
             policies=lambda: policies,
             clock=lambda: self.moment,
         )
-        self.holder = Holder(ground, self.recorded.extend, lambda: self.seconds)
+        self.holder = Holder(ground, self.recorded.extend, monotonic=lambda: self.seconds)
 
     def isolated(self, name: str = "web", cause: Cause = POLICY, release_after: int = 0) -> str:
         """A container that is isolated."""
@@ -138,6 +138,18 @@ def test_one_that_took_the_name_is_isolated(bench: Bench) -> None:
     assert [(breach.kinds, breach.done) for breach in bench.hold()] == [(("recreated",), "repaired")]
     assert bench.state(other) == (True, True, [])
     assert bench.journal.load(web) is None
+
+
+def test_that_one_is_gone_is_told_once_and_is_no_trouble(bench: Bench) -> None:
+    web = bench.isolated()
+    bench.engine.remove_container(web)
+    assert [(breach.kinds, breach.done) for breach in bench.hold()] == [(("removed",), "reported")]
+    assert bench.hold() == []
+    assert bench.holder.troubles() == []
+    assert bench.recorded == []
+    other = bench.engine.add_container("web", networks={"front": EndpointSettings()})
+    assert [breach.done for breach in bench.hold()] == ["repaired"]
+    assert bench.state(other) == (True, True, [])
 
 
 def test_after_so_many_repairs_it_is_ended(tmp_path: pathlib.Path) -> None:
