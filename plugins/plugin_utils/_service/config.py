@@ -10,14 +10,18 @@ import dataclasses
 import json
 import pathlib
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import DEFAULT_DOCKER_HOST
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import DEFAULT_STATE_DIR
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import option_values as values
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accept import reached
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.listener import HEALTH
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options, parse_options
 
+T = t.TypeVar("T")
 DIRECTORY = "/etc/container-guard"
+DEFAULT_CONFIG = f"{DIRECTORY}/service.json"
 DEFAULT_POLICY_SET = f"{DIRECTORY}/policy_set.json"
 DEFAULT_MODE = f"{DIRECTORY}/mode"
 DEFAULT_SPOOL = f"{DEFAULT_STATE_DIR}/spool"
@@ -48,12 +52,11 @@ class ConfigError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """What the service is told.
+class Place:
+    """Where the guard works on a host, and how it asks the engine.
 
     Attributes:
-        host: inventory name of this host.
-        intake: how alerts are taken.
+        host: inventory name of this host; empty where nothing says it.
         socket: path of the Unix socket where alerts are taken; empty for none.
         docker_host: URL of the engine.
         state_dir: absolute path of the state directory.
@@ -63,10 +66,10 @@ class Config:
         retry_max_attempts: 0 to 10.
         retry_backoff_base: milliseconds, 0 to 30,000.
         max_concurrent_actions: containers that are worked on at a time, 1 to 100.
+        health: URL where the service says how it is; with a socket it says so there, too.
     """
 
-    host: str
-    intake: Options
+    host: str = ""
     socket: str = DEFAULT_SOCKET
     docker_host: str = DEFAULT_DOCKER_HOST
     state_dir: str = DEFAULT_STATE_DIR
@@ -76,16 +79,50 @@ class Config:
     retry_max_attempts: int = 3
     retry_backoff_base: int = 500
     max_concurrent_actions: int = 10
+    health: str = f"http://127.0.0.1:{DEFAULT_PORT}{HEALTH}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Place):
+    """What the service is told.
+
+    Attributes:
+        intake: how alerts are taken.
+    """
+
+    intake: Options
 
 
 def read_config(path: str) -> Config:
     """The configuration in a file. Raises ConfigError."""
+    return _read(path, parse_config)
+
+
+def read_place(path: str) -> Place:
+    """What a configuration says beside how alerts are taken, which may be wrong. Raises ConfigError."""
+    return _read(path, _place)
+
+
+def _place(given: object) -> Place:
+    # A setting that is misspelt may be the one that says where the journal is.
+    found = values.fields("", given, {**_READERS, "intake": _as_it_is}, "setting")
+    intake = found.pop("intake", None)
+    said = intake if isinstance(intake, Mapping) else {}
+    return Place(health=_health(said.get("host"), said.get("port"), said.get("certfile")), **found)
+
+
+def _health(host: object, port: object, certfile: object) -> str:
+    where = reached(host if isinstance(host, str) and host else Options.host)
+    return "{}://{}:{}{}".format("https" if certfile else "http", where, port or DEFAULT_PORT, HEALTH)
+
+
+def _read(path: str, parse: Callable[[object], T]) -> T:
     try:
         with open(path, "rb") as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise ConfigError(f"{path} is larger than {_MOST_BYTES} bytes")
-        return parse_config(json.loads(content))
+        return parse(json.loads(content))
     except ConfigError:
         raise
     except OSError as error:
@@ -101,8 +138,8 @@ def parse_config(given: object) -> Config:
     found = values.fields("", given, _READERS, "setting")
     if "host" not in found:
         raise ValueError("host is missing. Set it to the name of this host in the inventory")
-    intake = found.pop("intake", {})
-    return Config(intake=_intake(found["host"], intake), **found)
+    intake = _intake(found["host"], found.pop("intake", {}))
+    return Config(intake=intake, health=_health(intake.host, intake.port, intake.certfile), **found)
 
 
 def _intake(host: str, given: Mapping[str, t.Any]) -> Options:
