@@ -11,7 +11,7 @@ import pwd
 import re
 import typing as t
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import DockerEngine
@@ -20,9 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.l
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import NO_RETRY, Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import HostTruth
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import (
-    Isolator,
-)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
@@ -60,25 +58,18 @@ class Guard:
     Args:
         place: where it works.
         actor: who asks, for the records.
-        connect: connects to an engine: place, and seconds that a call may take.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        actor: str,
-        connect: Callable[[Place, int], Engine] = lambda place, timeout: DockerEngine(place.docker_host, timeout),
-    ) -> None:
+    def __init__(self, place: Place, actor: str) -> None:
         self.place = place
         self.actor = actor
         self.files = StateDir(place.state_dir)
         self.journal = Journal(self.files)
         self.log = ActionLog(self.files)
-        self._connect = connect
 
     def engine(self, timeout: int, retry: Retry = NO_RETRY) -> Engine:
         """The engine, connected when it is asked."""
-        return connected_when_asked(lambda: retry.call(lambda: self._connect(self.place, timeout)))
+        return connected_when_asked(lambda: retry.call(lambda: DockerEngine(self.place.docker_host, timeout)))
 
     def to_look(self) -> Engine:
         """The engine for whoever changes nothing."""

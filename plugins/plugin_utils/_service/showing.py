@@ -125,7 +125,7 @@ def _claim(claim: Json) -> Iterator[str]:
     yield from _wrapped(
         f"{who.get(claim['kind'], 'by hand')}: {what}" + (f": {said['reason']}" if said["reason"] else ""), "  "
     )
-    since = f"since {said['since']}" + (f", until {said['expires_at']}" if said["expires_at"] else "")
+    since = f"since {_second(said['since'])}" + (f", until {_second(said['expires_at'])}" if said["expires_at"] else "")
     yield from _wrapped(since + (f", by {said['actor']}" if said["actor"] else ""), "    ")
     if said["trace_id"]:
         yield f"    trace {said['trace_id']}"
