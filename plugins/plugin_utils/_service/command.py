@@ -158,10 +158,12 @@ def _do(options: argparse.Namespace, run: Callable[[Guard], Said]) -> int:
 
 def _guard(config: str | None) -> Guard:
     """The guard of this host. Raises ConfigError, GuardError (C(forbidden))."""
-    given = config or DEFAULT_CONFIG
-    check_rights(*([given] if os.path.lexists(given) else []))
-    place = read_place(given) if config or os.path.lexists(given) else Place()
-    check_rights(*places_of(place))
+    place = Place()
+    if config or os.path.lexists(DEFAULT_CONFIG):
+        path = os.path.abspath(config or DEFAULT_CONFIG)
+        check_rights([path], os.R_OK)
+        place = read_place(path)
+    check_rights(places_of(place), os.R_OK | os.W_OK)
     return Guard(place, actor_of(os.environ))
 
 

@@ -91,15 +91,20 @@ def actor_of(environment: Mapping[str, str]) -> str:
         return str(os.geteuid())
 
 
-def check_rights(*paths: str) -> None:
-    """Raises GuardError (C(forbidden)) where this user must not read and write one of the paths."""
+def check_rights(paths: Sequence[str], rights: int) -> None:
+    """Raises GuardError (C(forbidden)) where this user must not use one of the paths.
+
+    Args:
+        paths: absolute; of one that is not there the directory counts in which it would be.
+        rights: as C(os.access) takes them.
+    """
     if os.geteuid() == 0:
         return
     for path in paths:
         there = path
         while not os.path.lexists(there) and os.path.dirname(there) != there:
             there = os.path.dirname(there)
-        if not os.access(there, os.R_OK | os.W_OK):
+        if not os.access(there, rights):
             raise GuardError(f"{path} is not for this user", kind="forbidden", remedy="Run it as root, with sudo")
 
 
