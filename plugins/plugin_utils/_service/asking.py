@@ -25,7 +25,7 @@ class Health(t.NamedTuple):
     """How the service is. All texts are display texts.
 
     Attributes:
-        running: whether anything answers where it is to be asked.
+        running: whether anything is where it is to be asked.
         troubles: what keeps alerts from being answered.
         warnings: what will keep some from being answered.
         problem: why it could not be asked, or empty.
@@ -45,7 +45,7 @@ def ask(place: Place, timeout: float = TIMEOUT) -> Health:
     except (FileNotFoundError, ConnectionRefusedError):
         return Health(running=False, problem=f"nothing listens at {where}")
     except PermissionError:
-        return Health(running=False, problem=f"it cannot be asked: {where} is not for this user")
+        return Health(running=True, problem=f"{where} is not for this user")
     except TimeoutError:
         return Health(running=True, problem=f"{where} does not answer within {timeout:g} s")
     except (OSError, http.client.HTTPException) as error:

@@ -24,12 +24,14 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.guard import (
     NOT_DONE,
+    WRONG,
     WRONG_USAGE,
     Guard,
     Said,
     actor_of,
     check_rights,
     places_of,
+    wrong_usage,
 )
 
 MOST_ALERT_BYTES = 1_048_576
@@ -37,7 +39,7 @@ _STATUSES = "Exit status: 0 done, 1 not done, or not all of it, 2 wrong usage."
 _OF_STATUS = (
     "Exit status: 0 where all that is isolated holds, 1 where something does not or that is not known, 2 wrong usage."
 )
-_USAGE = ("invalid_option", "invalid_action")
+_OF_USAGE = (WRONG, "invalid_action")
 _LONGEST_LINE = 10_000
 
 Run = Callable[[argparse.Namespace], int]
@@ -52,7 +54,7 @@ def add_commands(commands: Commands) -> None:
     command.add_argument("containers", nargs="+", metavar="NAME|ID")
     command.add_argument("--action", default="", metavar="ACTIONS", help="by default pause,network_disconnect")
     command.add_argument("--release-after", default="", metavar="TIME", help="end it after that, such as 2h or 1h30m")
-    _of_requests(command, "isolate also what is protected")
+    _of_requests(command, "also what is protected, or is removed once it ends")
     command = _command(commands, "release", "give isolated containers back", _release)
     command.add_argument("containers", nargs="*", metavar="NAME|ID")
     command.add_argument("--all", action="store_true", help="every isolated container")
@@ -61,7 +63,7 @@ def add_commands(commands: Commands) -> None:
     command.add_argument("--trace", default="", metavar="ID", help="only what is held for that alert or request")
     command.add_argument("--restart", action="store_true", help="start its processes anew")
     command.add_argument("--recreate-networks", action="store_true", help="make networks anew that are gone")
-    _of_requests(command, "release also what cannot be given back as it was, and forget what is gone")
+    _of_requests(command, "also what cannot be given back as it was; forget what is gone")
     command = _command(commands, "explain", "say what holds a container, or who would answer an alert", _explain)
     command.add_argument("container", metavar="NAME|ID")
     command.add_argument("--alert", metavar="FILE", help="the message of a detector; - reads it from standard input")
@@ -106,9 +108,11 @@ def _release(options: argparse.Namespace) -> int:
     def run(guard: Guard) -> Said:
         narrowed = options.expired or options.policy or options.trace
         if options.all and options.containers:
-            raise _wrong("--all is given with names", "Give one of them")
+            raise wrong_usage("--all is given with names", "Give one of them")
         if not (options.containers or options.all or narrowed):
-            raise _wrong("it is not said what is meant", "Give names or ids, --policy, --trace, --expired, or --all")
+            raise wrong_usage(
+                "it is not said what is meant", "Give names or ids, --policy, --trace, --expired, or --all"
+            )
         return requesting.release(
             guard,
             options.containers,
@@ -143,7 +147,7 @@ def _do(options: argparse.Namespace, run: Callable[[Guard], Said]) -> int:
         return NOT_DONE
     except GuardError as error:
         _tell([str(error)])
-        return WRONG_USAGE if error.kind in _USAGE else NOT_DONE
+        return WRONG_USAGE if error.kind in _OF_USAGE else NOT_DONE
     except KeyboardInterrupt:
         _tell(["it was interrupted. What was begun is in the journal: container-guard status shows it"])
         return NOT_DONE
@@ -185,7 +189,3 @@ def _read(path: str) -> bytes:
 def _tell(troubles: Sequence[str]) -> None:
     for trouble in troubles:
         print(f"container-guard: {text.display(trouble, _LONGEST_LINE)}", file=sys.stderr)
-
-
-def _wrong(message: str, remedy: str) -> GuardError:
-    return GuardError(message, kind="invalid_option", remedy=remedy)

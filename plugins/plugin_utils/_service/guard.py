@@ -28,6 +28,8 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.
 
 DONE, NOT_DONE, WRONG_USAGE = 0, 1, 2
 """Exit statuses."""
+WRONG = "invalid_option"
+"""The kind of error that a wrong command line is."""
 LOOK_TIMEOUT = 10
 """Seconds that one call to the engine may take where nothing is changed: who looks at three in the morning waits."""
 # As useradd takes them, with those of a directory service: name@domain, DOMAIN\name.
@@ -112,3 +114,8 @@ def places_of(place: Place) -> list[str]:
     """What this process has to read and write: the state directory, and the socket of the engine."""
     url = urllib.parse.urlsplit(place.docker_host)
     return [place.state_dir, *([url.path] if url.scheme == "unix" else [])]
+
+
+def wrong_usage(message: str, remedy: str) -> GuardError:
+    """The error of a command line that cannot be meant."""
+    return GuardError(message, kind=WRONG, remedy=remedy)

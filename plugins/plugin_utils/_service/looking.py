@@ -56,7 +56,7 @@ def status(guard: Guard) -> Said:
     found = {
         **{name: value for name, value in found.items() if name not in ("changed", "failed", "records")},
         "engine": _version(engine) if not found.get("error") else "",
-        "mode": _mode(place),
+        "mode": _mode(place, guard.files.warnings),
         "service": asking.ask(place)._asdict(),
     }
     holds = found["agree"] and found["action_log"]["intact"]
@@ -75,12 +75,14 @@ def _version(engine: Engine) -> str:
         return ""
 
 
-def _mode(place: Place) -> str:
+def _mode(place: Place, warnings: list[str]) -> str:
     """How the policies are to be taken, by the set and by the file of this host; empty without a set."""
+    mode = Mode(pathlib.Path(place.mode))
+    warnings += mode.troubles()
     deployment, _problem = deployed(place.policy_set)
     if deployment is None:
         return ""
-    return stricter(deployment.policy_set.mode, Mode(pathlib.Path(place.mode)).read())
+    return stricter(deployment.policy_set.mode, mode.read())
 
 
 def explain(guard: Guard, reference: str) -> Said:

@@ -48,6 +48,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.
     Guard,
     Json,
     Said,
+    wrong_usage,
 )
 
 
@@ -92,7 +93,7 @@ def release(
     Raises GuardError before anything was touched.
     """
     if trace and not text.token(trace):
-        raise _invalid("--trace is not an identifier", "Give a trace id as status shows it")
+        raise wrong_usage("--trace is not an identifier", "Give a trace id as status shows it")
     wanted, over = claim_filter(policy, trace), expired_at(utc_now())
     which = (lambda claim: over(claim) and wanted(claim)) if expired else wanted
     request = _Request(guard, reason, force, check)
@@ -169,7 +170,9 @@ def _actions(given: str) -> list[Action]:
     names = [name.strip() for name in given.split(",")] if given else [action["type"] for action in DEFAULT_ACTIONS]
     for name in names:
         if name not in ACTION_TYPES:
-            raise _invalid(f"there is no action {text.display(name, 80)!r}", f"Give some of {', '.join(ACTION_TYPES)}")
+            raise wrong_usage(
+                f"there is no action {text.display(name, 80)!r}", f"Give some of {', '.join(ACTION_TYPES)}"
+            )
     actions = [Action(name) for name in names]
     Goal.of(actions)  # says so where they exclude each other
     return actions
@@ -178,9 +181,5 @@ def _actions(given: str) -> list[Action]:
 def _release_after(given: str) -> int:
     seconds = parse_duration(given, "--release-after") if given else 0
     if seconds > MAX_RELEASE_AFTER:
-        raise _invalid(f"--release-after is {text.display(given, 80)}", f"Give at most {MAX_RELEASE_AFTER} seconds")
+        raise wrong_usage(f"--release-after is {text.display(given, 80)}", f"Give at most {MAX_RELEASE_AFTER} seconds")
     return seconds
-
-
-def _invalid(message: str, remedy: str) -> GuardError:
-    return GuardError(message, kind="invalid_option", remedy=remedy)

@@ -12,6 +12,8 @@ import json
 import os
 import pathlib
 import socket
+import ssl
+import subprocess
 import sys
 import threading
 import types
@@ -22,7 +24,11 @@ import pytest
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import utc_now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, EngineTimeout
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common, isolation_info
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action, preceded
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import Policy, TargetFilter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mute, Mutes
@@ -31,6 +37,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import Place
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.main import main
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
+from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 {{ lookup('pipe', 'id') }} \u202e"
 CONTROLS = ("\x1b", "\x07", "\u202e")
@@ -277,6 +284,23 @@ class TestRelease:
                 entry.write_text(content.replace(ends, "2026-01-01T00:00:00.000000Z"))
         assert host.run("release", "--expired").out == "web: released\n"
 
+    def test_with_a_restart(self, host: Host) -> None:
+        container = host.engine.add_container("web")
+        host.run("isolate", "web")
+        before = host.engine.inspect_container(container)["State"]["StartedAt"]
+        assert host.run("release", "web", "--restart").status == 0
+        assert host.engine.state_of(container) == "running"
+        assert host.engine.inspect_container(container)["State"]["StartedAt"] != before
+
+    def test_with_networks_that_are_gone(self, host: Host) -> None:
+        network = host.engine.add_network("shop")
+        host.engine.add_container("web", networks={network: EndpointSettings()})
+        host.run("isolate", "web")
+        host.engine.remove_network(network)
+        run = host.run("release", "web")
+        assert (run.status, "shop" in run.err) == (1, True)
+        assert host.run("release", "web", "--recreate-networks").status == 0
+
     def test_of_a_policy_that_does_not_hold_it_is_refused(self, host: Host) -> None:
         host.engine.add_container("web")
         host.run("isolate", "web")
@@ -382,6 +406,32 @@ class TestStatus:
         assert f"muted until {mute.until} by alice: shells: patch day\n" in run.out
         assert "paused or without network, and not by the guard: web\n" in run.out
 
+    def test_what_waits_for_approval(self, host: Host) -> None:
+        isolator = Isolator(host.engine, Journal(host.files), FakeTruth(host.engine))
+        actions = preceded((Action("kill", approval=True),))
+        isolator.isolate(host.engine.add_container("web"), actions, Cause(policy_id="killer", trace_id="trace-1"))
+        run = host.run("status")
+        assert "policy killer: pause, network_disconnect" in run.words
+        (wish,) = host.json("status")["isolations"][0]["awaiting_approval"]
+        assert f"WAITS until {wish['until']} for approval: kill, which the policy killer wants." in run.words
+
+    def test_one_whose_network_is_off_for_others(self, host: Host) -> None:
+        owner = host.engine.add_container("owner")
+        sidecar = host.engine.add_container("sidecar", network_mode=f"container:{owner}")
+        assert host.run("isolate", "sidecar").status == 0
+        run = host.run("status")
+        assert run.status == 0
+        assert [line.split()[-2:] for line in run.out.splitlines() if line.startswith("owner   ")] == [
+            ["for", "others"]
+        ]
+        assert f"  for container {sidecar[:12]}: network_disconnect\n" in run.out
+
+    def test_a_mode_that_is_none(self, host: Host) -> None:
+        (host.directory / "mode").write_text("enforced")
+        run = host.run("status")
+        assert ", mode audit\n" in run.out
+        assert run.err.endswith("/mode says neither enforce nor audit: alerts are watched only\n")
+
     def test_a_journal_that_is_damaged(self, host: Host) -> None:
         host.engine.add_container("web")
         host.run("isolate", "web")
@@ -460,6 +510,28 @@ class TestHealth:
             listening.listen(1)
             health = asking.ask(Place(socket=str(host.directory / "alerts.sock")), timeout=0.1)
         assert (health.running, health.problem.partition(" does ")[2]) == (True, "not answer within 0.1 s")
+
+    def test_over_tls(self, host: Host) -> None:
+        certificate, key = host.directory / "guard.pem", host.directory / "guard.key"
+        request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=guard", "-days", "1"]
+        subprocess.run([*request, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+        host.configure(intake={"certfile": str(certificate)})
+
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+            listening.bind(str(host.directory / "alerts.sock"))
+            listening.listen(1)
+
+            def serve() -> None:
+                with context.wrap_socket(listening.accept()[0], server_side=True) as connection:
+                    connection.recv(65536)
+                    connection.sendall(self.told().encode())
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            assert "service: ok\n" in host.run("status").out
+            thread.join()
 
     def test_over_loopback_where_there_is_no_socket(self, host: Host) -> None:
         with socket.create_server(("127.0.0.1", 0)) as unused:
