@@ -52,7 +52,7 @@ def _summary(host: str, found: Json, told: Json) -> Iterator[str]:
     yield f"{f'{host}: ' if host else ''}{counted(len(isolations), 'container')} isolated{unknown or hold}"
     if told["not_reached"]:
         yield from _wrapped(f"engine: DOES NOT ANSWER: {told['not_reached']}")
-        yield "        what is told below is what the journal knows"
+        yield "    What is told below is what the journal knows."
     else:
         yield f"engine: {found['engine'] or 'of a version that it does not tell'}"
     yield from _service(found["service"])

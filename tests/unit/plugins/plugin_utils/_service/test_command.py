@@ -165,6 +165,13 @@ class TestIsolate:
         assert f"--trace {first}" in host.run("isolate", "web").out
         assert host.run("isolate", "web").out == "web: held: it was isolated before\n"
 
+    def test_one_that_somebody_set_free_is_held_again(self, host: Host) -> None:
+        container = host.engine.add_container("web")
+        host.run("isolate", "web")
+        host.engine.unpause(container)
+        assert host.run("isolate", "web").out.startswith("web: isolated\n")
+        assert host.run("status").status == 0
+
     def test_check_touches_and_writes_nothing(self, host: Host) -> None:
         host.engine.add_container("web")
         run = host.run("isolate", "web", "--check")
