@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
+from collections.abc import Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, ContainerRef, Subject
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import Container
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import NO_POLICY
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge, Verdict
@@ -61,13 +63,18 @@ def explain(policy_set: PolicySet, judge: Judge, alert: Alert, container: Contai
         alert = dataclasses.replace(alert, container=ContainerRef(container.id, addresses=alert.container.addresses))
     if host:
         alert = dataclasses.replace(alert, inventory_host=host)
-    verdicts = judge.decide(alert)
-    # An alert that names no container may reach others, too.
-    verdict = next((one for one in verdicts if (one.decision.container or {}).get("id") == container.id), verdicts[0])
+    verdict = _about(judge.decide(alert), alert, container)
     readings = tuple(_readings(policy_set, alert, container))
     said = {why for reading in readings for why in reading.why}
     reasons = () if verdict.decision.outcome == NO_POLICY else verdict.decision.reasons
     return Explanation(alert, verdict, tuple(reason for reason in reasons if reason not in said), readings)
+
+
+def _about(verdicts: Sequence[Verdict], alert: Alert, container: Container) -> Verdict:
+    """The verdict on the container: an alert that names none may reach others, and not this one."""
+    none = Verdict(alert, Decision(NO_POLICY, alert.id, alert.trace_id))
+    found = {(one.decision.container or {}).get("id", container.id): one for one in reversed(verdicts)}
+    return found.get(container.id, none)
 
 
 def _readings(policy_set: PolicySet, alert: Alert, container: Container) -> t.Iterator[Reading]:

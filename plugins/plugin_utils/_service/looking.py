@@ -176,7 +176,7 @@ def explain_alert(guard: Guard, reference: str, body: bytes) -> Said:
         "policy_set_digest": policy_set.digest,
         "alerts": [_explained(one) for one in told],
     }
-    lines = [line for one in told for line in showing.explanation_lines(container.name, one)]
+    lines = [line for one in told for line in ("", *showing.explanation_lines(container.name, one))][1:]
     return Said(found, lines, troubles, NOT_DONE if reading.rejected or not told else DONE)
 
 

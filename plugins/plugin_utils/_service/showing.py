@@ -156,10 +156,19 @@ def result_lines(found: Json) -> list[str]:
 
 
 def undoing_lines(found: Json) -> list[str]:
-    """How to undo it. Who asks again for what holds already has the trace id of the first time."""
-    claims = [claim for one in found["results"] if one["changed"] and not one["error"] for claim in one["claims"]]
-    traces = dict.fromkeys(text.token(claim["trace_id"]) for claim in claims if claim["kind"] == PERSON)
-    return [f"to undo it: container-guard release --trace {trace}" for trace in filter(None, traces)]
+    """How to undo it. Who asks again for what holds already has the trace id of the first time, which may mean more."""
+    by_trace: dict[str, list[str]] = {}
+    for one in found["results"]:
+        for claim in one["claims"] if one["changed"] and not one["error"] else ():
+            if claim["kind"] == PERSON:
+                by_trace.setdefault(text.token(claim["trace_id"]), []).append(text.display(one["container"]["name"]))
+    return [
+        " ".join(
+            ("to undo it: container-guard release", *(() if trace == found["trace_id"] else named), "--trace", trace)
+        )
+        for trace, named in by_trace.items()
+        if trace
+    ]
 
 
 def trouble_lines(found: Json) -> list[str]:
@@ -239,7 +248,7 @@ def explanation_lines(name: str, one: Explanation) -> list[str]:
         why = [line for reason in reading.why for line in textwrap.wrap(text.display(reason, _LONG_REASON), room)]
         rows.append([text.display(reading.policy_id, 24), "YES" if reading.answers else "no", *why[:1]])
         rows += [["", "", line] for line in why[1:]]
-    return [text.inert(line) for line in [*lines, *(aligned(rows, "lll") if one.readings else []), ""]][:-1]
+    return [text.inert(line) for line in [*lines, *(aligned(rows, "lll") if one.readings else [])]]
 
 
 # --- what all need ----------------------------------------------------------------------------------------------------

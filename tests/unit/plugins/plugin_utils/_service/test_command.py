@@ -162,7 +162,7 @@ class TestIsolate:
     def test_a_second_time_names_the_trace_by_which_it_is_undone(self, host: Host) -> None:
         host.engine.add_container("web")
         first = host.json("isolate", "web", "--release-after", "1h")["trace_id"]
-        assert f"--trace {first}" in host.run("isolate", "web").out
+        assert host.run("isolate", "web").out.endswith(f": container-guard release web --trace {first}\n")
         assert host.run("isolate", "web").out == "web: held: it was isolated before\n"
 
     def test_one_that_somebody_set_free_is_held_again(self, host: Host) -> None:
@@ -658,6 +658,30 @@ class TestExplainAlert:
         content = pathlib.Path(self.alert(host)).read_bytes()
         monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(content)))
         assert "policy shells isolates it" in host.run("explain", "web", "--alert", "-").out
+
+    def test_several_in_one_message(self, host: Host) -> None:
+        host.engine.add_container("web")
+        host.deploy(SHELLS)
+        path = pathlib.Path(self.alert(host))
+        path.write_text(f"[{path.read_text()}, 1, {path.read_text()}]")
+        run = host.run("explain", "web", "--alert", str(path))
+        assert (run.status, run.err) == (1, "container-guard: the message is not a JSON object\n")
+        assert run.out.count("policy shells isolates it: pause\n") == 2
+        assert "\n\nfalco alert" in run.out
+
+    def test_one_that_names_no_container(self, host: Host) -> None:
+        for name in ("web", "web-2", "other"):
+            host.engine.add_container(name)
+        host.deploy({**SHELLS, "scope": "matching_containers"})
+        path = pathlib.Path(self.alert(host))
+        path.write_text(json.dumps({"source": "sensor", "rule": "shell", "severity": "high"}))
+        run = host.run("explain", "web-2", "--alert", str(path))
+        assert "nothing is done, too_many_matches (policy shells)" in run.out
+        host.engine.remove_container("web")
+        assert "  policy shells isolates it: pause\n" in host.run("explain", "web-2", "--alert", str(path)).out
+        run = host.run("explain", "other", "--alert", str(path))
+        assert "  nothing is done, no_policy: no policy wants anything done\n" in run.out
+        assert "shells  no       container_names [web*] does not match [other]\n" in run.out
 
     @pytest.mark.parametrize(
         ("content", "message"),
