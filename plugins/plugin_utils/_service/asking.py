@@ -14,7 +14,9 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import Place
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accept import reached
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.listener import HEALTH
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import Config
 
 TIMEOUT = 5.0
 """Seconds that each step of asking may take."""
@@ -37,11 +39,11 @@ class Health(t.NamedTuple):
     problem: str = ""
 
 
-def ask(place: Place, timeout: float = TIMEOUT) -> Health:
+def ask(config: Config, timeout: float = TIMEOUT) -> Health:
     """How the service of this host is: by its Unix socket, or over loopback where it has none."""
-    where = place.socket or place.health
+    where = config.socket or _address(config)
     try:
-        status, said = _get(place, timeout)
+        status, said = _get(config, timeout)
     except (FileNotFoundError, ConnectionRefusedError):
         return Health(running=False, problem=f"nothing listens at {where}")
     except PermissionError:
@@ -60,12 +62,18 @@ def ask(place: Place, timeout: float = TIMEOUT) -> Health:
     return Health(running=True, troubles=troubles, warnings=warnings)
 
 
-def _get(place: Place, timeout: float) -> tuple[int, bytes]:
+def _address(config: Config) -> str:
+    """Where this host itself asks."""
+    intake = config.intake
+    return f"{'https' if intake.certfile else 'http'}://{reached(intake.host)}:{intake.port}{HEALTH}"
+
+
+def _get(config: Config, timeout: float) -> tuple[int, bytes]:
     """Status and text of /healthz. Raises OSError, HTTPException."""
-    url = urllib.parse.urlsplit(place.health)
+    url = urllib.parse.urlsplit(_address(config))
     connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=timeout)
     try:
-        connection.sock = _connected(place, url, timeout)
+        connection.sock = _connected(config, url, timeout)
         connection.request("GET", url.path)
         answer = connection.getresponse()
         return answer.status, answer.read(_MOST_BYTES)
@@ -73,12 +81,12 @@ def _get(place: Place, timeout: float) -> tuple[int, bytes]:
         connection.close()
 
 
-def _connected(place: Place, url: urllib.parse.SplitResult, timeout: float) -> socket.socket:
-    if place.socket:
+def _connected(config: Config, url: urllib.parse.SplitResult, timeout: float) -> socket.socket:
+    if config.socket:
         plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             plain.settimeout(timeout)
-            plain.connect(place.socket)
+            plain.connect(config.socket)
         except BaseException:
             plain.close()
             raise

@@ -19,8 +19,8 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import (
     DEFAULT_CONFIG,
     ConfigError,
-    Place,
-    read_place,
+    read_by_hand,
+    unconfigured,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.guard import (
     NOT_DONE,
@@ -160,15 +160,15 @@ def _do(options: argparse.Namespace, run: Callable[[Guard], Said]) -> int:
     return said.status
 
 
-def _guard(config: str | None) -> Guard:
+def _guard(path: str | None) -> Guard:
     """The guard of this host. Raises ConfigError, GuardError (C(forbidden))."""
-    place = Place()
-    if config or os.path.lexists(DEFAULT_CONFIG):
-        path = os.path.abspath(config or DEFAULT_CONFIG)
+    config = unconfigured()
+    if path or os.path.lexists(DEFAULT_CONFIG):
+        path = os.path.abspath(path or DEFAULT_CONFIG)
         check_rights([path], os.R_OK)
-        place = read_place(path)
-    check_rights(places_of(place), os.R_OK | os.W_OK)
-    return Guard(place, actor_of(os.environ))
+        config = read_by_hand(path)
+    check_rights(places_of(config), os.R_OK | os.W_OK)
+    return Guard(config, actor_of(os.environ))
 
 
 def _read(path: str) -> bytes:

@@ -15,11 +15,8 @@ from collections.abc import Callable, Mapping
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import DEFAULT_DOCKER_HOST
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import DEFAULT_STATE_DIR
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import option_values as values
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accept import reached
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.listener import HEALTH
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options, parse_options
 
-T = t.TypeVar("T")
 DIRECTORY = "/etc/container-guard"
 DEFAULT_CONFIG = f"{DIRECTORY}/service.json"
 DEFAULT_POLICY_SET = f"{DIRECTORY}/policy_set.json"
@@ -52,11 +49,12 @@ class ConfigError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where the guard works on a host, and how it asks the engine.
+class Config:
+    """What the service is told.
 
     Attributes:
-        host: inventory name of this host; empty where nothing says it.
+        host: inventory name of this host.
+        intake: how alerts are taken.
         socket: path of the Unix socket where alerts are taken; empty for none.
         docker_host: URL of the engine.
         state_dir: absolute path of the state directory.
@@ -66,10 +64,10 @@ class Place:
         retry_max_attempts: 0 to 10.
         retry_backoff_base: milliseconds, 0 to 30,000.
         max_concurrent_actions: containers that are worked on at a time, 1 to 100.
-        health: URL where the service says how it is; with a socket it says so there, too.
     """
 
-    host: str = ""
+    host: str
+    intake: Options
     socket: str = DEFAULT_SOCKET
     docker_host: str = DEFAULT_DOCKER_HOST
     state_dir: str = DEFAULT_STATE_DIR
@@ -79,18 +77,11 @@ class Place:
     retry_max_attempts: int = 3
     retry_backoff_base: int = 500
     max_concurrent_actions: int = 10
-    health: str = f"http://127.0.0.1:{DEFAULT_PORT}{HEALTH}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Place):
-    """What the service is told.
-
-    Attributes:
-        intake: how alerts are taken.
-    """
-
-    intake: Options
+def unconfigured() -> Config:
+    """What holds on a host where nobody has configured a service."""
+    return Config(host="", intake=Options(port=DEFAULT_PORT))
 
 
 def read_config(path: str) -> Config:
@@ -98,25 +89,15 @@ def read_config(path: str) -> Config:
     return _read(path, parse_config)
 
 
-def read_place(path: str) -> Place:
-    """What a configuration says beside how alerts are taken, which may be wrong. Raises ConfigError."""
-    return _read(path, _place)
+def read_by_hand(path: str) -> Config:
+    """The configuration in a file, for whoever does by hand what the service does not do. Raises ConfigError.
+
+    What concerns the service alone may be wrong in it, and is then as on a host without one.
+    """
+    return _read(path, _by_hand)
 
 
-def _place(given: object) -> Place:
-    # A setting that is misspelt may be the one that says where the journal is.
-    found = values.fields("", given, {**_READERS, "intake": _as_it_is}, "setting")
-    intake = found.pop("intake", None)
-    said = intake if isinstance(intake, Mapping) else {}
-    return Place(health=_health(said.get("host"), said.get("port"), said.get("certfile")), **found)
-
-
-def _health(host: object, port: object, certfile: object) -> str:
-    where = reached(host if isinstance(host, str) and host else Options.host)
-    return "{}://{}:{}{}".format("https" if certfile else "http", where, port or DEFAULT_PORT, HEALTH)
-
-
-def _read(path: str, parse: Callable[[object], T]) -> T:
+def _read(path: str, parse: Callable[[object], Config]) -> Config:
     try:
         with open(path, "rb") as file:
             content = file.read(_MOST_BYTES + 1)
@@ -133,13 +114,23 @@ def _read(path: str, parse: Callable[[object], T]) -> T:
         raise ConfigError(f"{path}: {error}") from None
 
 
+def _by_hand(given: object) -> Config:
+    try:
+        return parse_config(given)
+    except ValueError:
+        # A setting that is misspelt may be the one that says where the journal is, so that none may be unknown.
+        readers = {name: reader if name in _BY_HAND else _as_it_is for name, reader in _READERS.items()}
+        found = values.fields("", given, readers, "setting")
+        return dataclasses.replace(unconfigured(), **{name: found[name] for name in _BY_HAND if name in found})
+
+
 def parse_config(given: object) -> Config:
     """The configuration in a mapping. Raises ValueError for what is unknown, out of range, or does not go together."""
     found = values.fields("", given, _READERS, "setting")
     if "host" not in found:
         raise ValueError("host is missing. Set it to the name of this host in the inventory")
-    intake = _intake(found["host"], found.pop("intake", {}))
-    return Config(intake=intake, health=_health(intake.host, intake.port, intake.certfile), **found)
+    intake = found.pop("intake", {})
+    return Config(intake=_intake(found["host"], intake), **found)
 
 
 def _intake(host: str, given: Mapping[str, t.Any]) -> Options:
@@ -218,3 +209,8 @@ _READERS: dict[str, values.Reader] = {
     "retry_backoff_base": values.integer(0, 30_000),
     "max_concurrent_actions": values.integer(1, 100),
 }
+_BY_HAND = (
+    *("host", "socket", "docker_host", "state_dir", "policy_set", "mode"),
+    *("action_timeout", "retry_max_attempts", "retry_backoff_base", "max_concurrent_actions"),
+)
+"""Settings that count where there is no service."""

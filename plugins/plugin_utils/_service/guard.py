@@ -24,7 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import Place
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import Config
 
 DONE, NOT_DONE, WRONG_USAGE = 0, 1, 2
 """Exit statuses."""
@@ -58,28 +58,28 @@ class Guard:
     """The guard of this host, as the commands use it.
 
     Args:
-        place: where it works.
+        config: where it works.
         actor: who asks, for the records.
     """
 
-    def __init__(self, place: Place, actor: str) -> None:
-        self.place = place
+    def __init__(self, config: Config, actor: str) -> None:
+        self.config = config
         self.actor = actor
-        self.files = StateDir(place.state_dir)
+        self.files = StateDir(config.state_dir)
         self.journal = Journal(self.files)
         self.log = ActionLog(self.files)
 
     def engine(self, timeout: int, retry: Retry = NO_RETRY) -> Engine:
         """The engine, connected when it is asked."""
-        return connected_when_asked(lambda: retry.call(lambda: DockerEngine(self.place.docker_host, timeout)))
+        return connected_when_asked(lambda: retry.call(lambda: DockerEngine(self.config.docker_host, timeout)))
 
     def to_look(self) -> Engine:
         """The engine for whoever changes nothing."""
-        return self.engine(min(LOOK_TIMEOUT, self.place.action_timeout))
+        return self.engine(min(LOOK_TIMEOUT, self.config.action_timeout))
 
     def isolator(self, engine: Engine, retry: Retry = NO_RETRY) -> Isolator:
         """What isolates."""
-        return Isolator(engine, self.journal, HostTruth(self.place.docker_host), retry)
+        return Isolator(engine, self.journal, HostTruth(self.config.docker_host), retry)
 
 
 def actor_of(environment: Mapping[str, str]) -> str:
@@ -110,10 +110,10 @@ def check_rights(paths: Sequence[str], rights: int) -> None:
             raise GuardError(f"{path} is not for this user", kind="forbidden", remedy="Run it as root, with sudo")
 
 
-def places_of(place: Place) -> list[str]:
+def places_of(config: Config) -> list[str]:
     """What this process has to read and write: the state directory, and the socket of the engine."""
-    url = urllib.parse.urlsplit(place.docker_host)
-    return [place.state_dir, *([url.path] if url.scheme == "unix" else [])]
+    url = urllib.parse.urlsplit(config.docker_host)
+    return [config.state_dir, *([url.path] if url.scheme == "unix" else [])]
 
 
 def wrong_usage(message: str, remedy: str) -> GuardError:

@@ -38,7 +38,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.inert import inert
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service import asking, explaining, showing
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import DEFAULT_POLICY_SET, Place
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import DEFAULT_POLICY_SET, Config
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.guard import (
     DONE,
     NOT_DONE,
@@ -51,18 +51,18 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.
 
 def status(guard: Guard) -> Said:
     """What is isolated, whether it holds, and how the guard is."""
-    place, engine = guard.place, guard.to_look()
-    found = standing.report(engine, guard.files, place.docker_host, place.policy_set)
+    config, engine = guard.config, guard.to_look()
+    found = standing.report(engine, guard.files, config.docker_host, config.policy_set)
     found = {
         **{name: value for name, value in found.items() if name not in ("changed", "failed", "records")},
         "engine": _version(engine) if not found.get("error") else "",
-        "mode": _mode(place, guard.files.warnings),
-        "service": asking.ask(place)._asdict(),
+        "mode": _mode(config, guard.files.warnings),
+        "service": asking.ask(config)._asdict(),
     }
     holds = found["agree"] and found["action_log"]["intact"]
     return Said(
         found,
-        showing.status_lines(place.host, found),
+        showing.status_lines(config.host, found),
         [f"warning: {one}" for one in found["warnings"]],
         DONE if holds else NOT_DONE,
     )
@@ -75,11 +75,11 @@ def _version(engine: Engine) -> str:
         return ""
 
 
-def _mode(place: Place, warnings: list[str]) -> str:
+def _mode(config: Config, warnings: list[str]) -> str:
     """How the policies are to be taken, by the set and by the file of this host; empty without a set."""
-    mode = Mode(pathlib.Path(place.mode))
+    mode = Mode(pathlib.Path(config.mode))
     warnings += mode.troubles()
-    deployment, _problem = deployed(place.policy_set)
+    deployment, _problem = deployed(config.policy_set)
     if deployment is None:
         return ""
     return stricter(deployment.policy_set.mode, mode.read())
@@ -124,8 +124,8 @@ def _shown(container: Container | None, target: Target) -> Json:
 def _protection(guard: Guard, resolver: Resolver, container: Container) -> str:
     """Why it would not be isolated, or why that is not known, or empty."""
     try:
-        policies = protecting(guard.place.policy_set, DEFAULT_POLICY_SET)
-        return Protection(resolver, policies, guard.place.docker_host).reason(
+        policies = protecting(guard.config.policy_set, DEFAULT_POLICY_SET)
+        return Protection(resolver, policies, guard.config.docker_host).reason(
             container, [Action.from_dict(action) for action in DEFAULT_ACTIONS]
         )
     except (PolicyError, EngineError) as error:
@@ -150,21 +150,21 @@ def _id(target: Target) -> str:
 
 def explain_alert(guard: Guard, reference: str, body: bytes) -> Said:
     """Which policy would answer the alerts of a message about a container. Raises GuardError."""
-    place = guard.place
-    policy_set = read_policy_set(place.policy_set)
+    config = guard.config
+    policy_set = read_policy_set(config.policy_set)
     reading = read_message(body)
     resolver = Resolver(guard.to_look())
     container = resolver.by_reference(reference)
     judge = Judge(
         PolicyEngine(policy_set),
         resolver,
-        place.host,
-        place.docker_host,
-        Mode(pathlib.Path(place.mode)).read(),
+        config.host,
+        config.docker_host,
+        Mode(pathlib.Path(config.mode)).read(),
         journal=guard.journal,
         mutes=Mutes(guard.files).holding(utc_now()),
     )
-    told = [explaining.explain(policy_set, judge, alert, container, place.host) for alert in reading.alerts]
+    told = [explaining.explain(policy_set, judge, alert, container, config.host) for alert in reading.alerts]
     passed_over = sum(reading.passed_over.values())
     troubles = [
         *(f"{one.reason}{f'. {one.remedy}' if one.remedy else ''}" for one in reading.rejected),

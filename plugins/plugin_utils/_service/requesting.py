@@ -64,14 +64,14 @@ def isolate(
     """Isolate containers by ids or names. Raises GuardError before anything was touched."""
     wanted = _actions(actions)
     seconds = _release_after(release_after)
-    place = guard.place
-    policies = None if force else _protecting(place.policy_set)
+    config = guard.config
+    policies = None if force else _protecting(config.policy_set)
     request = _Request(guard, reason, force, check, policies)
     targets = request.selection.named(references)
     results = request.requests.isolate(targets, wanted, request.cause, force, seconds)
     found = request.report(results, tuple(action.to_dict() for action in wanted))
     if found["changed"] and policies is None and not force:
-        found["warnings"].append(unprotected(place.policy_set))
+        found["warnings"].append(unprotected(config.policy_set))
     return _said(found, [*showing.result_lines(found), *([] if check else showing.undoing_lines(found))])
 
 
@@ -118,12 +118,12 @@ class _Request:
     def __init__(
         self, guard: Guard, reason: str, force: bool, check: bool, policies: PolicyEngine | None = None
     ) -> None:
-        place = guard.place
+        config = guard.config
         self._guard, self._force, self._check = guard, force, check
         self._intents = None if check else Intents(guard.log, guard.files.warnings)
-        retry = Retry(max_attempts=place.retry_max_attempts, backoff_base=place.retry_backoff_base / 1000)
+        retry = Retry(max_attempts=config.retry_max_attempts, backoff_base=config.retry_backoff_base / 1000)
         # What is asked for is told, and what the journal knows of it, also where the engine does not answer.
-        engine = guard.engine(place.action_timeout, retry)
+        engine = guard.engine(config.action_timeout, retry)
         resolver = Resolver(engine)
         self.selection = Selection(resolver, guard.journal)
         self.cause = Cause(reason=text.display(reason), trace_id=str(uuid.uuid4()), actor=guard.actor)
@@ -131,8 +131,8 @@ class _Request:
             guard.isolator(engine, retry),
             guard.journal,
             resolver,
-            Protection(resolver, policies, place.docker_host),
-            place.max_concurrent_actions,
+            Protection(resolver, policies, config.docker_host),
+            config.max_concurrent_actions,
             check,
             self._intents,
         )
@@ -141,7 +141,7 @@ class _Request:
         """What came of it, as the module C(isolation) returns it; it is on record then."""
         guard = self._guard
         reasons = ("forced",) if self._force else ()
-        events = [event_of(one, actions, self.cause, reasons, host=guard.place.host) for one in results]
+        events = [event_of(one, actions, self.cause, reasons, host=guard.config.host) for one in results]
         found = reported(results, events, guard.log, self._intents, Asked(check=self._check))
         found["warnings"] += guard.files.warnings
         return {**found, "trace_id": self.cause.trace_id}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import io
 import json
@@ -34,11 +35,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mute, Mutes
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service import asking, command, guard
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import Place
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import Config, unconfigured
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.main import main
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
 from ansible_collections.ironpost.container_guard.tests.fakes.truth import FakeTruth
 
+TOKEN = "correct-horse-battery"
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 {{ lookup('pipe', 'id') }} \u202e"
 CONTROLS = ("\x1b", "\x07", "\u202e")
 SHELLS: dict[str, t.Any] = {
@@ -515,7 +517,9 @@ class TestHealth:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
             listening.bind(str(host.directory / "alerts.sock"))
             listening.listen(1)
-            health = asking.ask(Place(socket=str(host.directory / "alerts.sock")), timeout=0.1)
+            health = asking.ask(
+                dataclasses.replace(unconfigured(), socket=str(host.directory / "alerts.sock")), timeout=0.1
+            )
         assert (health.running, health.problem.partition(" does ")[2]) == (True, "not answer within 0.1 s")
 
     def test_over_tls(self, host: Host) -> None:
@@ -524,7 +528,7 @@ class TestHealth:
         subprocess.run([*request, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate, key)
-        host.configure(intake={"certfile": str(certificate)})
+        host.configure(intake={"certfile": str(certificate), "keyfile": str(key), "token": TOKEN})
 
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
             listening.bind(str(host.directory / "alerts.sock"))
@@ -543,7 +547,7 @@ class TestHealth:
     def test_over_loopback_where_there_is_no_socket(self, host: Host) -> None:
         with socket.create_server(("127.0.0.1", 0)) as unused:
             port = unused.getsockname()[1]
-        host.configure(socket="", intake={"port": port, "host": "0.0.0.0", "tokne": 1})  # noqa: S104 - nothing listens
+        host.configure(socket="", intake={"port": port, "host": "0.0.0.0", "token": TOKEN})  # noqa: S104 - nothing listens
         assert f"nothing listens at http://127.0.0.1:{port}/healthz" in host.run("status").words
 
 
@@ -787,10 +791,10 @@ class TestConfiguration:
         self, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(command, "DEFAULT_CONFIG", str(host.directory / "no-such"))
-        seen: list[Place] = []
-        monkeypatch.setattr(command, "Guard", lambda place, actor: seen.append(place) or guard.Guard(place, actor))
+        seen: list[Config] = []
+        monkeypatch.setattr(command, "Guard", lambda config, actor: seen.append(config) or guard.Guard(config, actor))
         main(["release", "{{}}"])
-        assert seen == [Place()]
+        assert seen == [unconfigured()]
         assert (seen[0].state_dir, seen[0].docker_host) == ("/var/lib/container-guard", "unix:///var/run/docker.sock")
 
     def test_one_whose_intake_is_wrong_serves_who_has_nothing_else(self, host: Host) -> None:
