@@ -42,6 +42,11 @@ _OF_THE_SENDER = {
     **{name: name for name in ("tokens", "path_tokens", "hmac_secrets")},
 }
 """Options by which senders on the host are told apart from strangers, and what they are called of one sender."""
+_BY_HAND = (
+    *("host", "socket", "docker_host", "state_dir", "policy_set", "mode"),
+    *("action_timeout", "retry_max_attempts", "retry_backoff_base", "max_concurrent_actions"),
+)
+"""Settings that count where there is no service."""
 
 
 class ConfigError(ValueError):
@@ -209,8 +214,3 @@ _READERS: dict[str, values.Reader] = {
     "retry_backoff_base": values.integer(0, 30_000),
     "max_concurrent_actions": values.integer(1, 100),
 }
-_BY_HAND = (
-    *("host", "socket", "docker_host", "state_dir", "policy_set", "mode"),
-    *("action_timeout", "retry_max_attempts", "retry_backoff_base", "max_concurrent_actions"),
-)
-"""Settings that count where there is no service."""
