@@ -17,8 +17,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.er
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.deployed import read_policy_set
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import not_recorded
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import is_green
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import ENFORCE, stricter
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
@@ -27,6 +25,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
     Policies,
     Setting,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.deployed import read_policy_set
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.recording import not_recorded
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 

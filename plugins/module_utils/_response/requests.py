@@ -59,6 +59,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.neighbours import neighbour_warnings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 
+DEFAULT_ACTIONS = ({"type": "pause"}, {"type": "network_disconnect"})
+"""What isolates where nobody says how."""
 T = t.TypeVar("T")
 _MATCHED_BY = {"container_names": "name", "image_patterns": "image pattern", "labels": "label"}
 

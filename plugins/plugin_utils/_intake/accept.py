@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import logging
 import resource
 import socket
@@ -72,6 +73,17 @@ def listen(host: str, port: int) -> list[socket.socket]:
             sockets.append(listening)
         opened.pop_all()
     return sockets
+
+
+def reached(host: str) -> str:
+    """How this machine itself reaches a listener."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "[::1]"
+    return host if address.version == 4 else f"[{host}]"
 
 
 class Acceptor:

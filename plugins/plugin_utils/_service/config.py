@@ -12,7 +12,7 @@ import pathlib
 import re
 import typing as t
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.client import DEFAULT_DOCKER_HOST
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import DEFAULT_STATE_DIR
@@ -22,6 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.r
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.link import Controller
 
 DIRECTORY = "/etc/container-guard"
+DEFAULT_CONFIG = f"{DIRECTORY}/service.json"
 DEFAULT_POLICY_SET = f"{DIRECTORY}/policy_set.json"
 DEFAULT_MODE = f"{DIRECTORY}/mode"
 DEFAULT_SPOOL = f"{DEFAULT_STATE_DIR}/spool"
@@ -45,6 +46,11 @@ _OF_THE_SENDER = {
     **{name: name for name in ("tokens", "path_tokens", "hmac_secrets")},
 }
 """Options by which senders on the host are told apart from strangers, and what they are called of one sender."""
+_BY_HAND = (
+    *("host", "socket", "docker_host", "state_dir", "policy_set", "mode"),
+    *("action_timeout", "retry_max_attempts", "retry_backoff_base", "max_concurrent_actions"),
+)
+"""Settings that count where there is no service."""
 
 
 class ConfigError(ValueError):
@@ -84,14 +90,31 @@ class Config:
     controller: Controller | None = None
 
 
+def unconfigured() -> Config:
+    """What holds on a host where nobody has configured a service."""
+    return Config(host="", intake=Options(port=DEFAULT_PORT))
+
+
 def read_config(path: str) -> Config:
     """The configuration in a file. Raises ConfigError."""
+    return _read(path, parse_config)
+
+
+def read_by_hand(path: str) -> Config:
+    """The configuration in a file, for whoever does by hand what the service does not do. Raises ConfigError.
+
+    What concerns the service alone may be wrong in it, and is then as on a host without one.
+    """
+    return _read(path, _by_hand)
+
+
+def _read(path: str, parse: Callable[[object], Config]) -> Config:
     try:
         with open(path, "rb") as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise ConfigError(f"{path} is larger than {_MOST_BYTES} bytes")
-        return parse_config(json.loads(content))
+        return parse(json.loads(content))
     except ConfigError:
         raise
     except OSError as error:
@@ -100,6 +123,16 @@ def read_config(path: str) -> Config:
         raise ConfigError(f"{path} is no JSON: {error}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _by_hand(given: object) -> Config:
+    try:
+        return parse_config(given)
+    except ValueError:
+        # A setting that is misspelt may be the one that says where the journal is, so that none may be unknown.
+        readers = {name: reader if name in _BY_HAND else _as_it_is for name, reader in _READERS.items()}
+        found = values.fields("", given, readers, "setting")
+        return dataclasses.replace(unconfigured(), **{name: found[name] for name in _BY_HAND if name in found})
 
 
 def parse_config(given: object) -> Config:

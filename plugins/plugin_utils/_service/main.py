@@ -11,16 +11,13 @@ import asyncio
 import logging
 import sys
 
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import SpoolError
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service import command as by_hand
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.config import (
-    DIRECTORY,
+    DEFAULT_CONFIG,
     ConfigError,
     read_config,
 )
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.service import serve
-from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.systemd import Manager
 
-DEFAULT_CONFIG = f"{DIRECTORY}/service.json"
 _NOT_CONFIGURED = 78
 """EX_CONFIG of sysexits.h: systemd is told not to start the service again, which would not help."""
 
@@ -29,10 +26,16 @@ def main(arguments: list[str] | None = None) -> int:
     """What the command line asks for; its exit status."""
     parser = argparse.ArgumentParser(prog="container-guard", description="The guard of the containers on this host.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    by_hand.add_commands(commands)
     for name, what in (("serve", "answer alerts, until SIGTERM"), ("check", "check the configuration, and say so")):
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("--config", default=DEFAULT_CONFIG, metavar="FILE", help=f"by default {DEFAULT_CONFIG}")
+        command.set_defaults(run=_serve_or_check)
     options = parser.parse_args(arguments)
+    return int(options.run(options))
+
+
+def _serve_or_check(options: argparse.Namespace) -> int:
     try:
         config = read_config(options.config)
     except ConfigError as error:
@@ -41,6 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "check":
         print(f"{options.config} is a sound configuration")
         return 0
+    # What people type in the night must not fail, nor wait, for what only the service needs.
+    from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import SpoolError
+    from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.service import serve
+    from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.systemd import Manager
+
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         asyncio.run(serve(config, Manager()))

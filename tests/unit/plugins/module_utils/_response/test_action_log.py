@@ -329,3 +329,12 @@ def test_the_records_of_one_trace_are_found_over_all_files(tmp_path: pathlib.Pat
     log.append([ActionEvent("held", trace_id="t-1")])
     assert [record["outcome"] for record in log.of_trace("t-1")] == ["isolated", "held"]
     assert log.of_trace("t-2") == []
+
+
+def test_the_records_about_a_container_are_found_by_its_id_or_its_name(log: ActionLog) -> None:
+    first, second = ({"id": digit * 64, "name": "web", "image": ""} for digit in "ab")
+    (begun,) = log.intend([ActionEvent("isolated", container=first)])
+    log.append([begun, ActionEvent("held", container=second), ActionEvent("audit", rule="a" * 64, host="web")])
+    assert [record["outcome"] for record in log.of_container("a" * 12)] == ["isolated"]
+    assert [record["outcome"] for record in log.of_container(name="web")] == ["isolated", "held"]
+    assert log.of_container(name="eb") == []

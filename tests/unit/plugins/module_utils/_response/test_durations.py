@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.durations import parse_duration
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.durations import parse_duration
 
 
 @pytest.mark.parametrize(
