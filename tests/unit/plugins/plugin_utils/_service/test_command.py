@@ -369,7 +369,8 @@ class TestStatus:
         assert f"web ({container[:12]})\n  by hand: pause, network_disconnect: found a miner\n" in run.out
         assert f", until {isolation['expires_at'][:19]}Z, by root\n" in run.out
         assert f"    trace {trace}\n" in run.out
-        assert max(map(len, run.out.splitlines())) <= 80
+        # A path is never cut, and that of a test is long.
+        assert max(len(line) for line in run.out.splitlines() if str(host.directory) not in line) <= 80
 
     def test_what_does_not_hold(self, host: Host) -> None:
         container = host.engine.add_container("web")
