@@ -83,7 +83,7 @@ class Controller:
         self.directory = directory / "controller"
         self.directory.mkdir()
         self.port = free_port()
-        hosts = local_inventory(self.directory, "web-1", "web-2", "localhost", **inventory)
+        hosts = local_inventory(self.directory, "web-1", "web-2", **inventory)
         senders = [
             {"name": name, "hosts": [name], "tokens": [token]} for name, token in (("web-1", TOKEN), ("web-2", OTHER))
         ]
@@ -100,14 +100,12 @@ class Controller:
 def printing(directory: pathlib.Path) -> pathlib.Path:
     """A rulebook that prints events one after the other: what playbooks do, they do at the same time."""
     guard = {"guard": "{{ guard }}"}
-    told = (
-        "TOLD {{ {'id': event.id, 'record': event.action.id | default(''), 'kind': event.action.outcome | "
-        "default('breach')} | tojson }}"
-    )
+    action = "(event.action | default({}))"
+    told = f"{{'id': event.id, 'record': {action}.id | default(''), 'kind': {action}.outcome | default('breach')}}"
     rule = {
         "name": "Print",
         "condition": "event.action is defined or event.breach is defined",
-        "action": {"debug": {"msg": told}},
+        "action": {"debug": {"msg": f"TOLD {{{{ {told} | tojson }}}}"}},
     }
     ruleset = {
         "name": "Print reports",

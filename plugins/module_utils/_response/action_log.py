@@ -186,6 +186,18 @@ class ActionLog:
             raise ActionLogError(f"cannot read the action log: {error.message}") from error
         return found[-_MOST_RECORDS:]
 
+    def newest(self, most: int) -> list[dict[str, t.Any]]:
+        """The records that were written last, oldest first, without the lines before acting. Raises ActionLogError.
+
+        Args:
+            most: lines that are looked at, in the newest file.
+        """
+        try:
+            lines = (self._files.read(NAME, last=_TAIL) or b"").splitlines()[-most:]
+        except StateDirError as error:
+            raise ActionLogError(f"cannot read the action log: {error.message}") from error
+        return [record for record in map(_record, lines) if record and record.get("outcome") != INTENDED]
+
     def verify(self) -> dict[str, t.Any]:
         """Whether the chain is whole, over all files that are kept.
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import bisect
+import collections
 import contextlib
 import dataclasses
 import json
@@ -24,7 +26,9 @@ _SPOOLS = 8
 """Files of reports that are remembered of a host: one, unless it was made anew."""
 _DIFFERING = "differing"
 _TABLES = """
-CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, bytes INTEGER NOT NULL, event TEXT NOT NULL);
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL, bytes INTEGER NOT NULL, event TEXT NOT NULL
+);
 CREATE TABLE taken (
     host TEXT NOT NULL, spool TEXT NOT NULL, last INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (host, spool)
 );
@@ -42,7 +46,8 @@ class ReportStore:
         directory: exists, and is that of a spool which nobody else has.
 
     Attributes:
-        number, bytes: of the events that wait.
+        waiting: numbers of the events that wait, by host, each in its order; no host has none.
+        number, bytes: of all of them.
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
@@ -53,9 +58,12 @@ class ReportStore:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._prepare()
-            self.number, self.bytes = self._connection.execute(
-                "SELECT count(*), ifnull(sum(bytes), 0) FROM events"
-            ).fetchone()
+            self.waiting: dict[str, collections.deque[int]] = {}
+            self.number = self.bytes = 0
+            for number, host, size in self._connection.execute(
+                "SELECT number, host, bytes FROM events ORDER BY number"
+            ):
+                self._wait(number, host, size)
         except BaseException:
             self._connection.close()
             raise
@@ -100,9 +108,12 @@ class ReportStore:
             change: of hosts; its events are among the others.
             taken: host, spool, number of its last report, and seconds since the epoch.
         """
-        rows = [(len(text), text) for text in map(json.dumps, events)]
+        stored: list[tuple[int, str, int]] = []
         with self._transaction():
-            self._connection.executemany("INSERT INTO events (bytes, event) VALUES (?, ?)", rows)
+            for event in events:
+                row = (str(event.get("host", "")), len(text := json.dumps(event)), text)
+                cursor = self._connection.execute("INSERT INTO events (host, bytes, event) VALUES (?, ?, ?)", row)
+                stored.append((int(cursor.lastrowid or 0), *row[:2]))
             self._write(change)
             if taken:
                 self._connection.execute("REPLACE INTO taken VALUES (?, ?, ?, ?)", taken)
@@ -111,22 +122,37 @@ class ReportStore:
                     " (SELECT spool FROM taken WHERE host = ? ORDER BY at DESC LIMIT ?)",
                     (taken[0], taken[0], _SPOOLS),
                 )
-        self.number += len(rows)
-        self.bytes += sum(size for size, _text in rows)
+        for one in stored:
+            self._wait(*one)
 
-    def waiting(self, most: int) -> list[tuple[int, Json]]:
-        """The events that have waited longest, with their numbers."""
-        found = self._connection.execute("SELECT number, event FROM events ORDER BY number LIMIT ?", (most,))
-        return [(number, json.loads(event)) for number, event in found]
+    def next(self, after: str) -> tuple[str, Json] | None:
+        """The host whose turn comes after that of another, and its event that has waited longest; or None.
 
-    def remove(self, number: int) -> None:
-        """The engine has that event."""
+        Hosts take turns, so that one that reports without end, as somebody who took it over may, holds up no other.
+        """
+        hosts = sorted(self.waiting)
+        if not hosts:
+            return None
+        host = hosts[bisect.bisect_right(hosts, after) % len(hosts)]
+        found = self._connection.execute("SELECT event FROM events WHERE number = ?", (self.waiting[host][0],))
+        return host, json.loads(found.fetchone()[0])
+
+    def remove(self, host: str) -> None:
+        """The engine has the event of a host that waited longest."""
+        number = self.waiting[host][0]
         with self._transaction():
-            size = self._connection.execute("SELECT bytes FROM events WHERE number = ?", (number,)).fetchone()
+            size = self._connection.execute("SELECT bytes FROM events WHERE number = ?", (number,)).fetchone()[0]
             self._connection.execute("DELETE FROM events WHERE number = ?", (number,))
-        if size:
-            self.number -= 1
-            self.bytes -= int(size[0])
+        self.waiting[host].popleft()
+        if not self.waiting[host]:
+            del self.waiting[host]
+        self.number -= 1
+        self.bytes -= int(size)
+
+    def _wait(self, number: int, host: str, size: int) -> None:
+        self.waiting.setdefault(host, collections.deque()).append(number)
+        self.number += 1
+        self.bytes += size
 
     def _write(self, change: Change) -> None:
         for name, host in change.hosts.items():

@@ -39,13 +39,14 @@ logger = logging.getLogger(__name__)
 
 MOST_WAITING = 100_000
 MOST_BYTES = 268_435_456
-"""Events that wait for the rule engine at most, and their bytes. Requests beyond that get 503."""
+MOST_OF_HOST = 5_000
+"""Events that wait for the rule engine at most, their bytes, and those of one host. Requests beyond that get 503."""
+_OF_HEARTBEATS = 100
+"""Events about how a host is that may wait beside as many as there may be."""
 HEARTBEAT, KNOWN = "heartbeat", "known"
 """What else is counted beside the kinds of reports: heartbeats, and reports that came before."""
 _LOOK = 1.0
 """Seconds between two looks at who is missing."""
-_AT_ONCE = 50
-"""Events that are read from the file together."""
 _AGAIN = 1.0
 """Seconds until what could not be read or written is tried again."""
 
@@ -129,16 +130,17 @@ class Reports:
 
     async def run(self, put: Callable[[Json], Awaitable[None]]) -> t.NoReturn:
         """Give events to the rule engine until cancelled, and see who is missing. Raises what put raises."""
-        looking = asyncio.create_task(self._look_again_and_again())
+        looking, host = asyncio.create_task(self._look_again_and_again()), ""
         try:
             while True:
                 self._something_to_send.clear()
-                waiting = await self._try(self._store.waiting, _AT_ONCE) or []
-                for number, event in waiting:
+                found = await self._try(self._store.next, host)
+                if found:
+                    host, event = found
                     await put(event)
-                    while await self._try(self._removed, number) is None:
+                    while await self._try(self._removed, host) is None:
                         await asyncio.sleep(_AGAIN)
-                if not waiting:
+                else:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._something_to_send.wait(), _AGAIN if self._trouble else None)
         finally:
@@ -209,15 +211,24 @@ class Reports:
             for report in new
             if report.event
         ]
-        if events and (self._store.number + len(events) > MOST_WAITING or self._store.bytes > MOST_BYTES):
-            raise ReportsError(
-                "too many reports wait for the rule engine", kind="spool_full", remedy="Send again later"
-            )
+        if events:
+            self._check_room(host, len(events), MOST_OF_HOST)
+        elif change.events:
+            self._check_room(host, len(change.events), MOST_OF_HOST + _OF_HEARTBEATS)
         taken = (host, told.spool, new[-1].sequence, wall) if new else None
         # What a heartbeat says was so when the reports before it had been made.
         self._store.store([*events, *_with_ids(change.events)], change, taken)
         self._beats.take(change)
         return told, new
+
+    def _check_room(self, host: str, number: int, most: int) -> None:
+        store, of_host = self._store, len(self._store.waiting.get(host, ()))
+        everything = store.number + number > MOST_WAITING or store.bytes > MOST_BYTES
+        if everything or of_host + number > most:
+            whose = "" if everything else f" of host {host}"
+            raise ReportsError(
+                f"too many reports{whose} wait for the rule engine", kind="spool_full", remedy="Send again later"
+            )
 
     def _look(self) -> bool:
         change = self._beats.look(self._now(), self._wall())
@@ -226,8 +237,8 @@ class Reports:
             self._beats.take(change)
         return bool(change.events)
 
-    def _removed(self, number: int) -> bool:
-        self._store.remove(number)
+    def _removed(self, host: str) -> bool:
+        self._store.remove(host)
         return True
 
 

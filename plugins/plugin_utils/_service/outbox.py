@@ -25,9 +25,12 @@ VERSION = 1
 MOST_REPORTS = 20_000
 MOST_BYTES = 67_108_864
 """Where there are more reports, or more bytes, the oldest go."""
+RECENT = 500
+"""Records of the action log that are known to have become reports: the newest ones."""
 _ID, _DROPPED = "id", "dropped"
 _TABLES = """
 CREATE TABLE reports (sequence INTEGER PRIMARY KEY AUTOINCREMENT, bytes INTEGER NOT NULL, report TEXT NOT NULL);
+CREATE TABLE recent (number INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL);
 CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
@@ -104,13 +107,27 @@ class Outbox:
         with self._lock:
             self._connection.close()
 
-    def add(self, reports: Sequence[Mapping[str, t.Any]]) -> None:
-        """Keep reports, on disk when this returns. Where there is no room for them, the oldest go, and are counted."""
+    def recent(self) -> set[str]:
+        """Ids of the records that became reports last, also of those that were taken; empty for a new file."""
+        with self._lock:
+            return {record for (record,) in self._connection.execute("SELECT record FROM recent")}
+
+    def add(self, reports: Sequence[Mapping[str, t.Any]], records: Sequence[str] = ()) -> None:
+        """Keep reports, on disk when this returns. Where there is no room for them, the oldest go, and are counted.
+
+        Args:
+            reports: JSON-serialisable.
+            records: ids of the records of the action log that they are about.
+        """
         rows = [(len(text), text) for text in map(json.dumps, reports)]
         with self._lock:
             number, size = self.number + len(rows), self.bytes + sum(length for length, _text in rows)
             with self._transaction():
                 self._connection.executemany("INSERT INTO reports (bytes, report) VALUES (?, ?)", rows)
+                self._connection.executemany("INSERT INTO recent (record) VALUES (?)", [(one,) for one in records])
+                self._connection.execute(
+                    "DELETE FROM recent WHERE number <= (SELECT max(number) FROM recent) - ?", (RECENT,)
+                )
                 gone = self._too_much(number, size)
                 if gone:
                     self._connection.execute("DELETE FROM reports WHERE sequence <= ?", (gone[-1][0],))

@@ -24,6 +24,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.ti
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.inventory import Inventory
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.reports import (
     ACTION,
     BREACH,
@@ -40,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 _BATCH, _BATCH_BYTES = 200, 262_144
 """Reports in one request at most, and their bytes."""
+_LOOKED_AT = 100
+"""Records of the action log that a kill may have kept from becoming reports: far more than are under way at a time."""
 _FIRST_PAUSE = 1.0
 """Seconds before it is tried again; doubled each time, up to the time between two heartbeats."""
 
@@ -90,7 +93,27 @@ class Reporter:
 
     def recorded(self, events: Sequence[ActionEvent]) -> None:
         """Report what was put on record. In any thread, as the two that follow."""
-        self._keep([fitting({"kind": ACTION, ACTION: event.to_dict(), **self._image_of(event)}) for event in events])
+        self._keep_actions([event.to_dict() for event in events])
+
+    def catch_up(self, log: ActionLog, actor: str) -> None:
+        """Report what is on record and no kill let become a report. To be called before anything is done.
+
+        Args:
+            log: of this host.
+            actor: whose records are reported.
+        """
+        try:
+            records = [one for one in log.newest(_LOOKED_AT) if one.get("actor") == actor and one.get("count", 1) == 1]
+            known = self._outbox.recent()
+            if not known:  # what was done before anybody was told of it is nobody's news
+                self._outbox.add([], [str(one.get("id")) for one in records] or [""])
+                return
+        except (GuardError, sqlite3.Error) as error:
+            self._failed(error)
+            return
+        of_the_log = ("previous", "hash")
+        missed = [one for one in records if one.get("id") not in known]
+        self._keep_actions([{name: one[name] for name in one if name not in of_the_log} for one in missed])
 
     def breached(self, breach: Breach) -> None:
         """Report that a container did not stay isolated, and what became of that."""
@@ -179,15 +202,19 @@ class Reporter:
 
     # --- in other threads ---------------------------------------------------------------------------------------------
 
-    def _image_of(self, event: ActionEvent) -> Json:
-        image = self._image_id(str((event.container or {}).get("id", ""))) if event.changed else ""
+    def _keep_actions(self, events: Sequence[Json]) -> None:
+        reports = [fitting({"kind": ACTION, ACTION: event, **self._image_of(event)}) for event in events]
+        self._keep(reports, [str(event["id"]) for event in events])
+
+    def _image_of(self, event: Json) -> Json:
+        image = self._image_id(str((event.get("container") or {}).get("id", ""))) if event.get("changed") else ""
         return {"image_id": image} if image else {}
 
-    def _keep(self, reports: Sequence[Json]) -> None:
+    def _keep(self, reports: Sequence[Json], records: Sequence[str] = ()) -> None:
         if not reports:
             return
         try:
-            self._outbox.add(reports)
+            self._outbox.add(reports, records)
             self._trouble = ""
         except sqlite3.Error as error:
             # What was done is on record on this host, and containment goes on whatever the disk does.

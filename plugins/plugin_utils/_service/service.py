@@ -30,6 +30,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.answerer import Answerer, Setting
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import accept, signals
@@ -210,6 +211,8 @@ class Service:
     async def run(self, sockets: Sequence[socket.socket]) -> None:
         """Answer until it is asked to stop, and let end what is under way. Raises what a part raises."""
         gc.freeze()
+        if self._reporter:
+            self._reporter.catch_up(ActionLog(self._files), ACTOR)
         async with signals.stop_asked() as stop:
             with _reloading(self._policies), self._holder, self._watcher:
                 # What a reboot, or a restart of the engine, has set free is held again before anything else.

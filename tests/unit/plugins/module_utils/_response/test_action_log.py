@@ -116,6 +116,13 @@ def test_processes_that_write_at_once_keep_the_chain(log: ActionLog) -> None:
     assert (found["records"], found["intact"]) == (80, True)
 
 
+def test_the_newest_records(log: ActionLog) -> None:
+    assert log.newest(2) == []
+    log.append([ActionEvent("isolated", policy_id=f"p-{number}") for number in range(3)])
+    log.intend([ActionEvent("isolated", policy_id="p-3")])
+    assert [record["policy_id"] for record in log.newest(3)] == ["p-1", "p-2"]
+
+
 def test_a_directory_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ActionLogError) as raised:

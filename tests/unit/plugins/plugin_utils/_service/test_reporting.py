@@ -21,6 +21,8 @@ import pytest
 from aiohttp import web
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.http import RefusedError
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import Counters
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.reporting import Reports
@@ -306,7 +308,7 @@ async def test_a_disk_that_takes_nothing_is_a_trouble_until_the_controller_knows
     async with world.controller() as receiver, world.service(interval=1) as reporter:
         await receiver.until(lambda: receiver.heartbeats)
 
-        def add(_box: Outbox, _reports: object) -> None:
+        def add(_box: Outbox, *_reports: object) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
         with monkeypatch.context() as patching:
@@ -317,3 +319,26 @@ async def test_a_disk_that_takes_nothing_is_a_trouble_until_the_controller_knows
         await receiver.until(lambda: receiver.heartbeats[-1]["dropped"] == 1)
         await receiver.until(lambda: not reporter.troubles())
         assert receiver.actions == ["1"]
+
+
+async def test_records_that_a_kill_kept_from_becoming_reports_are_made_up_for(world: World) -> None:
+    log = ActionLog(StateDir(str(world.directory / "state")))
+    log.append([action("before there was a controller", actor="service")])
+    async with world.service() as reporter:
+        reporter.catch_up(log, "service")
+        events = [action(f"{number}", actor="service") for number in range(4)]
+        log.append(events[:1])
+        await asyncio.to_thread(reporter.recorded, events[:1])
+        # Killed here: two more records, of which one is that of a module.
+        log.append([events[1], action("by hand", actor="alice"), events[2]])
+    async with world.controller() as receiver:
+        for _start in range(2):
+            async with world.service() as reporter:
+                reporter.catch_up(log, "service")
+                await receiver.until(lambda: len(receiver.actions) >= 3)
+        async with world.service() as reporter:
+            await asyncio.to_thread(reporter.recorded, events[3:])
+            await receiver.until(lambda: len(receiver.actions) >= 4)
+        assert receiver.actions == ["0", "1", "2", "3"]
+        assert all(event["isolated"]["image_id"] == IMAGE for event in receiver.events)
+        assert "hash" not in receiver.events[1]["action"]
