@@ -254,7 +254,6 @@ class _Service(_Archives):
                 remedy="Install the package of the distribution, python3-aiohttp, where that is its Python",
             )
 
-
     def _refuse_unusable(self, directory: str) -> None:
         # The controller may have a newer Python, and packages that are for that one.
         program = f"import sys; sys.path.insert(0, {directory!r}); import docker, {_PACKAGE}.plugin_utils._service.main"

@@ -57,7 +57,6 @@ class Listener:
     """
 
     def __init__(self, options: Options, admission: Admission, health: Health) -> None:
-        self.closing = False
         self._options = options
         self._admission = admission
         self._health = health
@@ -92,8 +91,6 @@ class Listener:
                 remedy=self._remedy,
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        if self.closing:
-            raise RefusedError(503, "the intake is shutting down", kind="shutting_down", remedy="Send again")
         peer.connection.known |= not sender.keys
         if len(segments) > 1:
             # Its alerts are read by their shape. Falco reads no answer, so to refuse them would be to lose them.
