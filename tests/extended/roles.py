@@ -66,10 +66,24 @@ class RoleHost:
         self._inventory = directory / "inventory.json"
         self._inventory.write_text(json.dumps({"all": {"hosts": {"node": machine.operator_inventory}}}))
 
-    def apply(self, *options: str, collections: pathlib.Path = COLLECTIONS, **variables: t.Any) -> Applied:
-        """Run the role with these variables beside its own, as it is in that directory of collections."""
+    def apply(
+        self,
+        *options: str,
+        collections: pathlib.Path = COLLECTIONS,
+        environment: t.Mapping[str, str] | None = None,
+        **variables: t.Any,
+    ) -> Applied:
+        """Run the role.
+
+        Args:
+            options: of ansible-playbook.
+            collections: directory that the role is taken from.
+            environment: further variables.
+            variables: of the role, beside its own.
+        """
         play = {"hosts": "node", "gather_facts": False, "roles": [self._role]}
-        return self._run([play], {**self.variables, **variables}, *options, collections=collections)
+        env = {"ANSIBLE_COLLECTIONS_PATH": str(collections), **(environment or {})}
+        return self._run([play], {**self.variables, **variables}, *options, env=env)
 
     def deploy(self, policy: str) -> None:
         """Give the policies to the host."""
@@ -79,7 +93,7 @@ class RoleHost:
         assert applied.status == 0, applied.output
 
     def _run(
-        self, plays: list[Json], variables: Json, *options: str, collections: pathlib.Path = COLLECTIONS
+        self, plays: list[Json], variables: Json, *options: str, env: t.Mapping[str, str] | None = None
     ) -> Applied:
         (self.directory / "play.json").write_text(json.dumps(plays))
         (self.directory / "variables.json").write_text(json.dumps(variables))
@@ -96,9 +110,10 @@ class RoleHost:
             timeout=PATIENCE,
             env={
                 **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(collections),
+                "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
                 "ANSIBLE_NOCOLOR": "1",
                 "NO_COLOR": "1",
+                **(env or {}),
             },
         )
         return Applied(done.returncode, done.stdout)
@@ -110,6 +125,10 @@ class RoleHost:
         status, output = self.machine.exec(*command)
         assert status == 0, output
         return output.strip()
+
+    def unit(self, name: str) -> str:
+        """What the file of a unit says."""
+        return self.ask("cat", f"/etc/systemd/system/{name}")
 
     def shown(self, name: str) -> str:
         """A property of the unit."""
