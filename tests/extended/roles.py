@@ -70,7 +70,6 @@ class RoleHost:
         self,
         *options: str,
         collections: pathlib.Path = COLLECTIONS,
-        environment: t.Mapping[str, str] | None = None,
         **variables: t.Any,
     ) -> Applied:
         """Run the role.
@@ -78,12 +77,10 @@ class RoleHost:
         Args:
             options: of ansible-playbook.
             collections: directory that the role is taken from.
-            environment: further variables.
             variables: of the role, beside its own.
         """
         play = {"hosts": "node", "gather_facts": False, "roles": [self._role]}
-        env = {"ANSIBLE_COLLECTIONS_PATH": str(collections), **(environment or {})}
-        return self._run([play], {**self.variables, **variables}, *options, env=env)
+        return self._run([play], {**self.variables, **variables}, *options, collections=collections)
 
     def deploy(self, policy: str) -> None:
         """Give the policies to the host."""
@@ -93,7 +90,7 @@ class RoleHost:
         assert applied.status == 0, applied.output
 
     def _run(
-        self, plays: list[Json], variables: Json, *options: str, env: t.Mapping[str, str] | None = None
+        self, plays: list[Json], variables: Json, *options: str, collections: pathlib.Path = COLLECTIONS
     ) -> Applied:
         (self.directory / "play.json").write_text(json.dumps(plays))
         (self.directory / "variables.json").write_text(json.dumps(variables))
@@ -110,10 +107,9 @@ class RoleHost:
             timeout=PATIENCE,
             env={
                 **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+                "ANSIBLE_COLLECTIONS_PATH": str(collections),
                 "ANSIBLE_NOCOLOR": "1",
                 "NO_COLOR": "1",
-                **(env or {}),
             },
         )
         return Applied(done.returncode, done.stdout)
