@@ -322,13 +322,20 @@ def test_to_watch_only_needs_no_restart(node: GuardedHost, world: DockerWorld) -
     assert node.apply(guard_mode="audit").status == 0
     watched = world.make_container("watched")
 
-    def told(outcome: str) -> bool:
+    def alerted() -> None:
         assert post(node.port, falco(watched, "node", f"Terminal shell {time.monotonic()}"))[0] == 202
-        return node.last(watched)[0] == outcome
 
-    node.until(lambda: told("audit"), "alert that is watched only")
+    def is_watched() -> bool:
+        alerted()
+        return node.last(watched)[0] == "audit"
+
+    def is_acted_upon() -> bool:
+        alerted()
+        return world.state(watched) == "paused"
+
+    node.until(is_watched, "alert that is watched only")
     assert node.apply().status == 0
-    node.until(lambda: told("isolated"), "alert that is acted upon")
+    node.until(is_acted_upon, "alert that is acted upon")
     assert node.pid == before
 
 
