@@ -188,7 +188,7 @@ def node(first_run: FirstRun) -> GuardedHost:
 def next_version(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A directory of collections with another version of this one."""
     directory = tmp_path_factory.mktemp("next")
-    shutil.unpack_archive(built(directory), directory / "ansible_collections/ironpost/container_guard")
+    shutil.unpack_archive(built(directory), directory / "ansible_collections/ironpost/container_guard", filter="data")
     main = directory / "ansible_collections/ironpost/container_guard/plugins/plugin_utils/_service/main.py"
     main.write_text(main.read_text() + "\n# of the next version\n")
     return directory
@@ -411,7 +411,8 @@ def test_it_is_removed_only_when_nobody_waits_and_a_stop_keeps_what_was_accepted
         node.until(lambda: elements(node.port)["waiting"] == 1, "service that goes on")
         stopped = node.apply(host_service_state="stopped")
         assert stopped.status == 0, stopped.output
-        assert {node.machine.exec("systemctl", "is-active", unit)[1].strip() for unit in (UNIT, SOCKET)} == {"inactive"}
+        # Within a minute, or else it is ended: the engine is silent.
+        assert all(node.machine.exec("systemctl", "is-active", unit)[0] != 0 for unit in (UNIT, SOCKET))
         with pytest.raises(OSError, match=r"."):
             post(node.port, falco(target, "node"))
         again = node.apply(host_service_state="stopped")
