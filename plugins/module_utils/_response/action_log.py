@@ -193,7 +193,7 @@ class ActionLog:
             most: lines that are looked at, in the newest file.
         """
         try:
-            lines = (self._files.read(NAME, last=_TAIL) or b"").splitlines()[-most:]
+            lines = (self._files.read(NAME, last=_TAILS[-1]) or b"").splitlines()[-most:]
         except StateDirError as error:
             raise ActionLogError(f"cannot read the action log: {error.message}") from error
         return [record for record in map(_record, lines) if record and record.get("outcome") != INTENDED]

@@ -38,6 +38,8 @@ _HEAR_ALERT = 1.0
 """How long a connection stays after its handshake failed, so that the sender reads why, in seconds."""
 _AT_ONCE = 64
 """Connections accepted before others have their turn."""
+_LAST_HANDSHAKES = 0.5
+"""How long those who have just connected have to end their handshakes when nobody is accepted any more, in seconds."""
 _PAUSE = 0.5
 """How long nothing is accepted after it failed, in seconds. They wait in the queue of the kernel."""
 _BACKLOG = 1024
@@ -134,6 +136,8 @@ class Acceptor:
                 loop.remove_reader(listening)
                 listening.close()
             self._sockets.clear()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_LAST_HANDSHAKES)
             for task in self._tasks:
                 task.cancel()
 

@@ -59,13 +59,9 @@ class Listener:
         admission: lets alerts in.
         health: says how the intake is.
         reports: takes reports of host services; None where there is nobody to tell of them.
-
-    Attributes:
-        closing: set once nothing is taken any more.
     """
 
     def __init__(self, options: Options, admission: Admission, health: Health, reports: Reports | None = None) -> None:
-        self.closing = False
         self._reports = reports
         self._options = options
         self._admission = admission
@@ -103,8 +99,6 @@ class Listener:
                 remedy=self._remedy,
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        if self.closing:
-            raise RefusedError(503, "the intake is shutting down", kind="shutting_down", remedy="Send again")
         peer.connection.known |= not sender.keys
         if len(segments) > 1:
             # Its alerts are read by their shape. Falco reads no answer, so to refuse them would be to lose them.

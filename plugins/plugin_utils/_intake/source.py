@@ -279,13 +279,17 @@ class Intake:
             self._log_start(addresses)
             asked = await stack.enter_async_context(_task(stop.wait()))
             done, _pending = await asyncio.wait([*working, *taking, asked], return_when=asyncio.FIRST_COMPLETED)
-            self._listener.closing = True
+            http.closing = True
             if self._kafka:
                 self._kafka.take_no_more()
             for task in done:
                 task.result()
             for task in taking:
                 task.cancel()
+            # Most senders send once: who has connected by now is heard. Others wait in the sockets, where somebody else
+            # has these, too.
+            await asyncio.wait(taking)
+            await self._connections.heard(_SHUTDOWN_TIMEOUT)
             await http.close(_SHUTDOWN_TIMEOUT)
             await self._end_deliveries()
 

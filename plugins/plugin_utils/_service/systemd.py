@@ -15,6 +15,8 @@ import socket
 
 FIRST = 3
 """The first descriptor that is handed over."""
+_LAST_WATCHDOG = 3600
+"""Seconds within which it is to hear of a service that ends."""
 
 
 class Manager:
@@ -62,7 +64,10 @@ class Manager:
 
     def stopping(self, status: str) -> None:
         """The service ends."""
-        self._say(f"STOPPING=1\nSTATUS={status}")
+        # What it does for the engine ends with its time limits, and at the very end nothing says that it is alive. How
+        # long that may take altogether is for TimeoutStopSec to say.
+        watchdog = f"\nWATCHDOG_USEC={_LAST_WATCHDOG * 1_000_000}" if self.watchdog else ""
+        self._say(f"STOPPING=1\nSTATUS={status}{watchdog}")
 
     def _say(self, text: str) -> None:
         if not self._address:
