@@ -126,6 +126,20 @@ class StateDir:
         except OSError as error:
             raise self._failed("read", name, error) from error
 
+    def lines(self, name: str) -> t.Iterator[bytes]:
+        """The lines of a log, one after the other: it may be large, and need not be in memory as a whole.
+
+        Raises StateDirError. Whoever reads holds the lock of whoever writes meanwhile.
+        """
+        _check(name)
+        if self._held_in_memory(name):
+            yield from (self.read(name) or b"").splitlines()
+            return
+        try:
+            yield from self._disk.lines(name)
+        except OSError as error:
+            raise self._failed("read", name, error) from error
+
     def write(self, name: str, content: str | bytes) -> None:
         """Replace a file, so that it is on disk whole, or as it was before. Raises StateDirError.
 
@@ -434,6 +448,11 @@ class _Place:
             and stat.S_ISDIR(self._mode(name))
         ]
         return [name for directory in ("", *sorted(below)) for name in sorted(self.names(directory))]
+
+    def lines(self, name: str) -> t.Iterator[bytes]:
+        with contextlib.suppress(FileNotFoundError), open(self.path_of(name), "rb") as file:
+            for line in file:
+                yield line.rstrip(b"\r\n")
 
     def read(self, name: str, last: int = 0) -> bytes | None:
         try:

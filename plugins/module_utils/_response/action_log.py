@@ -136,7 +136,7 @@ class ActionLog:
         try:
             with self._files.lock(_LOCK, _LOCK_TIMEOUT) if self._names() else contextlib.nullcontext():
                 for name in self._names():
-                    for line in (self._files.read(name) or b"").splitlines():
+                    for line in self._files.lines(name):
                         if any(mark in line for mark in _MARKS):
                             record = _record(line) or {}
                             ended.add(str(record.get("intended", "")))
@@ -178,7 +178,7 @@ class ActionLog:
         try:
             with self._files.lock(_LOCK, _LOCK_TIMEOUT) if self._names() else contextlib.nullcontext():
                 for name in self._names():
-                    for line in (self._files.read(name) or b"").splitlines():
+                    for line in self._files.lines(name):
                         record = _record(line) if mark.encode("ascii") in line else None
                         if record and record.get("outcome") != INTENDED and is_meant(record):
                             found.append(record)

@@ -80,16 +80,17 @@ class Answered:
         """The first answers of the alerts with those keys that were answered before."""
         wanted = {json.dumps(key).encode("ascii"): key for key in keys}
         found: dict[str, list[Answer]] = {}
+        find = _few if len(wanted) <= _FEW else _many
         try:
-            content = b"\n".join(self._files.read(name) or b"" for name in (_OLDER, NAME)) if wanted else b""
+            for name in (_OLDER, NAME) if wanted else ():
+                # Most lines are about other alerts, and need not be read.
+                for key, line in find(self._files.read(name) or b"", wanted):
+                    answer = _parsed(line, self._clock())
+                    if answer:
+                        found.setdefault(key, []).append(answer)
         except StateDirError as error:
             self._warn(error)
             return {}
-        # Most lines are about other alerts, and need not be read.
-        for key, line in _few(content, wanted) if len(wanted) <= _FEW else _many(content, wanted):
-            answer = _parsed(line, self._clock())
-            if answer:
-                found.setdefault(key, []).append(answer)
         return found
 
     def remember(self, answers: t.Iterable[Answer]) -> None:
