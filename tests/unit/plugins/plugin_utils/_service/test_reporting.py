@@ -223,6 +223,7 @@ async def test_the_controller_forgets_nothing_by_a_restart(world: World) -> None
             receiver.lose_answers = 100
             await recorded(reporter, range(2))
             await receiver.until(lambda: len(receiver.actions) == 2)
+            await receiver.until(lambda: not receiver.reports.figures()["reports_waiting"])
     async with world.controller() as receiver, world.service() as reporter:
         await recorded(reporter, range(2, 3))
         await receiver.until(lambda: receiver.actions)
