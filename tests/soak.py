@@ -165,7 +165,8 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory(prefix="container-guard-soak-") as directory, contextlib.ExitStack() as stack:
         world = stack.enter_context(DockerWorld(prefix="cg-soak"))
-        service = ServiceProcess(pathlib.Path(directory) / "service", world.docker_host, policies)
+        env = {"MALLOC_ARENA_MAX": "2"}  # as its unit has it
+        service = ServiceProcess(pathlib.Path(directory) / "service", world.docker_host, policies, env)
         with service:
             soak = Soak(world, service, seed)
             sizes = soak.run(options.seconds, lambda text: print(text, flush=True))
