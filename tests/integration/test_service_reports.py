@@ -246,7 +246,7 @@ def test_the_rulebook_pages_hunts_and_collects(tmp_path: pathlib.Path, docker_wo
             assert [breach["done"] for breach in paged("breach")] == ["reported"]
             process.wait_for(lambda: paged("degraded"), "page of the service that is degraded")
             (degraded,) = paged("degraded")
-            assert "does not stay isolated" in degraded["troubles"][0]
+            assert "it is not paused" in degraded["troubles"][0]
 
             service.post({**falco(target), "output_fields": {"container.name": "cg-test-nobody"}})
             process.wait_for(lambda: paged("unanswered"), "page of what nobody answered")
