@@ -59,7 +59,7 @@ unit: venv ## unit and architecture tests: no Docker, no Java
 	$(in_env) $(at_once) tests/unit tests/architecture
 
 integration: setup ## integration tests, against real Docker Engines and a real ansible-rulebook
-	@tools/setup.sh testbed postgresql kafka sdks cores
+	@tools/setup.sh testbed postgresql kafka faketime sdks cores
 	$(in_env) $(at_once) -m 'not alone' --durations=25 tests/integration
 	$(in_env) pytest -m alone tests/integration
 
@@ -81,6 +81,9 @@ molecule: setup ## scenarios of roles and of a whole fleet, on hosts of their ow
 
 fuzz: venv ## a million made-up inputs for parsers, filters and listener: some minutes
 	@$(in_env) exec python -m $(package).tests.fuzz $(if $(seed),--seed $(seed)) $(if $(inputs),--inputs $(inputs))
+
+soak: setup ## the host service for half an hour among alerts, breaches and churn: make soak [seconds=60]
+	@$(in_env) exec python -m $(package).tests.soak $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
 
 bench: setup ## measure against the peers named in docs/
 	@tools/setup.sh testbed peer

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Puts in place what the Makefile needs: setup.sh STEP ..., of
-# venv, java, engine, victim, testbed, postgresql, kafka, haproxy, sdks, cores, peer, awx.
+# venv, java, engine, victim, testbed, postgresql, kafka, haproxy, faketime, sdks, cores, peer,
+# awx.
 # Each step looks first and does nothing when its work is done, so that every make target can afford to ask for it.
 set -euo pipefail
 
@@ -225,6 +226,17 @@ setup_haproxy() {
   command -v haproxy >/dev/null || [[ -x /usr/sbin/haproxy ]] || apt_install haproxy
 }
 
+# --- another time -----------------------------------------------------------------------------------------------------
+
+# A library that tells a process another time, for tests of clocks that are set.
+setup_faketime() {
+  [[ -n $(faketime_library) ]] || apt_install libfaketime
+}
+
+faketime_library() {
+  find /usr/lib -name libfaketimeMT.so.1 -print -quit 2>/dev/null || true
+}
+
 # --- SDKs -------------------------------------------------------------------------------------------------------------
 
 # Pythons with other versions of the docker SDK, for the integration tests: a few seconds each, and only where missing.
@@ -329,7 +341,9 @@ for step in "$@"; do
   # The other steps use its Python, or put their result into it.
   [[ $step == venv || -e $venv/.complete ]] || setup_venv
   case $step in
-    venv | java | engine | victim | testbed | postgresql | kafka | haproxy | sdks | cores | peer | awx) "setup_$step" ;;
-    *) die "unknown step: $step" "see: head -n 3 tools/setup.sh" ;;
+    venv | java | engine | victim | testbed | postgresql | kafka | haproxy | faketime | sdks | cores | peer | awx)
+      "setup_$step"
+      ;;
+    *) die "unknown step: $step" "see: head -n 4 tools/setup.sh" ;;
   esac
 done

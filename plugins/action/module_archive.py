@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The action plugin of the module module_archive: the archive is made on the controller."""
+"""The action plugin of the module module_archive: archives are made on the controller."""
 
 from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.ironpost.container_guard.plugins.module_utils._archive import SERVICE, digest_of
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import archive
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.action import CORE, HostAction
 
@@ -23,8 +24,10 @@ class ActionModule(HostAction):
         """Ask, and send. Raises GuardError."""
         if arguments.get("state", "present") != "present":
             return super().ask_host(arguments, variables)
-        arguments = {**arguments, "digest": archive.digest(CORE)}
+        of_service = arguments.get("archive") == SERVICE
+        files = archive.service_content() if of_service else archive.content(CORE)
+        arguments = {**arguments, "digest": digest_of(files)}
         found = super().ask_host(arguments, variables)
         if not found.get("needed"):
             return found
-        return super().ask_host({**arguments, "content": archive.packed(CORE)}, variables)
+        return super().ask_host({**arguments, "content": archive.packed(files)}, variables)

@@ -40,7 +40,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.durations import parse_duration
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.durations import parse_duration
 
 
 def seconds(given: t.Any) -> int:

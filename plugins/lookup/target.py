@@ -31,6 +31,8 @@ options:
         being answered.
     type: bool
     default: false
+    vars:
+      - name: guard_partial_limit
 """
 
 EXAMPLES = r"""

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The archive of modules: what controller and host have to agree on.
+"""Archives of what hosts run: what controller and host have to agree on.
 
-It is what ansible-core would send to a host to run the modules of this collection, lying there already, and compiled.
-Its name is the SHA-256 of its content. A controller with another version of the collection, or of ansible-core, finds
-that it is not there, and sends the module as ever.
+The one of modules is what ansible-core would send to a host to run the modules of this collection, lying there already,
+and compiled. Its name is the SHA-256 of its content. A controller with another version of the collection, or of
+ansible-core, finds that it is not there, and sends the module as ever. The one of the host service is made likewise.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ import typing as t
 
 DIRECTORY = "/opt/container-guard"
 """Where archives are put on hosts, each in a directory that is called like its digest."""
+SERVICE_DIRECTORY = f"{DIRECTORY}/service"
+"""The same for those of the host service."""
+MODULES, SERVICE = "modules", "service"
+"""What there are archives of."""
 OWNER = 0
 """Whom alone it belongs to, as well as the directory above it: what is in it is run by root, too."""
 PLUGINS = "ansible_collections/ironpost/container_guard/plugins"

@@ -126,6 +126,20 @@ class StateDir:
         except OSError as error:
             raise self._failed("read", name, error) from error
 
+    def lines(self, name: str) -> t.Iterator[bytes]:
+        """The lines of a log, one after the other: it may be large, and need not be in memory as a whole.
+
+        Raises StateDirError. Whoever reads holds the lock of whoever writes meanwhile.
+        """
+        _check(name)
+        if self._held_in_memory(name):
+            yield from (self.read(name) or b"").splitlines()
+            return
+        try:
+            yield from self._disk.lines(name)
+        except OSError as error:
+            raise self._failed("read", name, error) from error
+
     def write(self, name: str, content: str | bytes) -> None:
         """Replace a file, so that it is on disk whole, or as it was before. Raises StateDirError.
 
@@ -200,13 +214,20 @@ class StateDir:
         except OSError as error:
             raise self._failed("rotate", name, error) from error
 
+    def standing_in(self) -> list[str]:
+        """The files that the fallback holds, as the state directory did not take them. Raises StateDirError."""
+        try:
+            return self._memory.all_names() if self._trusted() else []
+        except OSError as error:
+            raise self._failed("list", "", error) from error
+
     def carry_over(self) -> None:
         """Move what the fallback holds to the state directory, as far as that takes it. Raises StateDirError.
 
         The first change that is made through this object does the same.
         """
         try:
-            names = self._memory.all_names() if self._trusted() else []
+            names = self.standing_in()
             if not names:
                 return
             with self._alone():
@@ -427,6 +448,11 @@ class _Place:
             and stat.S_ISDIR(self._mode(name))
         ]
         return [name for directory in ("", *sorted(below)) for name in sorted(self.names(directory))]
+
+    def lines(self, name: str) -> t.Iterator[bytes]:
+        with contextlib.suppress(FileNotFoundError), open(self.path_of(name), "rb") as file:
+            for line in file:
+                yield line.rstrip(b"\r\n")
 
     def read(self, name: str, last: int = 0) -> bytes | None:
         try:

@@ -2,13 +2,13 @@
 # Copyright (c) Ironpost contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the modules on hosts."""
+"""Keep the modules, or the host service, on hosts."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: module_archive
-short_description: Keep the modules of this collection on hosts, so that they need not be sent for every task
+short_description: Keep the modules of this collection, or its host service, on hosts
 version_added: 0.1.0
 author:
   - Ironpost contributors (@ironpost)
@@ -22,7 +22,12 @@ description:
     They need no temporary files on the host.
   - They run by the Python by which this module was run there, whatever C(ansible_python_interpreter) says by then. Run
     it again where another one is to count, as one that has the docker SDK.
-  - Archives are put below C(/opt/container-guard). The one before is kept.
+  - With O(archive=service) it is what the role C(ironpost.container_guard.host_service) runs, with the docker SDK of
+    the controller and without ansible-core. That is named by its content, too, and has the command
+    C(bin/container-guard).
+    What the host has installed stays as it is.
+  - Archives are put below C(/opt/container-guard). Of those of modules the one before is kept. Those of the host
+    service stay until the role removes them, which knows which of them are in use.
   - That directory and C(/opt) have to belong to root, and nobody else may write them, or the module fails. A task that
     finds it otherwise runs nothing from there, and is sent.
 extends_documentation_fragment:
@@ -43,6 +48,15 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  archive:
+    description: What it is that the host keeps.
+    type: str
+    choices: [modules, service]
+    default: modules
+  python:
+    description: Python that runs it, by default the one by which this module is run. With O(archive=service) it has to
+      be 3.11 or newer and have the package C(aiohttp), 3.8 or newer, as that of Debian 12 is.
+    type: path
   digest:
     description: Set by the action plugin. Leave it out.
     type: str
@@ -51,6 +65,7 @@ options:
     type: str
 requirements:
   - Python 3.8 or newer on the host; ansible-core from 2.20 on wants 3.9 or newer there
+  - With O(archive=service), the docker SDK for Python, 7.1 or newer, on the controller
 """
 
 EXAMPLES = r"""
@@ -60,6 +75,11 @@ EXAMPLES = r"""
 - name: Have them sent for every task again
   ironpost.container_guard.module_archive:
     state: absent
+
+- name: Keep the host service there
+  ironpost.container_guard.module_archive:
+    archive: service
+    python: /usr/bin/python3
 """
 
 RETURN = r"""
@@ -76,8 +96,9 @@ needed:
   type: bool
   returned: success
 error:
-  description: Kind, message and remedy. Kinds are V(write_failed), V(unsafe_directory), V(invalid_archive) and
-    V(invalid_option).
+  description: Kind, message and remedy. Kinds are V(write_failed), V(unsafe_directory), V(invalid_archive),
+    V(invalid_option), and with O(archive=service) V(python_too_old), V(aiohttp_missing) and, of the controller,
+    V(sdk_missing).
   type: dict
   returned: failure
 """

@@ -22,7 +22,7 @@ REPOSITORY = next(path for path in pathlib.Path(__file__).absolute().parents if 
 PROJECT = REPOSITORY / "examples/awx-project"
 SURVEYS = sorted((PROJECT / "surveys").iterdir())
 OF_ITS_OWN = {"awx_setup", "job_templates", "kill", "release_denied"}
-EVENTS_ONLY = {"unanswered"}
+EVENTS_ONLY = {"unanswered", "fleet_report", "isolated_evidence", "isolated_hunt"}
 
 
 def plays(path: pathlib.Path) -> t.Any:

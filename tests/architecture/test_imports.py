@@ -126,7 +126,7 @@ def _allowed_packages(path: str) -> tuple[str, ...]:
     # Optional, and imported by whoever wants topics.
     if path == "plugins/plugin_utils/_intake/kafka_client.py":
         return ("aiokafka", "cramjam")
-    if path.startswith("plugins/plugin_utils/_intake/"):
+    if path.startswith("plugins/plugin_utils/_intake/") or path == "plugins/plugin_utils/_service/link.py":
         return ("aiohttp",)
     if path == "plugins/plugin_utils/_records/compression.py":
         return ("backports.zstd", "compression.zstd")  # the second is of the standard library from 3.14 on

@@ -28,6 +28,7 @@ from ansible_collections.ironpost.container_guard.tests.benchmark import (
     over_ssh,
     respond,
     scale,
+    serving,
     spooled,
     storm,
 )
@@ -43,6 +44,7 @@ ON_ENGINE = {
     "noise": storm.noise,
     "sick": hosts.sick_hosts,
     "scale": scale.scale,
+    "service": serving.serve,
 }
 ALONE = {"decide": deciding.decide, "compile": compiling.compiling, "spool": spooled.spooled, "memory": spooled.memory}
 NAMES = (*ALONE, *ON_ENGINE, *OF_RULEBOOKS, *AGAINST_PEER)

@@ -257,13 +257,15 @@ def test_what_does_not_fit_is_said_before_anything_is_done(scene: Scene) -> None
             "falco_output_key": "x",
         },
         "without": fits,
+        "nearby": {"falco_output_guard": "local", "falco_output_token": TOKEN},
+        "unproven": {"falco_output_guard": "local"},
     }
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     done = scene.play({}, hosts={name: {**local, **variables} for name, variables in hosts.items()})
     assert done.status == 2, done.output
     said = dict(re.findall(r"fatal: \[([a-z]+)\]: FAILED! => (.*?)(?=^\S)", done.output, re.MULTILINE | re.DOTALL))
     assert said.keys() == hosts.keys(), done.output
-    assert [name for name in hosts if "do not fit together" not in said[name]] == ["without"]
+    assert [name for name in hosts if "do not fit together" not in said[name]] == ["without", "nearby"]
     assert "FALCO_HOSTNAME=without" in said["without"]
 
 
@@ -296,6 +298,12 @@ def test_where_it_cannot_be_it_says_why(falco: Scene, files: dict[str, str], ver
     assert reason in done.output
     assert "s-ecret" not in done.output
     assert TOKEN not in done.output
+
+
+def test_the_guard_on_the_host_itself(falco: Scene) -> None:
+    done = falco.play({"falco_output_guard": "local", "falco_output_token": TOKEN})
+    assert done.status == 0, done.output
+    assert falco.configuration()["http_output"]["url"] == f"http://127.0.0.1:5001/alerts/falco/{TOKEN}"
 
 
 def test_a_token_in_the_path(falco: Scene) -> None:

@@ -9,42 +9,33 @@ The tests share what the first of them installs, and come one after another.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import os
 import pathlib
 import re
 import ssl
 import subprocess
-import sys
-import time
 import typing as t
-from collections.abc import Callable
 
 import pytest
 import yaml
 
 from ansible_collections.ironpost.container_guard.tests.engine_contract import PLAIN
+from ansible_collections.ironpost.container_guard.tests.extended.roles import PATIENCE, Applied, RoleHost, built
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
-from ansible_collections.ironpost.container_guard.tests.integration.rulebook import COLLECTIONS
 from ansible_collections.ironpost.container_guard.tests.integration.senders import (
     TOKEN,
     Senders,
     elements,
     falco,
-    health,
     post,
 )
 from ansible_collections.ironpost.container_guard.tests.testbed import fleet
 from ansible_collections.ironpost.container_guard.tests.testbed.systemd_host import SystemdHost
 from ansible_collections.ironpost.container_guard.tests.testbed.wheels import wheels
 
-REPOSITORY = COLLECTIONS / "ansible_collections/ironpost/container_guard"
 ROLE = "ironpost.container_guard.rulebook"
 NAME = "container-guard-rulebook"
 PORT = 5000
-PATIENCE = 900
 GUARD = {"host": "0.0.0.0", "token": TOKEN, "hosts": ["node"], "answer_timeout": 300, "answer_deadline": 900}  # noqa: S104 - of a container
 POLICY = """
 id: quarantine-shells
@@ -54,42 +45,21 @@ target_filter: {container_names: ["cg-test-*"]}
 actions: [{type: pause}, {type: network_disconnect}]
 """
 WARM, USUAL = "playbooks are run by a warm process", "ansible-playbook starts as usual"
-Json = dict[str, t.Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Applied:
-    """A run of the role: its exit status, and what it printed."""
-
-    status: int
-    output: str
-
-    @property
-    def changed(self) -> int:
-        """How many tasks changed something."""
-        return int(re.findall(r"changed=(\d+)", self.output)[-1])
-
-
-class ControlNode:
+class ControlNode(RoleHost):
     """A host as the role makes it a control node.
 
     Attributes:
-        machine: the host.
-        port: of this machine, that leads to its event source.
-        variables: of the role.
         fleet: directory of the inventory that the role is given.
     """
 
     def __init__(self, machine: SystemdHost, directory: pathlib.Path) -> None:
-        self.machine = machine
-        self._directory = directory
-        self._inventory = directory / "inventory.json"
-        self._inventory.write_text(json.dumps({"all": {"hosts": {"node": machine.operator_inventory}}}))
-        self.port = machine.port
-        self.variables: Json = {
+        super().__init__(machine, directory, ROLE, NAME)
+        self.variables = {
             "rulebook_install_packages": True,  # they are there, as nothing can be reached
             "rulebook_pip_args": ["--no-index", "--find-links=/srv/wheels"],
-            "rulebook_collection": str(self._built()),
+            "rulebook_collection": str(built(directory)),
             "rulebook_guard": GUARD,
             "rulebook_inventory": "fleet",
             "rulebook_ssh_key": machine.ssh_key.read_text(),
@@ -107,94 +77,11 @@ class ControlNode:
         hosts = {"node": {"ansible_host": "127.0.0.1"}, "gone": {"ansible_host": "127.0.0.1", "ansible_port": 9}}
         self.fleet.joinpath("hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": {**variables}}}))
 
-    def apply(self, *options: str, **variables: t.Any) -> Applied:
-        """Run the role with these variables beside its own."""
-        play = {"hosts": "node", "gather_facts": False, "roles": [ROLE]}
-        return self._run([play], {**self.variables, **variables}, *options)
-
-    def deploy(self, policy: str) -> None:
-        """Give the policies to the host, and to the event source."""
-        (self._directory / "policy.yml").write_text(policy)
-        task = {"ironpost.container_guard.policy_set": {"src": "policy.yml"}}
-        applied = self._run([{"hosts": "node", "gather_facts": False, "tasks": [task]}], {})
-        assert applied.status == 0, applied.output
-
-    def _run(self, plays: list[Json], variables: Json, *options: str) -> Applied:
-        (self._directory / "play.json").write_text(json.dumps(plays))
-        (self._directory / "variables.json").write_text(json.dumps(variables))
-        command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "--inventory", str(self._inventory)]
-        command += ["--become", "--extra-vars", "@variables.json", *options, "play.json"]
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=self._directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE,
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-                "ANSIBLE_NOCOLOR": "1",
-                "NO_COLOR": "1",
-            },
-        )
-        return Applied(done.returncode, done.stdout)
-
-    def _built(self) -> pathlib.Path:
-        """The collection as it would be shipped."""
-        build = [str(pathlib.Path(sys.executable).parent / "ansible-galaxy"), "collection", "build"]
-        build += ["--output-path", str(self._directory), str(REPOSITORY)]
-        subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
-        (found,) = self._directory.glob("*.tar.gz")
-        return found
-
-    # --- what is there ------------------------------------------------------------------------------------------------
-
-    def ask(self, *command: str) -> str:
-        """What a command that root types prints."""
-        status, output = self.machine.exec(*command)
-        assert status == 0, output
-        return output.strip()
-
-    def shown(self, name: str) -> str:
-        """A property of the unit."""
-        return self.ask("systemctl", "show", "--value", f"--property={name}", NAME)
-
-    @property
-    def pid(self) -> int:
-        return int(self.shown("MainPID"))
-
-    @property
-    def log(self) -> str:
-        return self.ask("journalctl", f"--unit={NAME}", "--no-pager", "--output=cat")
-
     def left(self) -> list[str]:
         """Files of the service, and its user."""
         places = ["/etc", "/opt", "/var/lib", "/run", "/tmp", "/var/tmp"]
         found = self.ask("find", *places, "-xdev", "-name", f"*{NAME}*").splitlines()
         return found + re.findall(f"^{NAME}:.*", self.ask("cat", "/etc/passwd", "/etc/group"), re.MULTILINE)
-
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait until it holds. Raises AssertionError with the log."""
-        deadline = time.monotonic() + PATIENCE
-        while not self._holds(condition):
-            assert time.monotonic() < deadline, f"no {what}:\n{self.log}"
-            time.sleep(0.2)
-
-    @staticmethod
-    def _holds(condition: Callable[[], object]) -> bool:
-        # It may be restarting.
-        with contextlib.suppress(OSError, ValueError):
-            return bool(condition())
-        return False
-
-    @property
-    def well(self) -> bool:
-        with contextlib.suppress(Exception):
-            return str(health(self.port)["status"]) == "ok"
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,10 @@ pytest.register_assert_rewrite("ansible_collections.ironpost.container_guard.tes
 if t.TYPE_CHECKING:
     from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
 
-EVERY_ENGINE = ("test_engine_contract", "test_evidence", "test_inventory", "test_isolation", "test_testbed")
+EVERY_ENGINE = (
+    *("test_engine_contract", "test_evidence", "test_inventory", "test_isolation", "test_service_engines"),
+    "test_testbed",
+)
 PRIVATE = {"faulty_host", "shared_disk", "small_disk", "swarm"}
 """Fixtures of hosts for this run alone."""
 ENGINES = tuple(recipe.engine for recipe in RECIPES)

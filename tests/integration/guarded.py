@@ -59,28 +59,7 @@ class Guarded:
 
     def seen(self, container: str) -> dict[str, t.Any]:
         """All that a release has to give back, as the engine says it."""
-        found = self.world.engine.inspect_container(container)
-        networks = found["NetworkSettings"]["Networks"]
-        for name, key in networks.items():
-            # The engine makes both anew with each connect.
-            for fresh in ("EndpointID", "MacAddress"):
-                key[fresh] = bool(key[fresh])
-            for names in ("Aliases", "DNSNames"):
-                key[names] = sorted(key.get(names) or ())
-            key["IPAMConfig"] = key["IPAMConfig"] or {}
-            if name == "bridge":  # others use it at the same time, and may be given the address
-                key["IPAddress"] = bool(key["IPAddress"])
-        if not found["State"]["Pid"]:
-            # What it gets when it starts is not known before, and what is left of it is lost by a disconnect.
-            asked = ("IPAMConfig", "Aliases", "Links", "DriverOpts", "GwPriority")
-            networks = {name: {setting: key.get(setting) for setting in asked} for name, key in networks.items()}
-            for key in networks.values():
-                key["Aliases"] = [alias for alias in key["Aliases"] if alias != container[:12]]
-        return {
-            "networks": networks,
-            "restart_policy": found["HostConfig"]["RestartPolicy"],
-            "state": {name: found["State"][name] for name in ("Status", "Running", "Paused")},
-        }
+        return seen(self.world.engine, container)
 
     def reaches(self, peer: str, container: str, network: str) -> bool:
         """Whether the page of the container can be had from a peer, by the address that it was given last."""
@@ -143,6 +122,32 @@ class Guarded:
         assert outcome.outcome == "refused", _shown(outcome)
         assert reason in (outcome.error or {})["message"]
         assert (self.seen(container), self.journal.load(container)) == (before, entry)
+
+
+def seen(engine: Engine, container: str) -> dict[str, t.Any]:
+    """All that a release has to give back, as the engine says it."""
+    found = engine.inspect_container(container)
+    networks = found["NetworkSettings"]["Networks"]
+    for name, key in networks.items():
+        # The engine makes both anew with each connect.
+        for fresh in ("EndpointID", "MacAddress"):
+            key[fresh] = bool(key[fresh])
+        for names in ("Aliases", "DNSNames"):
+            key[names] = sorted(key.get(names) or ())
+        key["IPAMConfig"] = key["IPAMConfig"] or {}
+        if name == "bridge":  # others use it at the same time, and may be given the address
+            key["IPAddress"] = bool(key["IPAddress"])
+    if not found["State"]["Pid"]:
+        # What it gets when it starts is not known before, and what is left of it is lost by a disconnect.
+        asked = ("IPAMConfig", "Aliases", "Links", "DriverOpts", "GwPriority")
+        networks = {name: {setting: key.get(setting) for setting in asked} for name, key in networks.items()}
+        for key in networks.values():
+            key["Aliases"] = [alias for alias in key["Aliases"] if alias != container[:12]]
+    return {
+        "networks": networks,
+        "restart_policy": found["HostConfig"]["RestartPolicy"],
+        "state": {name: found["State"][name] for name in ("Status", "Running", "Paused")},
+    }
 
 
 def steps(outcome: Outcome) -> list[str]:

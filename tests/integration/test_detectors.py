@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import re
-import socket
 import time
 import typing as t
 
@@ -26,6 +25,7 @@ from ansible_collections.ironpost.container_guard.tests.integration.docker_world
 )
 from ansible_collections.ironpost.container_guard.tests.integration.rulebook import RulebookProcess, local_inventory
 from ansible_collections.ironpost.container_guard.tests.integration.senders import TOKEN, Json, post
+from ansible_collections.ironpost.container_guard.tests.integration.wire import Wire
 from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils._alert.detectors import samples
 
 HOST = "web-1"
@@ -185,37 +185,3 @@ def test_the_way_in_which_falco_sends(scene: Scene) -> None:
     for name, (status, answer) in zip(RAW, (first, second), strict=True):
         assert (status, answer["accepted"]) == (202, 1), answer
         scene.assert_isolated(name, answer["alerts"][0]["trace_id"])
-
-
-class Wire:
-    """A connection on which each byte is sent on its own. Use it as a context manager."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._received = self._socket.makefile("rb")
-
-    def __enter__(self) -> Wire:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._received.close()
-        self._socket.close()
-
-    def send(self, data: bytes) -> None:
-        for byte in data:
-            self._socket.sendall(bytes([byte]))
-
-    def line(self) -> str:
-        return self._received.readline().decode().rstrip("\r\n")
-
-    def answer(self) -> tuple[int, Json]:
-        """Status and content of an answer, which leaves the connection open."""
-        status = int(self.line().split()[1])
-        headers = {}
-        while line := self.line():
-            name, _colon, value = line.partition(":")
-            headers[name.lower()] = value.strip()
-        assert headers.get("connection", "keep-alive").lower() == "keep-alive"
-        found: Json = json.loads(self._received.read(int(headers["content-length"])))
-        return status, found

@@ -14,6 +14,7 @@ import pathlib
 import pytest
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import EndpointSettings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.tests.integration.ansible_runs import CORES, Ansible, PlaybookRun
 from ansible_collections.ironpost.container_guard.tests.integration.docker_world import DockerWorld
@@ -63,8 +64,9 @@ def test_isolate_and_release_one_container(docker_world: DockerWorld, tmp_path: 
 
 def test_several_containers_of_which_one_is_unknown(docker_world: DockerWorld, tmp_path: pathlib.Path) -> None:
     ansible = Ansible(tmp_path)
+    network = docker_world.make_network("net")  # where nobody else takes an address meanwhile
     for suffix in ("web-1", "web-2", "other"):
-        docker_world.make_container(suffix)
+        docker_world.make_container(suffix, {network: EndpointSettings()})
     web_1, web_2, nobody = (docker_world.name(suffix) for suffix in ("web-1", "web-2", "nobody"))
     run = ansible.playbook("isolate", {"guard_target": "localhost", "guard_containers": f"{web_1},{web_2},{nobody}"})
     assert run.status != 0

@@ -37,8 +37,8 @@ SUITE = "bookworm"
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "libpam-systemd", "iptables", "iproute2", "procps", "sudo", "openssh-server"),
     *("docker.io", "python3", "python3-docker"),
-    # What the role rulebook would install, since nothing is reached from in there.
-    *("default-jre-headless", "python3-apt", "python3-venv"),
+    # What the roles rulebook and host_service would install, since nothing is reached from in there.
+    *("default-jre-headless", "python3-aiohttp", "python3-apt", "python3-venv"),
 )
 IMAGE = (
     f"{REPOSITORY}-systemd:"

@@ -23,6 +23,7 @@ SUITE = "trixie"
 PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "libpam-systemd", "kmod", "iproute2", "iptables", "procps", "zstd"),
     *("openssh-server", "sudo", "docker.io", "python3", "python3-docker", "linux-image-cloud-amd64", "initramfs-tools"),
+    *("python3-aiohttp", "python3-apt"),  # what the role host_service would install
 )
 DISK_SIZE = "6G"
 FURNISH = pathlib.Path(__file__).with_name("furnish_vm.sh")

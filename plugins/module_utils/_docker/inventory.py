@@ -10,6 +10,7 @@ Where a process lives long enough, a Watcher keeps it right by the event stream,
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import threading
 import time
@@ -18,6 +19,8 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.inspections import Inspections
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 
 DEFAULT_TTL = 60
@@ -111,14 +114,22 @@ class Inventory:
         engine: the engine.
         ttl: seconds that a list is believed, 1 to 3600.
         clock: seconds that only grow.
+        inspections: takes what is inspected on the way; None where nobody wants to remember that.
     """
 
-    def __init__(self, engine: Engine, ttl: float = DEFAULT_TTL, clock: t.Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        ttl: float = DEFAULT_TTL,
+        clock: t.Callable[[], float] = time.monotonic,
+        inspections: Inspections | None = None,
+    ) -> None:
         if not 1 <= ttl <= 3600:
             raise GuardError(f"ttl is {ttl}, but must be from 1 to 3600", kind="invalid_option")
         self.ttl = ttl
         self._engine = engine
         self._clock = clock
+        self._inspections = inspections
         self._lock = threading.Lock()
         # Held while the engine is asked: answers are kept in the order in which they were given.
         self._asking = threading.Lock()
@@ -188,6 +199,49 @@ class Inventory:
         with self._lock:
             self._invalidated = self._begun
 
+    def remembered(self, container_id: str) -> dict[str, t.Any] | None:
+        """What inspect says of the container with that full id, without asking the engine.
+
+        None where that is not known, or nobody keeps it right at the moment.
+        """
+        if self._inspections is None or not self._followed:
+            return None
+        return self._inspections.get(container_id)
+
+    def numbers(self) -> tuple[int, int]:
+        """How many containers there are, by the last list, and how many of them are remembered."""
+        listing, inspections = self._listing, self._inspections
+        return len(listing.entries) if listing else 0, 0 if inspections is None else len(inspections)
+
+    def fill(self) -> bool:
+        """Inspect one container of which nothing is remembered yet; False where there is none. Raises EngineError."""
+        inspections, listing = self._inspections, self._listing
+        if inspections is None or listing is None:
+            return False
+        missing = next((one for one in listing.entries if one not in inspections), None)
+        if missing is None:
+            return False
+        try:
+            self._inspect(missing)
+        except NotFound:
+            self.reread(missing)
+        return True
+
+    def _inspect(self, container_id: str) -> None:
+        asked = 0 if self._inspections is None else self._inspections.mark()
+        found = self._engine.inspect_container(container_id)
+        if self._inspections is not None and found["Id"] == container_id:
+            self._inspections.put(found, asked)
+
+    def changed(self, container_id: str) -> None:
+        """Something has happened to the container with that full id: ask for it anew. Raises EngineError."""
+        if self._inspections is not None:
+            self._inspections.forget(container_id)
+        with contextlib.suppress(NotFound):
+            # The engine tells some changes before its list shows them, and answers this when the change is done.
+            self._inspect(container_id)
+        self.reread(container_id)
+
     def reread(self, container_id: str) -> None:
         """Ask for one container, by its full id, and keep what is answered."""
         with self._asking:
@@ -219,13 +273,24 @@ class Inventory:
                 entries = {entry["Id"]: entry for entry in self._engine.list_containers()}
                 listing = Listing(entries, call.number, taken)
                 with self._lock:
-                    self._listing, self._call = listing, None
+                    before, self._listing, self._call = self._listing, listing, None
+                self._forget_changed(before, listing)
         except BaseException as error:  # else those who wait for the call would wait for ever
             with self._lock:
                 self._call = None
             call.answer.set_exception(error)
         else:
             call.answer.set_result(listing)
+
+    def _forget_changed(self, before: Listing | None, now: Listing) -> None:
+        """Forget what was inspected of containers that are not what they were: there are changes without an event."""
+        if self._inspections is None:
+            return
+        self._inspections.keep(now.entries)
+        for container_id, entry in now.entries.items():
+            known = before.entries.get(container_id) if before else None
+            if known is not None and _without_times(known) != _without_times(entry):
+                self._inspections.forget(container_id)
 
     def _age(self) -> float | None:
         if self._listing is None:
@@ -235,6 +300,11 @@ class Inventory:
     def _is_fresh(self) -> bool:
         age = self._age()
         return age is not None and age < self.ttl and t.cast(Listing, self._listing).number > self._invalidated
+
+
+def _without_times(entry: Entry) -> Entry:
+    # Such as "Up 3 minutes".
+    return {name: value for name, value in entry.items() if name != "Status"}
 
 
 class _Call:

@@ -297,7 +297,7 @@ class Resolver:
         if container_id not in self._inspected:
             removed = f"the container with the {key} {wanted} was removed just now"
             try:
-                found = self._engine.inspect_container(container_id)
+                found = self._inventory.remembered(container_id) or self._engine.inspect_container(container_id)
             except NotFound as error:
                 raise ResolutionError(removed) from error
             if found["Id"] != container_id:

@@ -19,7 +19,6 @@ import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine, EventStream
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.inventory import Inventory
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import MAX_DELAY, backoff
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
@@ -182,10 +181,7 @@ class Watcher:
         if event["Type"] == "image" or not container_id:
             self._inventory.refresh()
             return
-        with contextlib.suppress(NotFound):
-            # The engine tells some changes before its list shows them, and answers this when the change is done.
-            self._engine.inspect_container(container_id)
-        self._inventory.reread(container_id)
+        self._inventory.changed(container_id)
 
     def _remember(self, key: tuple[t.Any, ...]) -> None:
         """The event was handled: a replay need not bring it again."""

@@ -52,6 +52,8 @@ class Isolator:
         settle_timeout: seconds to wait for a restarting container to stand still.
         busy_timeout: seconds to wait for another run that works on the same container.
         now: the time by the clock of the controller.
+        remembered: what is known of a container without asking the engine, as inspect gives it, or None: as good as
+            asking but for moments, so that it is paused by that, and all else waits for the truth.
     """
 
     def __init__(
@@ -63,8 +65,18 @@ class Isolator:
         settle_timeout: float = 30,
         busy_timeout: float = 10,
         now: t.Callable[[], datetime.datetime] = utc_now,
+        remembered: t.Callable[[str], dict[str, t.Any] | None] = lambda _container_id: None,
     ) -> None:
-        self._tools = Tools(engine, journal, truth or HostTruth(), retry, settle_timeout, busy_timeout, now)
+        self._tools = Tools(
+            engine,
+            journal,
+            truth or HostTruth(),
+            retry,
+            settle_timeout,
+            busy_timeout,
+            now,
+            remembered=remembered,
+        )
 
     def now(self) -> datetime.datetime:
         """The time by the clock of the controller."""

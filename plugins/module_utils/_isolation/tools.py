@@ -47,6 +47,10 @@ class MacPin:
         return self._works
 
 
+def _nothing(_container_id: str) -> dict[str, t.Any] | None:
+    return None
+
+
 @dataclasses.dataclass(frozen=True)
 class Tools:
     """What a walk works with.
@@ -62,6 +66,8 @@ class Tools:
         now: the time by the clock of the controller.
         locks: those of the networks, for all walks at the same time.
         mac_pin: whether MAC addresses can be given back.
+        remembered: what the engine said last of a container, as inspect gives it, where somebody keeps that right by
+            the event stream; else None.
     """
 
     engine: Engine
@@ -73,6 +79,7 @@ class Tools:
     now: t.Callable[[], datetime.datetime]
     locks: NetworkLocks = dataclasses.field(default_factory=NetworkLocks)
     mac_pin: MacPin = dataclasses.field(default_factory=MacPin)
+    remembered: t.Callable[[str], dict[str, t.Any] | None] = _nothing
 
     def read(self, container_id: str) -> ContainerState:
         """The state of the container with that full id now. Raises EngineError."""
@@ -81,6 +88,11 @@ class Tools:
             # The engine looks for names, too, and somebody may have named a container with the id of one that is gone.
             raise NotFound(f"container {container_id[:12]} no longer exists", status=404)
         return ContainerState.from_inspect(found, pins_mac=self.mac_pin.works(self.engine))
+
+    def recall(self, container_id: str) -> ContainerState | None:
+        """The state by what is remembered of the container, or None. Raises EngineError, where it never was asked."""
+        found = self.remembered(container_id)
+        return ContainerState.from_inspect(found, pins_mac=self.mac_pin.works(self.engine)) if found else None
 
     def name_of(self, container_id: str) -> str:
         """What people call it: the first digits of its id where the engine does not say."""

@@ -49,7 +49,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.giving_back import Preflight
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Tombstone
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import FAILED_STEP, Outcome
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.owner import NetworkOwner
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import (
     RESUMING,
@@ -107,6 +107,7 @@ class Walk:
         self._preflight: Preflight
         self._steps: list[Step] = []
         self._acted = NOTHING_DONE
+        self._recalled = False  # whether all is by what is remembered, and not by what is true
 
     # --- the driver ---------------------------------------------------------------------------------------------------
 
@@ -127,10 +128,15 @@ class Walk:
         return self
 
     def finish(self) -> Outcome:
-        """Do the rest, and say what is true. Raises as begin(), where another run kept this one waiting."""
+        """Do the rest, and say what is true.
+
+        Raises as begin(), where another run kept this one waiting, or where the container has gone meanwhile.
+        """
         with self._lock:
             if self._busy:
                 self._wait_for_the_other(self._busy)
+            if self._recalled and self._outcome is None:
+                self._ground()
             if self._outcome is None:
                 outcome, proof = self._converge()
                 self._outcome = self._concluded(outcome, proof)
@@ -193,8 +199,10 @@ class Walk:
         return True
 
     def _read(self) -> None:
-        self._attempt = Attempt(self._tools.read(self._id))
         before = self._tools.journal.load(self._id)
+        state = self._remembered() if before is None else None
+        self._recalled = state is not None
+        self._attempt = Attempt(state or self._tools.read(self._id))
         if before and before.phase == RELEASING and not before.claims and self._adds_claims:
             # Where only the removal of the entry failed it was released, and the snapshot is history.
             verification, _proof = self._tools.verify(self._attempt.before, want_of(before))
@@ -204,6 +212,21 @@ class Walk:
     @property
     def _adds_claims(self) -> bool:
         return isinstance(self._change, Hold) and bool(self._change.claims)
+
+    @property
+    def _wants_pause(self) -> bool:
+        return isinstance(self._change, Hold) and any(claim.goal.pause for claim in self._change.claims)
+
+    def _remembered(self) -> ContainerState | None:
+        """The state to go by until it is paused, where that is known: no pause is to wait for an answer of the engine.
+
+        Raises EngineError.
+        """
+        if self._check or not self._wants_pause:
+            return None
+        state = self._tools.recall(self._id)
+        plain = state and state.running and not (state.paused or state.restarting or state.network_owner)
+        return state if plain else None
 
     # --- claims, wanted state -----------------------------------------------------------------------------------------
 
@@ -334,16 +357,21 @@ class Walk:
 
     def _contain(self, trouble: JournalError) -> None:
         """Containment before book-keeping: where the journal cannot be used, a container can still be paused."""
-        change = self._change
-        if self._check or not isinstance(change, Hold) or not any(claim.goal.pause for claim in change.claims):
+        if self._check or not self._wants_pause:
             raise trouble
         attempt = self._attempt = Attempt(self._tools.read(self._id))
-        self._outcome = self._superseded(change)
+        self._recalled = False
+        self._outcome = self._superseded(t.cast(Hold, self._change))
         if self._outcome:
             return
         state, pause = attempt.before, Goal(pause=True)
         steps = [step for step in missing_steps(state, Want(state, pause, pause)) if step.action == "pause"]
         perform(steps, self._tools.engine, attempt, self._tools.locks)
+        self._only_paused(trouble)
+
+    def _only_paused(self, trouble: GuardError) -> None:
+        """Leave it at the pause, and say so."""
+        attempt, state = self._attempt, self._attempt.before
         try:
             attempt.after = self._tools.read(self._id)
         except EngineError as error:
@@ -360,6 +388,40 @@ class Walk:
                 "gives it back",
             ),
         )
+
+    def _ground(self) -> None:
+        """Go by what is true from now on, which is read once it is paused, and before anything else.
+
+        Raises:
+            EngineError: nothing was touched, as there is no such container any more.
+        """
+        attempt, paused = self._attempt, [step for step in self._attempt.steps if step.status != FAILED_STEP]
+        try:
+            state = self._tools.read(self._id)
+        except NotFound:
+            if not paused:
+                self._tools.journal.remove(self._id)
+                raise
+            return  # it was removed since, which is told at the end
+        except EngineError as error:
+            self._only_paused(error)
+            return
+        attempt.after = state
+        was = dataclasses.replace(state, paused=False, status="running") if paused and state.paused else state
+        if was == attempt.before:
+            return
+        attempt.before, attempt.warnings = was, []
+        self._change_claims()
+        if self._outcome:  # which would say that nothing was touched
+            self._outcome = None
+            self._only_paused(GuardError("it is not what it was a moment ago", kind="changed", remedy="Look at it"))
+            return
+        self._plan()
+        self._steps = self._missing(state)
+        try:
+            self._tools.journal.store(self._entry)
+        except JournalError as error:
+            self._only_paused(error)
 
     # --- act, verify --------------------------------------------------------------------------------------------------
 

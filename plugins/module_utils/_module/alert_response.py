@@ -15,32 +15,20 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import now
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import HostTruth
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.deployed import read_policy_set
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
-from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import FAILED, OUTCOMES, is_green
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.decision import Decision
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
+from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import is_green
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import ENFORCE, stricter
-from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.answered import Answered
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.judge import Judge
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.limits import Limiter
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mutes
-from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Responder, Response
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.answerer import (
+    Answerer,
+    Policies,
+    Setting,
+)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.deployed import read_policy_set
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.recording import not_recorded
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.responder import Response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
-
-if t.TYPE_CHECKING:
-    from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 
 RULEBOOK = "rulebook"
 """Who answers alerts that the event source of the guard received, where nobody says otherwise."""
@@ -117,23 +105,28 @@ class _Run:
     """
 
     def __init__(self, params: t.Mapping[str, t.Any], check: bool) -> None:
-        self._params = params
-        self._check = check
-        self._retry, self._concurrency = common.retry_of(params), common.concurrency_of(params)
-        self._clock = common.clock_of(params)
-        self._engine = common.lazy_engine_of(params, self._retry)
-        self._state_dir = common.state_dir_of(params)
+        retry, concurrency = common.retry_of(params), common.concurrency_of(params)
+        clock, engine = common.clock_of(params), common.lazy_engine_of(params, retry)
+        state_dir = common.state_dir_of(params)
         stricter(ENFORCE, params["mode"])  # says so where it is none
-        self._delivered = not params["given"] and any("received_at" in value for value in params["alerts"])
-        self._actor = text.display(params["actor"], 128) or (RULEBOOK if self._delivered else "")
+        delivered = not params["given"] and any("received_at" in value for value in params["alerts"])
+        setting = Setting(
+            host=params["host"],
+            docker_host=params["docker_host"],
+            actor=text.display(params["actor"], 128) or (RULEBOOK if delivered else ""),
+            # Alerts that a person gives count each time, and what nobody has received before has no age.
+            delivered=delivered,
+            aged=bool(params["controller_time"]) and delivered,
+            check=check,
+            concurrency=concurrency,
+            retry=retry,
+            clock=clock,
+            absent={str(host): str(why) for host, why in params["absent_hosts"].items()},
+        )
+        self._path, self._mode = params["policy_set"], params["mode"]
         # One object for all that is remembered, so that what does not work is told once.
-        self._files = StateDir(self._state_dir)
-        self._log = ActionLog(self._files)
-        # Alerts that a person gives count each time.
-        self._answered = Answered(self._files) if self._delivered else None
-        self._intents = None if check else Intents(self._log, self._files.warnings)
-        self._gathering: Gathering | None = None
-        self._periods: dict[str, int] = {}
+        self._files = StateDir(state_dir)
+        self._answerer = Answerer(engine, self._files, setting)
         self._told: tuple[str, ...] = ()
         self.digest = ""
 
@@ -144,87 +137,30 @@ class _Run:
 
     def answer(self, alerts: t.Sequence[Alert]) -> list[Response]:
         """Decide and act. Raises GuardError where the policy set cannot be used."""
-        policy_set = read_policy_set(self._params["policy_set"])
-        self.digest = policy_set.digest
-        self._periods = {policy.id: policy.cooldown for policy in policy_set.policies if policy.cooldown}
-        if not alerts:
-            return []
-        engine, journal, params = self._engine, Journal(self._files), self._params
-        judge = Judge(
-            PolicyEngine(policy_set),
-            Resolver(engine),
-            params["host"],
-            params["docker_host"],
-            params["mode"],
-            # What nobody has received before has no age.
-            self._clock() if params["controller_time"] and self._delivered else None,
-            journal=journal,
-            absent={str(host): str(why) for host, why in params["absent_hosts"].items()},
-            mutes=Mutes(self._files).holding(self._clock()),
-        )
-        self._told = judge.warnings
-        self._gathering = self._gathering_of(policy_set, engine)
-        responder = Responder(
-            judge,
-            Isolator(engine, journal, HostTruth(params["docker_host"]), self._retry, now=self._clock),
-            journal,
-            Limiter(self._files, policy_set.limits),
-            host=params["host"],
-            actor=self._actor,
-            concurrency=self._concurrency,
-            check=self._check,
-            answered=self._answered,
-            intents=self._intents,
-            gathering=self._gathering,
-        )
-        return responder.respond(alerts)
+        policies = Policies(read_policy_set(self._path))
+        self.digest = policies.digest
+        responses, self._told = self._answerer.answer(alerts, policies, mode=self._mode)
+        return responses
 
     def unanswered(self, alert: Alert, error: GuardError) -> Response:
         """The response to an alert that could not even be decided."""
-        event = ActionEvent(
-            FAILED,
-            trace_id=alert.trace_id,
-            alert_id=alert.id,
-            source=alert.source,
-            rule=alert.rule,
-            host=self._params["host"],
-            actor=self._actor,
-            timeline={"accepted": alert.received_at},
-        ).with_error(error)
-        return Response(Decision(FAILED, alert.id, alert.trace_id, explain=lambda: (str(error),)), event)
+        return self._answerer.unanswered(alert, error)
 
     def record(self, responses: t.Sequence[Response], result: dict[str, t.Any]) -> set[str]:
         """Put on record what was done, and remember what was answered; the ids of events that have a record."""
-        if self._check:
-            return set()
-        ends = self._intents.ends if self._intents else []
-        events = [response.event for response in responses if response.event]
-        recorded = record([*ends, *events], self._log, result, self._periods)
-        if self._answered:
-            # An alert that reaches several containers is answered once it is for all of them.
-            unanswered = {one.key for one in responses if not OUTCOMES[one.outcome].answers}
-            answers = [response.answer for response in responses if response.event]
-            self._answered.remember(
-                # Repeats that are only counted have no record of their own.
-                answer if answer.record_id in recorded else answer._replace(record_id="")
-                for answer in answers
-                if answer.key not in unanswered
-            )
+        recorded: set[str] = set()
+        try:
+            recorded = self._answerer.record(responses)
+        except GuardError as error:
+            not_recorded(error, result)
+        self._answerer.remember(responses, recorded)
         return recorded
 
     @property
     def evidence_wanted(self) -> list[dict[str, t.Any]]:
         """What the module evidence is to collect once it is told what was done, as that may take long."""
-        return [wanted.to_dict() for wanted in self._gathering.wanted] if self._gathering else []
-
-    def _gathering_of(self, policy_set: PolicySet, engine: Engine) -> Gathering | None:
-        if self._check or not any(policy.evidence for policy in policy_set.policies):
-            return None
-        # Most policies want none, and what is not imported costs no time.
-        from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence.collector import Collector
-        from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
-
-        return Gathering(Collector(engine, self._state_dir, self._params["host"]), self._concurrency)
+        gathering = self._answerer.gathering
+        return [wanted.to_dict() for wanted in gathering.wanted] if gathering else []
 
 
 def read_alerts(values: t.Sequence[dict[str, t.Any]]) -> tuple[list[Alert], list[dict[str, t.Any]]]:

@@ -13,7 +13,7 @@ import json
 import typing as t
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.durations import parse_duration
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.durations import parse_duration
 
 DURATIONS = ("action_timeout", "grace", "item_timeout", "release_after")
 """The options that are so many seconds."""

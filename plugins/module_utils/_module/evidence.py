@@ -31,9 +31,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._evidence
     Limits,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering, Wanted
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.recording import record
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
 _FULL_ID = 64

@@ -6,10 +6,7 @@
 
 from __future__ import annotations
 
-import collections
-import dataclasses
 import datetime
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -18,14 +15,12 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
-from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import (
     APPROVED,
     REFUSED,
     Cause,
     Claim,
 )
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import shown_claims
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.ground_truth import HostTruth
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import (
@@ -34,8 +29,6 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.deployed import read_policy_set
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import MAX_GRACE, Action
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.engine import PolicyEngine
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy import TargetFilter
@@ -44,21 +37,24 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
     approval_of,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.deployed import protecting, unprotected
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.images import Images
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.intents import Intents
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.reporting import Asked, reported
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.requests import (
+    DEFAULT_ACTIONS,
     Requests,
     Result,
     Selection,
     Target,
     claim_filter,
     claimed,
+    event_of,
     expired_at,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
-DEFAULT_ACTIONS = ({"type": "pause"}, {"type": "network_disconnect"})
 ISOLATED, RELEASED = "isolated", "released"
 DECISIONS = (APPROVED, REFUSED)
 STATES = (ISOLATED, RELEASED, *DECISIONS)
@@ -164,12 +160,11 @@ def isolate_or_release(module: AnsibleModule) -> dict[str, t.Any]:
         events = [_event(result, _awaited(result.target, which), cause, params) for result in results]
     else:
         events = [_event(result, asked, cause, params) for result in results]
-    found = _reported(module, results, events, log, intents)
+    asked_for = Asked(params["container"] is not None, check, module._diff, params["fail_on_error"])
+    found = reported(results, events, log, intents, asked_for)
     found["warnings"] += files.warnings
     if found["changed"] and policies is None and _asks_protection(params):
-        found["warnings"].append(
-            f"no policy set is deployed at {params['policy_set']}, so that only parts of the guard itself are protected"
-        )
+        found["warnings"].append(unprotected(params["policy_set"]))
     return {**found, "trace_id": trace_id}
 
 
@@ -208,29 +203,12 @@ def actions_of(params: t.Mapping[str, t.Any]) -> list[Action]:
 
 
 def _policies(params: t.Mapping[str, t.Any]) -> PolicyEngine | None:
-    """The policies of the host, which say what is protected; None where there are none, or they do not matter.
-
-    Raises PolicyError, also where there is no file and somebody said that there is one: it may hold what is protected.
-    """
-    path = params["policy_set"]
-    if not _asks_protection(params):
-        return None
-    if path == common.DEFAULT_POLICY_SET and not _is_there(path):
-        return None
-    return PolicyEngine(read_policy_set(path))
+    """The policies of the host, where they matter. Raises PolicyError."""
+    return protecting(params["policy_set"], common.DEFAULT_POLICY_SET) if _asks_protection(params) else None
 
 
 def _asks_protection(params: t.Mapping[str, t.Any]) -> bool:
     return params["state"] in (ISOLATED, APPROVED) and not params["force"]
-
-
-def _is_there(path: str) -> bool:
-    """Whether there is anything, even a link that leads nowhere, or something that this user must not look at."""
-    try:
-        os.lstat(path)
-    except OSError as error:
-        return not isinstance(error, FileNotFoundError)
-    return True
 
 
 def _targets(
@@ -283,22 +261,8 @@ def _refuse_blank(value: t.Mapping[str, t.Any], what: str) -> None:
 def _event(
     result: Result, actions: tuple[dict[str, t.Any], ...], cause: Cause, params: t.Mapping[str, t.Any]
 ) -> ActionEvent:
-    target = result.target
-    known_id = target.entry.snapshot.id if target.entry else ""
-    shown = target.container.to_dict() if target.container else {"id": known_id, "name": target.name, "image": ""}
-    event = ActionEvent(
-        outcome="failed",
-        trace_id=cause.trace_id,
-        actor=cause.actor,
-        intended=result.intended,
-        container={name: text.display(value) for name, value in shown.items()},
-        actions=actions,
-        reasons=tuple(filter(None, [text.display(params["reason"]), "forced" if params["force"] else ""])),
-    )
-    if result.outcome:
-        approval = _decided(result.outcome.claims, params["state"])
-        return dataclasses.replace(event, approval=approval).with_outcome(result.outcome)
-    return event.with_error(t.cast(GuardError, result.error))
+    approval = _decided(result.outcome.claims, params["state"]) if result.outcome else None
+    return event_of(result, actions, cause, ("forced",) if params["force"] else (), approval)
 
 
 def _awaited(target: Target, which: t.Callable[[Claim], bool]) -> tuple[dict[str, t.Any], ...]:
@@ -311,83 +275,3 @@ def _decided(claims: t.Iterable[t.Mapping[str, t.Any]], state: str) -> dict[str,
     """What of the claims was decided so, as records show it; the last of several."""
     decided = [one for one in map(approval_of, claims) if one and one["decision"] == state]
     return max(decided, key=lambda one: one["decided_at"], default=None)
-
-
-def _reported(
-    module: AnsibleModule, results: list[Result], events: list[ActionEvent], log: ActionLog, intents: Intents | None
-) -> dict[str, t.Any]:
-    """What the module returns; the action log is written on the way."""
-    params = module.params
-    found: dict[str, t.Any] = {"changed": any(event.changed for event in events)}
-    troubled: dict[str, t.Any] = {}
-    recorded: set[str] = set()
-    if not module.check_mode:
-        done = [
-            event
-            for result, event in zip(results, events)
-            if event.changed or not result.ok or event.outcome == RELEASED
-        ]
-        recorded = record([*(intents.ends if intents else ()), *done], log, troubled)
-    shown = [_shown(result, event, event.id if event.id in recorded else "") for result, event in zip(results, events)]
-    found.update(
-        results=shown,
-        summary=dict(collections.Counter(one["outcome"] for one in shown)),
-        warnings=[
-            warning if params["container"] else f"{one['container']['name']}: {warning}"
-            for one in shown
-            for warning in one["warnings"]
-        ],
-    )
-    if params["container"] is not None and results and results[0].outcome:
-        found.update({name: value for name, value in shown[0].items() if name != "warnings"})
-    if module._diff:
-        found["diff"] = [
-            {
-                "before_header": one["container"]["name"],
-                "after_header": one["container"]["name"],
-                "before": one["before"],
-                "after": one["after"],
-            }
-            for one in shown
-            if one["before"] != one["after"]
-        ]
-    troubles = [_message(one, bool(params["container"])) for one in shown if one["error"]]
-    if troubles:
-        found.update(msg="; ".join(troubles), failed=params["fail_on_error"])
-        found["error"] = next(one["error"] for one in shown if one["error"])
-    elif not results:
-        found["warnings"].append("no container is meant by that")
-    if troubled:
-        msg = "; ".join(filter(None, [found.get("msg"), troubled["msg"]]))
-        found.update({**troubled, "msg": msg})
-    return found
-
-
-def _shown(result: Result, event: ActionEvent, event_id: str) -> dict[str, t.Any]:
-    target, container = result.target, result.target.container
-    known = {
-        "event_id": event_id,
-        "matched_by": list(target.matched_by),
-        "image": text.display(container.images[0] if container and container.images else ""),
-        "image_id": text.display(container.image_id if container else ""),
-    }
-    if result.outcome:
-        return {**result.outcome.to_dict(), **known}
-    return {
-        **known,
-        "outcome": "failed",
-        "changed": False,
-        "container": {name: value for name, value in (event.container or {}).items() if name != "image"},
-        "before": {},
-        "after": {},
-        "steps": [],
-        "warnings": [],
-        "claims": shown_claims(target.entry) if target.entry else [],
-        "error": t.cast(GuardError, result.error).to_dict(),
-    }
-
-
-def _message(shown: t.Mapping[str, t.Any], alone: bool) -> str:
-    error = shown["error"]
-    subject = shown["outcome"] if alone else "{}: {}".format(shown["container"]["name"], shown["outcome"])
-    return "{}: {}{}".format(subject, error["message"], f". {error['remedy']}" if error.get("remedy") else "")

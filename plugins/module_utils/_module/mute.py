@@ -15,14 +15,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.timestamp import parse_timestamp
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.deployed import read_policy_set
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.durations import parse_duration
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.recording import record
 from ansible_collections.ironpost.container_guard.plugins.module_utils._outcomes import MUTED
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_log import ActionLog
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.deployed import read_policy_set
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.durations import parse_duration
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.mutes import Mute, Mutes
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.recording import record
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 
 PRESENT, ABSENT = "present", "absent"

@@ -17,10 +17,13 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._files import write_atomically
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.deployed import read_text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.deployment import Deployment
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.deployed import (
+    deployed,
+    read_deployment,
+)
 
 DEPLOYED, ROLLED_BACK = "deployed", "rolled_back"
 NO_PREVIOUS = "no_previous"
@@ -130,11 +133,6 @@ def previous_path(path: str) -> str:
     return f"{path}.previous"
 
 
-def read_deployment(path: str) -> Deployment:
-    """The policy set that is deployed at the path, with its provenance. Raises PolicyError."""
-    return Deployment.from_json(read_text(path), path)
-
-
 def readable(policy_set: PolicySet) -> str:
     """The set for people who compare it with another: one fact a line, each with the policy it belongs to, by id.
 
@@ -180,14 +178,6 @@ def _previous(path: str) -> Deployment:
             kind=NO_PREVIOUS,
             remedy="It is kept by every deployment that replaces another. Deploy the policies that you want",
         ) from None
-
-
-def deployed(path: str) -> tuple[Deployment | None, str]:
-    """What is deployed, or None and, where something is there that cannot be read, what is wrong with it."""
-    try:
-        return read_deployment(path), ""
-    except PolicyError as error:
-        return None, "" if error.kind == "policy_set_missing" else error.message
 
 
 def _write(path: str, text: str) -> None:

@@ -14,10 +14,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._module i
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import (
     path_of,
     previous_path,
-    read_deployment,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.deployment import Deployment
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.deployed import read_deployment
 
 
 def argument_spec() -> common.Spec:

@@ -34,12 +34,10 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
     SdkUnusable,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
-from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import (
-    path_of,
-    read_deployment,
-)
+from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import path_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response import action_log
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.deployed import read_deployment
 
 OLDEST_ENGINE = (20, 10)
 """The oldest engine on which all that the guard relies on is tested."""

@@ -14,10 +14,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ironpost.container_guard.plugins.module_utils._archive import DIRECTORY
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import common
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module.policy_set import (
-    deployed,
     path_of,
     previous_path,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.deployed import deployed
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.removal import remove
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 

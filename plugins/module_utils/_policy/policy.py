@@ -13,7 +13,9 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._alert im
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert, Subject
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.severity import Severity
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.sources import source_of
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy import breach
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.breach import OnBreach
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.errors import PolicyError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import NO_EVIDENCE, Evidence
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.glob import compiled
@@ -133,6 +135,7 @@ class Policy:
         evidence: what to collect of the container.
         cooldown: seconds in which the policy does not act again on a container that it acted on; 0 for none.
         release_after: seconds until the container is to be released; 0 for never.
+        on_breach: what is done where somebody undoes an isolation.
     """
 
     id: str
@@ -154,6 +157,7 @@ class Policy:
     evidence: Evidence = NO_EVIDENCE
     cooldown: int = 0
     release_after: int = 0
+    on_breach: OnBreach = breach.DEFAULT
 
     @classmethod
     def from_dict(cls, value: t.Mapping[str, t.Any]) -> Policy:
@@ -180,6 +184,7 @@ class Policy:
             evidence=Evidence.from_list(value.get("evidence") or ()),
             cooldown=value.get("cooldown", 0),
             release_after=value.get("release_after", 0),
+            on_breach=OnBreach.from_value(value.get("on_breach")),
         )
 
     def to_dict(self) -> dict[str, t.Any]:
@@ -206,6 +211,8 @@ class Policy:
             "evidence": self.evidence.to_list(),
             "cooldown": self.cooldown,
             "release_after": self.release_after,
+            # Sets of older versions keep their digests.
+            **({} if self.on_breach == breach.DEFAULT else {"on_breach": self.on_breach.to_dict()}),
         }
 
     def alert_conditions(self, alert: Alert) -> list[Condition]:

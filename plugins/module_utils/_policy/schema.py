@@ -20,6 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.a
     MAX_GRACE,
     MIN_APPROVAL_TIMEOUT,
 )
+from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.breach import ON_BREACH, THEN
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.evidence import (
     ARCHIVE,
     EVIDENCE,
@@ -135,6 +136,41 @@ _EVIDENCE: dict[str, t.Any] = {
     "else": {"enum": list(EVIDENCE)},
 }
 
+_ON_BREACH: dict[str, t.Any] = {
+    "description": "What the host service does where somebody undoes an isolation: repair, escalate or report, or a "
+    "mapping with more. Default: repair.",
+    # Rather than anyOf, of which the validator would not say which one was meant.
+    "if": {"type": "object"},
+    "then": {
+        "additionalProperties": False,
+        "properties": {
+            "action": {
+                "description": "repair isolates it again, escalate does at once what then says, report only tells. "
+                "Default: repair.",
+                "enum": list(ON_BREACH),
+            },
+            "max_repairs": {
+                "description": "How often it is repaired within the window. Default: 5.",
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 1_000,
+            },
+            "window": {
+                "description": "Seconds. Default: 600.",
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 86_400,
+            },
+            "then": {
+                "description": "What is done once it was repaired so often: kill, stop, network_disconnect, or report. "
+                "Default: kill.",
+                "enum": list(THEN),
+            },
+        },
+    },
+    "else": {"enum": list(ON_BREACH)},
+}
+
 POLICY: dict[str, t.Any] = {
     "title": "policy",
     "type": "object",
@@ -210,6 +246,7 @@ POLICY: dict[str, t.Any] = {
             "minimum": 0,
             "maximum": 31_536_000,
         },
+        "on_breach": _ON_BREACH,
     },
 }
 

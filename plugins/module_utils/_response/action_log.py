@@ -36,9 +36,10 @@ MAX_FILES = 10
 _REPEATS = "actions.repeats.json"
 _LOCK = "actions"
 _LOCK_TIMEOUT = 10
-_TAIL = 1 << 20
+_TAILS = (1 << 14, 1 << 20)
+"""Bytes of the end of the log in which its last record is looked for; nearly always the first is enough."""
 _MAX_INTERRUPTED = 100
-_MAX_OF_TRACE = 100
+_MOST_RECORDS = 100
 # What a line has that was written before acting, or is the end of such an attempt. Quotes in a text are escaped.
 _MARKS = (b'"outcome":"intended"', b'"intended":"')
 
@@ -135,7 +136,7 @@ class ActionLog:
         try:
             with self._files.lock(_LOCK, _LOCK_TIMEOUT) if self._names() else contextlib.nullcontext():
                 for name in self._names():
-                    for line in (self._files.read(name) or b"").splitlines():
+                    for line in self._files.lines(name):
                         if any(mark in line for mark in _MARKS):
                             record = _record(line) or {}
                             ended.add(str(record.get("intended", "")))
@@ -152,18 +153,50 @@ class ActionLog:
     def of_trace(self, trace_id: str) -> list[dict[str, t.Any]]:
         """The records with that trace id, oldest first, at most 100 of the newest. Raises ActionLogError."""
         # As it is written: the id holds nothing that JSON escapes.
-        mark = f'"trace_id":"{trace_id}"'.encode("ascii")
+        return self._records(f'"trace_id":"{trace_id}"', lambda record: record.get("trace_id") == trace_id)
+
+    def of_container(self, container_id: str = "", name: str = "") -> list[dict[str, t.Any]]:
+        """The records about a container, oldest first, at most 100 of the newest. Raises ActionLogError.
+
+        Args:
+            container_id: the id or 12 and more digits of it; empty to go by the name.
+            name: which more than one container may have had.
+        """
+
+        def is_meant(record: t.Mapping[str, t.Any]) -> bool:
+            container = record.get("container")
+            if not isinstance(container, dict):
+                return False
+            by_id = bool(container_id) and str(container.get("id")).startswith(container_id)
+            return by_id or (bool(name) and container.get("name") == name)
+
+        return self._records(container_id or name, is_meant)
+
+    def _records(self, mark: str, is_meant: t.Callable[[dict[str, t.Any]], bool]) -> list[dict[str, t.Any]]:
+        """Those that are meant of the lines that have the mark, oldest first, at most 100 of the newest."""
         found: list[dict[str, t.Any]] = []
         try:
             with self._files.lock(_LOCK, _LOCK_TIMEOUT) if self._names() else contextlib.nullcontext():
                 for name in self._names():
-                    for line in (self._files.read(name) or b"").splitlines():
-                        record = _record(line) if mark in line else None
-                        if record and record.get("trace_id") == trace_id and record.get("outcome") != INTENDED:
+                    for line in self._files.lines(name):
+                        record = _record(line) if mark.encode("ascii") in line else None
+                        if record and record.get("outcome") != INTENDED and is_meant(record):
                             found.append(record)
         except StateDirError as error:
             raise ActionLogError(f"cannot read the action log: {error.message}") from error
-        return found[-_MAX_OF_TRACE:]
+        return found[-_MOST_RECORDS:]
+
+    def newest(self, most: int) -> list[dict[str, t.Any]]:
+        """The records that were written last, oldest first, without the lines before acting. Raises ActionLogError.
+
+        Args:
+            most: lines that are looked at, in the newest file.
+        """
+        try:
+            lines = (self._files.read(NAME, last=_TAILS[-1]) or b"").splitlines()[-most:]
+        except StateDirError as error:
+            raise ActionLogError(f"cannot read the action log: {error.message}") from error
+        return [record for record in map(_record, lines) if record and record.get("outcome") != INTENDED]
 
     def verify(self) -> dict[str, t.Any]:
         """Whether the chain is whole, over all files that are kept.
@@ -218,10 +251,11 @@ class ActionLog:
 
     def _last_hash(self) -> str:
         for name in (NAME, f"{NAME}.1"):
-            for line in reversed((self._files.read(name, last=_TAIL) or b"").splitlines()):
-                record = _record(line)
-                if record is not None:
-                    return str(record.get("hash", ""))
+            for size in _TAILS:
+                for line in reversed((self._files.read(name, last=size) or b"").splitlines()):
+                    record = _record(line)
+                    if record is not None:
+                        return str(record.get("hash", ""))
         return START
 
 

@@ -19,6 +19,9 @@ MAX_REMEMBERED = 20_000
 """Answers that are remembered at most. They are kept in two files, of which the older is forgotten as a whole."""
 REMEMBERED_FOR = 86_400
 """Seconds for which an answer is remembered at least, as long as there are not too many; at most twice that."""
+_FEW = 8
+"""Alerts of which each is searched for: that takes a tenth of the time of a look at each line."""
+_NEWLINE = 10
 NAME = "answered.jsonl"
 _OLDER = f"{NAME}.1"
 _LOCK = "answered"
@@ -77,19 +80,17 @@ class Answered:
         """The first answers of the alerts with those keys that were answered before."""
         wanted = {json.dumps(key).encode("ascii"): key for key in keys}
         found: dict[str, list[Answer]] = {}
+        find = _few if len(wanted) <= _FEW else _many
         try:
-            content = b"\n".join(self._files.read(name) or b"" for name in (_OLDER, NAME)) if wanted else b""
+            for name in (_OLDER, NAME) if wanted else ():
+                # Most lines are about other alerts, and need not be read.
+                for key, line in find(self._files.read(name) or b"", wanted):
+                    answer = _parsed(line, self._clock())
+                    if answer:
+                        found.setdefault(key, []).append(answer)
         except StateDirError as error:
             self._warn(error)
             return {}
-        for line in content.split(b"\n"):
-            # Most lines are about other alerts, and need not be read.
-            key = wanted.get(line[1 : line.find(b'",') + 1])
-            if key is None:
-                continue
-            answer = _parsed(line, self._clock())
-            if answer:
-                found.setdefault(key, []).append(answer)
         return found
 
     def remember(self, answers: t.Iterable[Answer]) -> None:
@@ -116,6 +117,26 @@ class Answered:
         warning = f"alerts that are delivered again may be answered again: {error}"
         if warning not in self._files.warnings:
             self._files.warnings.append(warning)
+
+
+def _few(content: bytes, wanted: t.Mapping[bytes, str]) -> t.Iterator[tuple[str, bytes]]:
+    """The lines about some alerts, each searched for: a pause is not to wait for a look at all lines."""
+    for written, key in wanted.items():
+        begins = b"[" + written + b","
+        place = content.find(begins)
+        while place >= 0:
+            end = content.find(b"\n", place)
+            if place == 0 or content[place - 1] == _NEWLINE:
+                yield key, content[place : end if end >= 0 else None]
+            place = content.find(begins, place + 1)
+
+
+def _many(content: bytes, wanted: t.Mapping[bytes, str]) -> t.Iterator[tuple[str, bytes]]:
+    """The same, found by looking at each line."""
+    for line in content.split(b"\n"):
+        key = wanted.get(line[1 : line.find(b'",') + 1])
+        if key is not None:
+            yield key, line
 
 
 def _line(values: list[t.Any]) -> bytes:

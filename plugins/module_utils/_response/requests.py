@@ -59,6 +59,8 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._response
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.neighbours import neighbour_warnings
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.protection import Protection
 
+DEFAULT_ACTIONS = ({"type": "pause"}, {"type": "network_disconnect"})
+"""What isolates where nobody says how."""
 T = t.TypeVar("T")
 _MATCHED_BY = {"container_names": "name", "image_patterns": "image pattern", "labels": "label"}
 
@@ -99,6 +101,44 @@ class Result(t.NamedTuple):
     def ok(self) -> bool:
         """Whether what was asked for is so."""
         return self.outcome is not None and self.outcome.error is None and self.outcome.ok
+
+
+def event_of(
+    result: Result,
+    actions: tuple[dict[str, t.Any], ...],
+    cause: Cause,
+    reasons: tuple[str, ...] = (),
+    approval: t.Mapping[str, t.Any] | None = None,
+    host: str = "",
+) -> ActionEvent:
+    """The record of what came of a target.
+
+    Args:
+        result: what came of it.
+        actions: what was asked for.
+        cause: why.
+        reasons: further ones, inert.
+        approval: what of it was decided on, or None.
+        host: inventory name of this host, where it is known.
+    """
+    target = result.target
+    known_id = target.entry.snapshot.id if target.entry else ""
+    shown = target.container.to_dict() if target.container else {"id": known_id, "name": target.name, "image": ""}
+    event = ActionEvent(
+        outcome="failed",
+        trace_id=cause.trace_id,
+        policy_id=cause.policy_id,
+        actor=cause.actor,
+        host=host,
+        intended=result.intended,
+        container={name: text.display(value) for name, value in shown.items()},
+        actions=actions,
+        reasons=tuple(filter(None, [text.display(cause.reason), *reasons])),
+        approval=approval,
+    )
+    if result.outcome:
+        return event.with_outcome(result.outcome)
+    return event.with_error(t.cast(GuardError, result.error))
 
 
 class Selection:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import logging
 import resource
 import socket
@@ -37,6 +38,8 @@ _HEAR_ALERT = 1.0
 """How long a connection stays after its handshake failed, so that the sender reads why, in seconds."""
 _AT_ONCE = 64
 """Connections accepted before others have their turn."""
+_LAST_HANDSHAKES = 0.5
+"""How long those who have just connected have to end their handshakes when nobody is accepted any more, in seconds."""
 _PAUSE = 0.5
 """How long nothing is accepted after it failed, in seconds. They wait in the queue of the kernel."""
 _BACKLOG = 1024
@@ -72,6 +75,17 @@ def listen(host: str, port: int) -> list[socket.socket]:
             sockets.append(listening)
         opened.pop_all()
     return sockets
+
+
+def reached(host: str) -> str:
+    """How this machine itself reaches a listener."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "[::1]"
+    return host if address.version == 4 else f"[{host}]"
 
 
 class Acceptor:
@@ -122,6 +136,8 @@ class Acceptor:
                 loop.remove_reader(listening)
                 listening.close()
             self._sockets.clear()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_LAST_HANDSHAKES)
             for task in self._tasks:
                 task.cancel()
 

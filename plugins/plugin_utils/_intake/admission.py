@@ -144,6 +144,19 @@ class Admission:
         """What hosts have confirmed is not what it was, so that nothing is known to be unwanted."""
         self._unwanted.forget()
 
+    def speaks_for(self, sender: Sender, host: str) -> bool:
+        """Whether a sender may speak for a host of the inventory. Safe to ask in any thread.
+
+        Who may speak for every host may for those that are known, where that is said.
+        """
+        if sender.hosts:
+            return host in sender.hosts
+        inventory, options = self._inventory(), self._options
+        if inventory is not None:
+            return host in inventory.hosts
+        known = {*options.hosts, *options.host_map.values()}
+        return not known or host in known
+
     async def admit(
         self,
         reading: Reading,

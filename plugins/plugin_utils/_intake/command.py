@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import ipaddress
 import json
 import pathlib
 import sys
@@ -25,6 +24,7 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import spool
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.accept import reached
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.inventory import read_inventory
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.listener import HEALTH
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import (
@@ -74,21 +74,10 @@ def check(variables: Mapping[str, object]) -> Checked:
         hosts = len(inventory.hosts)
     return Checked(
         hosts=hosts,
-        health=f"{'https' if options.certfile else 'http'}://{_reached(options.host)}:{options.port}{HEALTH}",
+        health=f"{'https' if options.certfile else 'http'}://{reached(options.host)}:{options.port}{HEALTH}",
         certificate_required=bool(options.cafile) and options.certificate_required,
         warnings=unread_variables({VARIABLES: list(variables)}),
     )
-
-
-def _reached(host: str) -> str:
-    """How this machine itself reaches a listener."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if address.is_unspecified:
-        return "127.0.0.1" if address.version == 4 else "[::1]"
-    return host if address.version == 4 else f"[{host}]"
 
 
 def main(arguments: Sequence[str], variables: t.TextIO) -> int:

@@ -67,7 +67,7 @@ class DeliverySettings:
     """How alerts are delivered. Times are in seconds.
 
     Attributes:
-        batch_window: longest time that an alert waits for company; an eighth of it without another one is enough.
+        batch_window: longest time that an alert waits for company; a sixteenth of it without another one is enough.
         batch_interval: least time between the beginnings of two deliveries to one host.
         batch_max: most alerts in an event, at most 500.
         answer_timeout: after which a host that said nothing is asked again; longer than a run may take.

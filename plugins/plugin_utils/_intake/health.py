@@ -16,6 +16,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.m
     GAUGE,
     Counters,
     Family,
+    Histogram,
     labelled,
 )
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
@@ -36,15 +37,21 @@ FIGURES: Mapping[str, str] = {
     "kafka_connected": "1 while the brokers of topics answer, else 0",
     "kafka_partitions": "partitions of topics that this member of the group has",
     "kafka_lag_records": "records in these that were not taken yet",
+    "hosts_reporting": "hosts whose services send heartbeats",
+    "hosts_missing": "hosts whose services have sent none for three intervals",
+    "hosts_degraded": "hosts whose services say that not all is well",
+    "reports_waiting": "events out of reports of host services that the rule engine has not taken yet",
     "connections": "open connections of senders",
     "connections_max": "most open connections of senders",
     "troubles": "troubles that /healthz names; it fails while there are any",
 }
 """The figures of all parts, by name, and what they are. Those that end in _total are counters."""
 ELEMENTS, EXPIRY = "elements_total", "certificate_expires_timestamp_seconds"
+HEARTBEAT_AGE = "heartbeat_age_seconds"
 LABELLED: Mapping[str, str] = {
     ELEMENTS: "elements of all inputs, by account: received is the sum of all others and of those that wait",
     EXPIRY: "when the first certificate of a file expires, by option",
+    HEARTBEAT_AGE: "seconds since the last heartbeat of a host service, by host of the inventory",
 }
 """Metrics of this module with labels."""
 
@@ -93,7 +100,9 @@ class Health:
         counters: of the listener.
         notes: what was found at the start.
         measured: figures of inputs, for metrics.
-        jobs: what reads receipts from a controller, if that is done: without them nobody knows what was answered.
+        further: metrics of whoever the intake is a part of.
+        heartbeat_ages: seconds since the last heartbeat of host services, by host.
+        vital: parts whose troubles keep alerts from being answered, or from being known to be.
     """
 
     spool: Spool
@@ -103,14 +112,16 @@ class Health:
     tls: Tls | None = None
     watching: Sequence[Watching] = ()
     notes: list[str] = dataclasses.field(default_factory=list)
-    measured: Callable[[], Mapping[str, float]] = dict
-    jobs: Watching | None = None
+    measured: list[Callable[[], Mapping[str, float]]] = dataclasses.field(default_factory=list)
+    heartbeat_ages: Callable[[], Mapping[str, float]] = dict
+    vital: Sequence[Watching] = ()
+    further: Callable[[], Sequence[Family | Histogram]] = tuple
 
     def troubles(self) -> list[str]:
         """Why alerts are not answered at the moment."""
         of_tls = self.tls.troubles() if self.tls else []
-        of_jobs = self.jobs.troubles() if self.jobs else []
-        return list(dict.fromkeys([*self.spool.troubles(), *self.deliveries.health(), *of_jobs, *of_tls]))
+        of_parts = [trouble for part in self.vital for trouble in part.troubles()]
+        return list(dict.fromkeys([*self.spool.troubles(), *self.deliveries.health(), *of_parts, *of_tls]))
 
     def warnings(self) -> list[str]:
         """What will keep some from being answered."""
@@ -130,14 +141,14 @@ class Health:
             "refused": self.counters.by("requests_refused_total", "kind"),
         }
 
-    def families(self) -> list[Family]:
+    def families(self) -> list[Family | Histogram]:
         """Content of /metrics."""
         accounts = dict(self.spool.accounts)
         figures = {
             "waiting_alerts": float(accounts.pop("waiting", 0)),
             **self.spool.figures(),
             **self.deliveries.figures(),
-            **self.measured(),
+            **{name: value for figures in self.measured for name, value in figures().items()},
             "connections": len(self.connections),
             "connections_max": self.connections.most,
             "troubles": len(self.troubles()),
@@ -151,4 +162,6 @@ class Health:
                 for name, value in figures.items()
             ),
             labelled(EXPIRY, GAUGE, LABELLED[EXPIRY], "option", expiry),
+            labelled(HEARTBEAT_AGE, GAUGE, LABELLED[HEARTBEAT_AGE], "host", self.heartbeat_ages()),
+            *self.further(),
         ]

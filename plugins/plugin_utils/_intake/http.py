@@ -173,6 +173,8 @@ class Http:
         self._tls = tls
         self._throttle = Throttle(logger)
         self._server = web.Server(self._handle)
+        self.closing = False
+        """Whether each answer is the last one on its connection."""
 
     def protocol(self, connection: Connection) -> asyncio.Protocol:
         """The protocol of a new connection."""
@@ -207,8 +209,9 @@ class Http:
                 request, RefusedError(500, "internal error", kind="internal_error", remedy="See the log")
             )
         self._counters.add("requests_total", listener=self._name, status=str(response.status))
-        if self._tls is not None and peer.generation != self._tls.generation:
-            response.force_close()  # certificates have changed, so it must prove itself again
+        # Where certificates have changed, it must prove itself again.
+        if self.closing or (self._tls is not None and peer.generation != self._tls.generation):
+            response.force_close()
         return response
 
     def _refusal(self, request: web.BaseRequest, refused: RefusedError) -> Answer:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import ipaddress
 from collections.abc import Callable, Iterable
 
 MOMENT = 1.0
 """How long whoever connects has to prove himself before others of his address take the place, in seconds."""
+_LOOK = 0.01
 
 
 def peer_of(address: str) -> str:
@@ -116,6 +118,13 @@ class Connections:
             if not connection.spoke:
                 found.append(connection)
         return found
+
+    async def heard(self, timeout: float) -> None:
+        """Wait until the head of a request has arrived on each of them, for so many seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.silent_since(float("inf")):
+                    await asyncio.sleep(_LOOK)
 
 
 class Requests:

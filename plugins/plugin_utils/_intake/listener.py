@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Alerts over HTTP: who sends, what it says, and what is answered."""
+"""Alerts, and reports of host services, over HTTP: who sends, what it says, and what is answered."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import logging
+import typing as t
 import urllib.parse
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.errors import AlertError
@@ -31,6 +32,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.h
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.limits import Requests
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import CONTENT_TYPE, render
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import Options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.reporting import Reports
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.senders import Sender, Senders
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.throttle import Throttle
 
@@ -45,19 +47,22 @@ logger = logging.getLogger(__name__)
 _ASIDE = 65_536
 """Bodies of more bytes are read in another thread, so that others have their turn meanwhile."""
 
-ALERTS, HEALTH, METRICS = "/alerts", "/healthz", "/metrics"
+ALERTS, EVENTS, HEALTH, METRICS = "/alerts", "/events", "/healthz", "/metrics"
 _POST, _GET = ("POST", "PUT"), ("GET", "HEAD")
 
 
 class Listener:
     """Answers requests.
 
-    Attributes:
-        closing: set once nothing is taken any more.
+    Args:
+        options: of the source.
+        admission: lets alerts in.
+        health: says how the intake is.
+        reports: takes reports of host services; None where there is nobody to tell of them.
     """
 
-    def __init__(self, options: Options, admission: Admission, health: Health) -> None:
-        self.closing = False
+    def __init__(self, options: Options, admission: Admission, health: Health, reports: Reports | None = None) -> None:
+        self._reports = reports
         self._options = options
         self._admission = admission
         self._health = health
@@ -78,10 +83,12 @@ class Listener:
         if path in (HEALTH, METRICS):
             allow(request, _GET)
             return self._show(path)
-        segments = _segments(path)
+        root, segments = _segments(path)
+        if root == EVENTS and (self._reports is None or len(segments) > 1):
+            raise _not_found()
         allow(request, _POST)
         # A token is longer than the name of any detector.
-        detector = segments.pop(0) if segments and segments[0] in DETECTORS else ""
+        detector = segments.pop(0) if root == ALERTS and segments and segments[0] in DETECTORS else ""
         path_token = segments[-1] if segments else ""
         sender = self._senders.identify(request.headers.get("Authorization", ""), path_token, peer.names(request))
         if sender is None:
@@ -92,8 +99,6 @@ class Listener:
                 remedy=self._remedy,
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        if self.closing:
-            raise RefusedError(503, "the intake is shutting down", kind="shutting_down", remedy="Send again")
         peer.connection.known |= not sender.keys
         if len(segments) > 1:
             # Its alerts are read by their shape. Falco reads no answer, so to refuse them would be to lose them.
@@ -106,6 +111,10 @@ class Listener:
         # Memory is bounded by the number of places, as a request has one until its alerts are on disk.
         await self._enter(peer.connection.peer)
         try:
+            if root == EVENTS and self._reports is not None:
+                taken = await self._take_reports(self._reports, request, sender)
+                peer.connection.known = True
+                return json_answer(202, taken)
             reading = await self._read(request, sender, detector)
             peer.connection.known = True
             admitted = await self._admission.admit(reading, sender)
@@ -139,8 +148,13 @@ class Listener:
                 headers={"Retry-After": RETRY_AFTER},
             ) from None
 
-    async def _read(self, request: web.BaseRequest, sender: Sender, detector: str) -> Reading:
-        """What the body holds. Raises RefusedError and AlertError."""
+    async def _take_reports(self, reports: Reports, request: web.BaseRequest, sender: Sender) -> dict[str, t.Any]:
+        """Take reports; the answer to whose they are. Raises GuardError."""
+        body = await self._body(request, sender)
+        return await reports.take(body, functools.partial(self._admission.speaks_for, sender), sender.name)
+
+    async def _body(self, request: web.BaseRequest, sender: Sender) -> bytes:
+        """The body, signed where it has to be. Raises RefusedError."""
         body = await read_body(request, self._options.body_limit, self._options.read_timeout)
         if not sender.signed(request.headers.get(self._options.hmac_header, ""), body):
             raise RefusedError(
@@ -149,6 +163,11 @@ class Listener:
                 kind="wrong_signature",
                 remedy=f"Send '{self._options.hmac_header}: sha256=HEX', the HMAC-SHA256 of the body",
             )
+        return body
+
+    async def _read(self, request: web.BaseRequest, sender: Sender, detector: str) -> Reading:
+        """What the body holds. Raises RefusedError and AlertError."""
+        body = await self._body(request, sender)
         unwanted = self._admission.unwanted(sender)
         read = functools.partial(read_message, body, detector, self._options.severities, unwanted)
         reading = await asyncio.to_thread(read) if len(body) > _ASIDE else read()
@@ -162,9 +181,13 @@ class Listener:
         return reading
 
 
-def _segments(path: str) -> list[str]:
-    """What comes after C(/alerts) in a path C(/alerts[/DETECTOR][/TOKEN]). Raises RefusedError."""
+def _segments(path: str) -> tuple[str, list[str]]:
+    """Root and rest of a path C(/alerts[/DETECTOR][/TOKEN]), or C(/events[/TOKEN]). Raises RefusedError."""
     root, *segments = path.split("/")[1:]
-    if root != ALERTS[1:] or len(segments) > 2 or not all(segments):
-        raise RefusedError(404, "there is nothing here", kind="not_found", remedy="Post alerts to /alerts")
-    return [urllib.parse.unquote(segment, errors="replace") for segment in segments]
+    if f"/{root}" not in (ALERTS, EVENTS) or len(segments) > 2 or not all(segments):
+        raise _not_found()
+    return f"/{root}", [urllib.parse.unquote(segment, errors="replace") for segment in segments]
+
+
+def _not_found() -> RefusedError:
+    return RefusedError(404, "there is nothing here", kind="not_found", remedy="Post alerts to /alerts")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 PREFIX = "container_guard_"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,6 +36,37 @@ class Family:
     help: str
     samples: Mapping[Labels, float]
 
+    def lines(self) -> list[str]:
+        """As Prometheus reads it."""
+        return _lines(self.name, self.kind, self.help, [("", labels, value) for labels, value in self.samples.items()])
+
+
+@dataclasses.dataclass(frozen=True)
+class Histogram:
+    """How often something took how long.
+
+    Attributes:
+        name: without the prefix.
+        help: what was measured, a sentence without a full stop.
+        bounds: upper bounds, ascending.
+        samples: by labels, how many there were up to each of the bounds and beyond all, and their sum.
+    """
+
+    name: str
+    help: str
+    bounds: Sequence[float]
+    samples: Mapping[Labels, tuple[Sequence[int], float]]
+
+    def lines(self) -> list[str]:
+        """As Prometheus reads it."""
+        found: list[tuple[str, Labels, float]] = []
+        for labels, (counts, total) in self.samples.items():
+            until = list(itertools.accumulate(counts))
+            for bound, count in zip((*self.bounds, math.inf), until, strict=True):
+                found.append(("_bucket", (*labels, ("le", _number(bound))), count))
+            found += [("_sum", labels, total), ("_count", labels, until[-1])]
+        return _lines(self.name, "histogram", self.help, found)
+
 
 COUNTED: Mapping[str, str] = {
     "requests_total": "requests, by listener (alerts, receipts) and status of the answer",
@@ -42,6 +74,7 @@ COUNTED: Mapping[str, str] = {
     "elements_rejected_total": "rejected elements, by kind",
     "elements_passed_over_total": "elements that need no answer, by reason",
     "elements_of_sender_total": "elements, by sender",
+    "reports_total": "reports of host services, by kind: action, unanswered, breach, heartbeat, rejected, or known",
     "lines_skipped_total": "lines of followed files that hold no message, by reason",
     "kafka_records_total": "records of topics, by what became of them: taken, or known as they came before",
     "kafka_failures_total": "failures to reach or to use the brokers of topics, by what was tried",
@@ -81,16 +114,19 @@ def labelled(name: str, kind: str, what: str, label: str, values: Mapping[str, f
     return Family(name, kind, what, {((label, of),): value for of, value in values.items()})
 
 
-def render(families: Iterable[Family]) -> str:
+def render(families: Iterable[Family | Histogram]) -> str:
     """The metrics as Prometheus reads them."""
-    lines: list[str] = []
-    for family in families:
-        name = PREFIX + family.name
-        lines += [f"# HELP {name} {_escaped(family.help)}", f"# TYPE {name} {family.kind}"]
-        for labels, value in family.samples.items():
-            shown = ",".join(f'{label}="{_escaped(of)}"' for label, of in labels)
-            lines.append(f"{name}{{{shown}}} {_number(value)}" if shown else f"{name} {_number(value)}")
-    return "\n".join([*lines, ""])
+    return "\n".join([*(line for family in families for line in family.lines()), ""])
+
+
+def _lines(name: str, kind: str, what: str, samples: Iterable[tuple[str, Labels, float]]) -> list[str]:
+    """The lines of a metric: of each sample the end of its name, its labels and its value."""
+    name = PREFIX + name
+    lines = [f"# HELP {name} {_escaped(what)}", f"# TYPE {name} {kind}"]
+    for end, labels, value in samples:
+        shown = ",".join(f'{label}="{_escaped(of)}"' for label, of in labels)
+        lines.append(f"{name}{end}{{{shown}}} {_number(value)}" if shown else f"{name}{end} {_number(value)}")
+    return lines
 
 
 def _escaped(text: str) -> str:

@@ -30,7 +30,7 @@ Json = t.Any
 NEVER = float("inf")
 LEVELS = 5
 """Severities."""
-QUIET = 8
+QUIET = 16
 """Alerts leave once no other arrived for this fraction of the window: a lone alert hardly waits, a burst does."""
 DELIVERY_BYTES = 262_144
 """Alerts of a delivery at most, as JSON, unless a single one is larger: each of its hosts is sent them."""
@@ -59,7 +59,7 @@ class Pace:
     """How deliveries follow one another. Times are in seconds.
 
     Attributes:
-        window: longest time that an alert waits for company; an eighth of it without another one is enough.
+        window: longest time that an alert waits for company; a sixteenth of it without another one is enough.
         interval: least time between the beginnings of two deliveries to one host.
         most_alerts: in a delivery.
         most_hosts: in a delivery that hosts share.

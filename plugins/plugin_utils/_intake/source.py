@@ -15,7 +15,7 @@ import os
 import pathlib
 import socket
 import typing as t
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake import (
     accept,
@@ -40,6 +40,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.l
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.listener import ALERTS, HEALTH, Listener
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import Counters
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import ARTIFACTS, Options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.reporting import Reports
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.runs import Runs as PlaybookRuns
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Spool, SpoolLimits
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
@@ -77,7 +78,7 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
     Raises:
         ValueError: certificate files cannot be used, or there is no controller to read receipts from.
         OSError: an address cannot be listened on.
-        SpoolError: the spool cannot be used.
+        SpoolError, ReportsError: the spool cannot be used.
         Exception: what the queue raises. The source ends then, rather than to take alerts that go nowhere; they are in
             the spool.
     """
@@ -99,7 +100,10 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
         # Before anything else: who starts a second one by mistake reads that the port is in use.
         sockets = [stack.enter_context(each) for each in accept.listen(options.host, options.port)]
         spool = await Spool.open(options.spool_directory, limits_of(options))
+        counters = Counters()
+        reports = None
         try:
+            reports = await Reports.open(options.spool_directory, counters) if options.takes_posts else None
             receipts = None
             if options.receipts and not api:
                 last = spool.position(_RECEIPT_PORT)
@@ -111,7 +115,7 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
 
             deliveries = Deliveries(
                 spool,
-                _settings(options),
+                settings_of(options),
                 queue.put,
                 receipt_url=options.receipt_url or _url(receipts),
                 confirmed=confirmed,
@@ -119,10 +123,13 @@ async def serve(queue: EventQueue, options: Options, notes: Iterable[str] = ()) 
             )
             jobs = JobWatch(api, deliveries, spool.key) if api else None
             notes = [*notes, *(access.notes() if access else ())]
-            intake = Intake(options, spool, deliveries, wanted, tls, notes, jobs)
+            reported = Reported(reports, queue.put) if reports else None
+            intake = Intake(options, spool, deliveries, wanted, tls, notes, jobs, reported=reported, counters=counters)
             async with signals.stop_asked() as stop:
                 await intake.run(stop, sockets, receipts)
         finally:
+            if reports:
+                await reports.close()
             await spool.close()
 
 
@@ -137,6 +144,18 @@ class Input(health.Watching, t.Protocol):
 
     async def run(self) -> t.NoReturn:
         """Take alerts until cancelled."""
+
+
+class Reported(t.NamedTuple):
+    """What host services report, and to whom that goes.
+
+    Attributes:
+        reports: takes it.
+        put: hands an event to the rule engine.
+    """
+
+    reports: Reports
+    put: Callable[[dict[str, t.Any]], Awaitable[None]]
 
 
 class Runs(health.Deliveries, receipt_listener.TakesReceipts, t.Protocol):
@@ -184,14 +203,19 @@ class Intake:
         tls: Tls | None = None,
         notes: Iterable[str] = (),
         jobs: JobWatch | None = None,
+        vital: Sequence[health.Watching] = (),
+        watching: Sequence[health.Watching] = (),
+        reported: Reported | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._options = options
+        self._reported = reported
         self._jobs = jobs
         self._deliveries = deliveries
         self._tls = tls
         self._wanted = wanted
         self._notes = [*notes, *([] if options.receipts else [_NO_RECEIPTS])]
-        self._counters = Counters()
+        self._counters = counters or Counters()
         self._inventory = InventoryWatch(options) if options.inventory else None
         self._connections = Connections(
             accept.connections_possible(options.max_connections), options.max_connections_per_address
@@ -205,11 +229,17 @@ class Intake:
         ]
         self._kafka = _kafka(options, admitting, spool, self._counters)
         topics = [self._kafka] if self._kafka else []
-        watching: list[health.Watching] = [wanted, *([inventory] if inventory else []), *self._files, *topics]
-        how = health.Health(spool, deliveries, self._connections, self._counters, tls, watching, self._notes, jobs=jobs)
+        watching = [wanted, *([inventory] if inventory else []), *self._files, *topics, *watching]
+        vital = [*([jobs] if jobs else []), *([reported.reports] if reported else []), *vital]
+        self.health = how = health.Health(
+            spool, deliveries, self._connections, self._counters, tls, watching, self._notes, vital=vital
+        )
         if self._kafka:
-            how.measured = self._kafka.figures
-        self._listener = Listener(options, admitting, how)
+            how.measured.append(self._kafka.figures)
+        if reported:
+            how.measured.append(reported.reports.figures)
+            how.heartbeat_ages = reported.reports.ages
+        self._listener = Listener(options, admitting, how, reported.reports if reported else None)
 
     def confirmed(self, host: str, digest: str) -> None:
         """A host has said which policy set it has."""
@@ -235,6 +265,8 @@ class Intake:
         parts = [self._deliveries.run(), self._wanted.watch(), *([self._inventory.run()] if self._inventory else [])]
         parts += [self._jobs.run()] if self._jobs else []
         reading = [file.run() for file in self._files]
+        # What the engine is told of hosts when it is to stop would go nowhere: it waits for the next start.
+        reading += [self._reported.reports.run(self._reported.put)] if self._reported else []
         async with contextlib.AsyncExitStack() as stack:
             # What is entered last ends first: no alerts any more, but deliveries and their receipts to the end. What
             # has ended by then is committed.
@@ -247,13 +279,17 @@ class Intake:
             self._log_start(addresses)
             asked = await stack.enter_async_context(_task(stop.wait()))
             done, _pending = await asyncio.wait([*working, *taking, asked], return_when=asyncio.FIRST_COMPLETED)
-            self._listener.closing = True
+            http.closing = True
             if self._kafka:
                 self._kafka.take_no_more()
             for task in done:
                 task.result()
             for task in taking:
                 task.cancel()
+            # Most senders send once: who has connected by now is heard. Others wait in the sockets, where somebody else
+            # has these, too.
+            await asyncio.wait(taking)
+            await self._connections.heard(_SHUTDOWN_TIMEOUT)
             await http.close(_SHUTDOWN_TIMEOUT)
             await self._end_deliveries()
 
@@ -282,7 +318,11 @@ class Intake:
     def _log_start(self, addresses: Sequence[t.Any]) -> None:
         options, scheme = self._options, "https" if self._tls else "http"
         path = ALERTS if options.takes_posts else HEALTH
-        places = ", ".join(f"{scheme}://{_shown(address[0])}:{address[1]}{path}" for address in addresses)
+        inet = [address for address in addresses if isinstance(address, tuple)]
+        places = ", ".join(
+            f"{scheme}://{_shown(address[0])}:{address[1]}{path}" if address in inet else f"{address}"
+            for address in addresses
+        )
         checks = {
             "client certificate": options.cafile and options.certificate_required,
             "token": options.all_tokens,
@@ -302,7 +342,7 @@ class Intake:
                 self._connections.most,
                 options.max_connections,
             )
-        if not self._tls and not all(ipaddress.ip_address(address[0]).is_loopback for address in addresses):
+        if not self._tls and not all(ipaddress.ip_address(address[0]).is_loopback for address in inet):
             logger.warning("Alerts and tokens cross the network in clear text: set certfile, or listen on 127.0.0.1")
         if options.kafka and not options.kafka.tls:
             logger.warning(
@@ -350,7 +390,8 @@ def limits_of(options: Options) -> SpoolLimits:
     )
 
 
-def _settings(options: Options) -> DeliverySettings:
+def settings_of(options: Options) -> DeliverySettings:
+    """How alerts are delivered."""
     window = options.max_isolations_per_fleet_window
     return DeliverySettings(
         batch_window=options.batch_window,

@@ -46,9 +46,8 @@ class _Set(t.NamedTuple):
     since: float
 
     def may_answer(self, alert: Alert) -> bool:
-        """Whether any of its policies could answer the alert, whatever container and host it turns out to be about."""
-        on_any_host = not alert.inventory_host  # each host that is asked puts its own name there
-        return any(self.engine.wants(alert, scope, on_any_host) for scope in _scopes(alert))
+        """Whether any of its policies could answer the alert."""
+        return may_answer(self.engine, alert)
 
 
 @dataclasses.dataclass
@@ -195,6 +194,12 @@ class Wanted:
             meanwhile = f"the set {self.digest} stays in force" if self.digest else "no alert is dropped early"
             logger.error("%s. Meanwhile %s", trouble, meanwhile)
         return trouble
+
+
+def may_answer(engine: PolicyEngine, alert: Alert) -> bool:
+    """Whether any policy could answer the alert, whatever container and host it turns out to be about."""
+    on_any_host = not alert.inventory_host  # each host that is asked puts its own name there
+    return any(engine.wants(alert, scope, on_any_host) for scope in _scopes(alert))
 
 
 def _scopes(alert: Alert) -> Iterator[str]:

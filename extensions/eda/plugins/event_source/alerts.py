@@ -21,6 +21,9 @@ description:
     to which the engine limits a playbook run. RV(ignore:delivery) is what M(ironpost.container_guard.alert_response)
     needs to say that a host has answered. An event C({unanswered: [...], meta: {}}) holds alerts that no host
     answered."
+  - "C(POST /events[/TOKEN]) takes what host services report, and who may send it is said as for alerts. A report, and
+    what heartbeats say together, is an event of its own, such as C({action: {...}, host: ..., id: ..., meta: {}}), or
+    C({missing: {...}, host: ..., id: ..., meta: {}}). See docs/service-reports.md."
   - No text in an event is a template to Ansible, whatever a detector sent, so a playbook may use every field. The
     message as received is in C(raw), as base64, where there is room for it.
 options:
@@ -326,7 +329,7 @@ options:
   batch_window:
     description:
       - Longest time that an alert waits for company in seconds, 0 to 10.
-      - An event leaves earlier when no alert arrived for an eighth of it, so a lone alert waits 25 ms by default.
+      - An event leaves earlier when no alert arrived for a sixteenth of it, so a lone alert waits 12 ms by default.
     type: float
     default: 0.2
   batch_interval:

@@ -43,7 +43,8 @@ class Host:
         archive.digest.cache_clear()
 
     def install(self, check: bool = False, state: str = "present") -> dict[str, t.Any]:
-        params = {"state": state, "digest": self.digest, "content": archive.packed(self.core)}
+        params = {"state": state, "archive": "modules", "python": None, "digest": self.digest}
+        params["content"] = archive.packed(archive.content(self.core))
         module: t.Any = types.SimpleNamespace(params=params, check_mode=check)
         return module_archive.put_in_place(module)
 

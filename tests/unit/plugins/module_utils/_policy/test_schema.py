@@ -55,6 +55,7 @@ FULL: dict[str, t.Any] = {
     "evidence": ["logs", {"type": "archive", "paths": ["/etc"]}],
     "cooldown": 1,
     "release_after": 1,
+    "on_breach": {"action": "escalate", "max_repairs": 2, "window": 60, "then": "stop"},
 }
 LIMITED: dict[str, t.Any] = {
     "max_containers_per_alert": 2,
@@ -193,6 +194,13 @@ def test_no_ids(policy_id: object) -> None:
         ({"release_after": 31_536_000}, True),
         ({"release_after": 31_536_001}, False),
         ({"release_after": -1}, False),
+        ({"on_breach": "report"}, True),
+        ({"on_breach": "ignore"}, False),
+        ({"on_breach": {"max_repairs": 1, "then": "network_disconnect"}}, True),
+        ({"on_breach": {"max_repairs": 0}}, False),
+        ({"on_breach": {"window": 86_401}}, False),
+        ({"on_breach": {"then": "repair"}}, False),
+        ({"on_breach": {"often": 1}}, False),
         ({"target_filter": {"labels": []}}, True),
         ({"target_filter": {"labels": ["=a"]}}, False),
         ({"target_filter": {"exclude": {"exclude": {}}}}, False),

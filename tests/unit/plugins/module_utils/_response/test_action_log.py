@@ -116,6 +116,13 @@ def test_processes_that_write_at_once_keep_the_chain(log: ActionLog) -> None:
     assert (found["records"], found["intact"]) == (80, True)
 
 
+def test_the_newest_records(log: ActionLog) -> None:
+    assert log.newest(2) == []
+    log.append([ActionEvent("isolated", policy_id=f"p-{number}") for number in range(3)])
+    log.intend([ActionEvent("isolated", policy_id="p-3")])
+    assert [record["policy_id"] for record in log.newest(3)] == ["p-1", "p-2"]
+
+
 def test_a_directory_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ActionLogError) as raised:
@@ -329,3 +336,12 @@ def test_the_records_of_one_trace_are_found_over_all_files(tmp_path: pathlib.Pat
     log.append([ActionEvent("held", trace_id="t-1")])
     assert [record["outcome"] for record in log.of_trace("t-1")] == ["isolated", "held"]
     assert log.of_trace("t-2") == []
+
+
+def test_the_records_about_a_container_are_found_by_its_id_or_its_name(log: ActionLog) -> None:
+    first, second = ({"id": digit * 64, "name": "web", "image": ""} for digit in "ab")
+    (begun,) = log.intend([ActionEvent("isolated", container=first)])
+    log.append([begun, ActionEvent("held", container=second), ActionEvent("audit", rule="a" * 64, host="web")])
+    assert [record["outcome"] for record in log.of_container("a" * 12)] == ["isolated"]
+    assert [record["outcome"] for record in log.of_container(name="web")] == ["isolated", "held"]
+    assert log.of_container(name="eb") == []

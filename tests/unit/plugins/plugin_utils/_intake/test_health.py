@@ -22,6 +22,7 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.k
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.limits import Connections
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.metrics import COUNTED, Counters
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.options import parse_options
+from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.reporting import Reports
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.spool import Spool
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.tls import Tls
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._intake.wanted import Wanted
@@ -47,8 +48,11 @@ async def test_each_metric_is_documented_and_the_documentation_holds_no_other(
     deliveries = Deliveries(spool, DeliverySettings(), asyncio.Queue[t.Any]().put)
     health = Health(spool, deliveries, Connections(1, 1), Counters(), Tls(options))
     admission = Admission(options, spool, Wanted(None, 3600), health.counters)
-    health.measured = KafkaInput(options.kafka, admission, spool, {}, 1024, health.counters).figures
+    kafka_input = KafkaInput(options.kafka, admission, spool, {}, 1024, health.counters)
+    reports = await Reports.open(tmp_path / "spool", health.counters)
+    health.measured += [kafka_input.figures, reports.figures]
     families = {family.name: family for family in health.families()}
+    await reports.close()
     await spool.close()
     rows = re.findall(
         r"^\| `container_guard_(\w+)` \| (\w+) \|", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE

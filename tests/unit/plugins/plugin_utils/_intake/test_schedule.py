@@ -70,13 +70,13 @@ def only(begun: list[Delivery]) -> Delivery:
     return delivery
 
 
-def test_a_lone_alert_waits_for_an_eighth_of_the_window() -> None:
+def test_a_lone_alert_waits_for_a_sixteenth_of_the_window() -> None:
     schedule = Schedule(Pace(window=0.2))
     schedule.add(alert("web-1"), 10.0)
-    assert begin(schedule, 10.02) == []
-    assert schedule.wake_at(10.02) == pytest.approx(10.025)
-    assert only(begin(schedule, 10.026)).hosts == ["web-1"]
-    assert schedule.wake_at(10.026) == pytest.approx(10.026 + 120)
+    assert begin(schedule, 10.01) == []
+    assert schedule.wake_at(10.01) == pytest.approx(10.0125)
+    assert only(begin(schedule, 10.013)).hosts == ["web-1"]
+    assert schedule.wake_at(10.013) == pytest.approx(10.013 + 120)
 
 
 def test_a_steady_stream_leaves_at_the_end_of_the_window() -> None:

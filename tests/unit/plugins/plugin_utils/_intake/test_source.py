@@ -44,6 +44,17 @@ class Serving:
         async with aiohttp.request("POST", f"{self.url}/alerts", json=list(alerts), headers=AUTHORIZED) as answer:
             return answer.status, await answer.json()
 
+    async def report(self, host: str, sequence: int, token: str = TOKEN, path: str = "/events") -> tuple[int, t.Any]:
+        body = {
+            "host": host,
+            "spool": "s-1",
+            "reports": [{"sequence": sequence, "kind": "breach", "breach": {"name": "shop"}}],
+            "heartbeat": {"interval": 30, "state": "degraded", "troubles": ["{{ x }}"]},
+        }
+        headers = {"Authorization": f"Bearer {token}"}
+        async with aiohttp.request("POST", f"{self.url}{path}", json=body, headers=headers) as answer:
+            return answer.status, await answer.json()
+
     async def health(self) -> tuple[int, t.Any]:
         async with aiohttp.request("GET", f"{self.url}/healthz") as answer:
             return answer.status, await answer.json()
@@ -301,3 +312,40 @@ async def test_receipts_off(serving: t.Any) -> None:
         status, health = await source.health()
         assert status == 200
         assert "receipts are off" in health["warnings"][0]
+
+
+async def test_reports_of_a_host_service(serving: t.Any) -> None:
+    async with serving() as source:
+        assert (await source.report("web-1", 1, token="wrong-horse-battery"))[1]["error"]["kind"] == "unauthorized"
+        assert await source.report("web-1", 1) == (202, {"taken": 1, "known": 0, "rejected": []})
+        assert (await source.event())["breach"]["name"] == "shop"
+        assert (await source.event())["degraded"]["troubles"] == ["{ { x }}"]
+        assert (await source.report("web-1", 1))[1]["known"] == 1
+        status, answer = await source.report("web-2", 1)  # not one of the hosts that are known
+        assert (status, answer["error"]["kind"]) == (403, "foreign_host")
+        metrics = await source.metrics()
+    assert "container_guard_hosts_degraded 1\n" in metrics
+    assert "container_guard_hosts_missing 0\n" in metrics
+    assert 'container_guard_reports_total{kind="breach"} 1\n' in metrics
+    assert re.search(r'container_guard_heartbeat_age_seconds\{host="web-1"\} [0-9]', metrics)
+    assert 'host="web-2"' not in metrics
+
+
+async def test_a_host_reports_what_is_its_own(serving: t.Any) -> None:
+    tokens = {name: f"correct-horse-of-{name}" for name in ("web-1", "web-2")}
+    senders = [{"name": name, "hosts": [name], "tokens": [token]} for name, token in tokens.items()]
+    async with serving(senders=senders) as source:
+        for path in ("/events", "/events/"):
+            found = (await source.report("web-1", 1, token=tokens["web-2"], path=path))[1]["error"]
+            assert found["kind"] == ("foreign_host" if path == "/events" else "not_found")
+        assert (
+            "sender web-2 does not speak for host web-1"
+            in (await source.report("web-1", 1, token=tokens["web-2"]))[1]["error"]["message"]
+        )
+        assert (await source.report("web-1", 1, token=tokens["web-1"]))[0] == 202
+        assert (await source.event())["host"] == "web-1"
+
+
+async def test_nobody_can_report_where_nobody_can_post(serving: t.Any, tmp_path: pathlib.Path) -> None:
+    async with serving(token=None, files=[str(tmp_path / "alerts.json")]) as source:
+        assert (await source.report("web-1", 1))[0] == 404
