@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import stat
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -90,7 +89,8 @@ def put_in_place(module: AnsibleModule) -> dict[str, t.Any]:
     """What the module does. Raises GuardError; then the archives are as they were."""
     of_service = module.params["archive"] == SERVICE
     python = module.params["python"] or sys.executable
-    archives = _Service(SERVICE_DIRECTORY, python) if of_service else _Modules(DIRECTORY, python)
+    kind, directory = (_Service, SERVICE_DIRECTORY) if of_service else (_Modules, DIRECTORY)
+    archives = kind(directory, python, lambda command: module.run_command(command, handle_exceptions=False))
     try:
         if module.params["state"] == ABSENT:
             return archives.remove(module.check_mode)
@@ -110,14 +110,16 @@ class _Archives:
     Args:
         directory: where they are.
         python: by which they run.
+        run: runs a command; its exit status, and what it wrote. Raises OSError.
     """
 
     kept = KEPT
     """How many stay; 0 for all of them."""
 
-    def __init__(self, directory: str, python: str) -> None:
+    def __init__(self, directory: str, python: str, run: t.Callable[[list[str]], tuple[int, str, str]]) -> None:
         self._directory = directory
         self._python = python
+        self._run = run
 
     def install(self, digest: str, content: str | None, check: bool) -> dict[str, t.Any]:
         """Have one in place. Raises GuardError, OSError."""
@@ -194,7 +196,7 @@ class _Archives:
             # No date of a source is compared when it is loaded. What cannot be compiled is not there compiled.
             command = [self._python, "-I", "-m", "compileall", "-qq", "-r", "20", "-d", home]
             command += ["--invalidation-mode", "unchecked-hash", temporary]
-            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            self._run(command)
             self._refuse_unusable(temporary)
             os.chmod(temporary, 0o755)  # noqa: S103 - there is no secret in it
             if os.path.lexists(home):
@@ -238,16 +240,14 @@ class _Service(_Archives):
     def _refuse_python(self) -> None:
         wanted = "{}.{}".format(*_OLDEST_PYTHON)
         try:
-            done = subprocess.run(
-                [self._python, "-I", "-c", _PROOF], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
-            )
-            version = tuple(int(part) for part in done.stdout.split())
+            status, shown, _errors = self._run([self._python, "-I", "-c", _PROOF])
+            version = tuple(int(part) for part in shown.split())
         except (OSError, ValueError):
             raise _no_python(f"there is no Python at {self._python}, and the host service needs {wanted}") from None
         if version < _OLDEST_PYTHON:
-            shown = ".".join(map(str, version))
-            raise _no_python(f"{self._python} is Python {shown}, and the host service needs {wanted} or newer")
-        if done.returncode:
+            theirs = ".".join(map(str, version))
+            raise _no_python(f"{self._python} is Python {theirs}, and the host service needs {wanted} or newer")
+        if status:
             raise GuardError(
                 f"the package aiohttp, which the host service needs, is not installed for {self._python}",
                 kind="aiohttp_missing",
@@ -258,9 +258,9 @@ class _Service(_Archives):
         # The controller may have a newer Python, and packages that are for that one.
         program = f"import sys; sys.path.insert(0, {directory!r}); import docker, {_PACKAGE}.plugin_utils._service.main"
         command = [self._python, "-I", "-B", "-c", program]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        if done.returncode:
-            said = display((done.stdout.decode(errors="replace").strip().splitlines() or [""])[-1])
+        status, _shown, errors = self._run(command)
+        if status:
+            said = display((errors.strip().splitlines() or [""])[-1])
             raise GuardError(
                 f"{self._python} cannot load the host service: {said}",
                 kind="invalid_archive",

@@ -141,7 +141,8 @@ def parse_config(given: object) -> Config:
     if "host" not in found:
         raise ValueError("host is missing. Set it to the name of this host in the inventory")
     intake = found.pop("intake", {})
-    return Config(intake=_intake(found["host"], intake), **found)
+    host = found.pop("host")
+    return Config(host=host, intake=_intake(host, intake), **found)
 
 
 def _intake(host: str, given: Mapping[str, t.Any]) -> Options:
@@ -193,7 +194,7 @@ def _controller(name: str, value: object) -> Controller:
     given = values.fields(name, value, _CONTROLLER_READERS, "setting")
     if "url" not in given:
         raise ValueError(f"{name} has no url. Set it to the address of the event source, without /events")
-    controller = Controller(**given)
+    controller = Controller(url=given.pop("url"), **given)
     secure = controller.url.startswith("https:")
     if controller.token and controller.token_file:
         raise ValueError(f"{name} has a token and a token_file. Set one of these")

@@ -19,6 +19,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils import _a
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import module_archive
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import archive
+from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils._module.commands import run_command
 
 REFUSED = 127
 
@@ -45,7 +46,7 @@ class Host:
     def install(self, check: bool = False, state: str = "present") -> dict[str, t.Any]:
         params = {"state": state, "archive": "modules", "python": None, "digest": self.digest}
         params["content"] = archive.packed(archive.content(self.core))
-        module: t.Any = types.SimpleNamespace(params=params, check_mode=check)
+        module: t.Any = types.SimpleNamespace(params=params, check_mode=check, run_command=run_command)
         return module_archive.put_in_place(module)
 
     @property

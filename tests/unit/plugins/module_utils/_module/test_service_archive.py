@@ -20,6 +20,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils import _a
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._module import module_archive
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results import archive
+from ansible_collections.ironpost.container_guard.tests.unit.plugins.module_utils._module.commands import run_command
 
 LOADED = """
 import runpy, sys, json
@@ -41,7 +42,9 @@ class Host:
     def install(self, files: dict[str, bytes], *, check: bool = False, state: str = "present") -> dict[str, t.Any]:
         params = {"state": state, "archive": "service", "python": self.python, "digest": _archive.digest_of(files)}
         module: t.Any = types.SimpleNamespace(
-            params={**params, "content": None if check else archive.packed(files)}, check_mode=check
+            params={**params, "content": None if check else archive.packed(files)},
+            check_mode=check,
+            run_command=run_command,
         )
         return module_archive.put_in_place(module)
 
