@@ -263,6 +263,10 @@ def test_it_is_of_root_alone_and_nobody_else_gets_what_it_brings(node: GuardedHo
     assert "ansible/" not in loaded
 
 
+def test_its_command_is_found_by_name(node: GuardedHost) -> None:
+    assert "usage: container-guard" in node.ask("container-guard", "--help")
+
+
 @pytest.mark.parametrize("way", ["port", "path", "socket"])
 def test_an_alert_to_the_service_isolates_the_container_that_it_names(
     node: GuardedHost, world: DockerWorld, way: str

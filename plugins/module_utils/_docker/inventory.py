@@ -19,7 +19,7 @@ import typing as t
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert import text
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.container import name_of
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.engine import Engine
-from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import NotFound
+from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.errors import EngineError, NotFound
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.inspections import Inspections
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 
@@ -138,6 +138,7 @@ class Inventory:
         self._begun = 0
         self._invalidated = 0
         self._followed = False
+        self._hanging: set[str] = set()
 
     @property
     def begun(self) -> int:
@@ -218,13 +219,17 @@ class Inventory:
         inspections, listing = self._inspections, self._listing
         if inspections is None or listing is None:
             return False
-        missing = next((one for one in listing.entries if one not in inspections), None)
+        missing = next((one for one in listing.entries if one not in inspections and one not in self._hanging), None)
         if missing is None:
+            self._hanging.clear()  # they have another chance the next time
             return False
         try:
             self._inspect(missing)
         except NotFound:
             self.reread(missing)
+        except EngineError:
+            self._hanging.add(missing)  # it must not keep the others from being known
+            raise
         return True
 
     def _inspect(self, container_id: str) -> None:

@@ -30,6 +30,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Entry,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import Refused
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import NOTHING, Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.plan import applicable
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.state import ContainerState
 
@@ -169,6 +170,29 @@ class Decide(Hold):
                 remedy="Nothing was touched, and it stays held. Use force to lose it, or release it",
             )
         return dataclasses.replace(decided, goal=claim.goal.joined(approval.goal))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sterner(Hold):
+    """Add to what all hold up who hold it already, and nothing where nobody does any more. When they end stays theirs.
+
+    Attributes:
+        claims: none, as nobody else is to hold it.
+        goal: what is added.
+    """
+
+    claims: Claims = ()
+    goal: Goal = NOTHING
+
+    def _changed(self, entry: Entry | None, found: Found) -> tuple[Claims, list[str]]:
+        if entry is None or not entry.own_claims:
+            raise Refused(f"container {found.state.name} was released meanwhile", remedy="Nothing was touched")
+        goal, reasons = applicable(found.state, self.goal, self.force, found.owner)
+        claims = tuple(
+            claim if claim.kind == SHARER else dataclasses.replace(claim, goal=claim.goal.joined(goal))
+            for claim in entry.claims
+        )
+        return claims, [f"not applied: {reason}" for reason in reasons]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -385,7 +385,9 @@ class Walk:
                 kind=trouble.kind,
                 # Nothing on record says who paused it, and a later release would leave it as it was found.
                 remedy=f"{trouble.remedy}. Then isolate it again; once that is released, docker unpause {state.name} "
-                "gives it back",
+                "gives it back"
+                if not self._recalled
+                else f"{trouble.remedy}. It is in the journal, so that a release gives it back",
             ),
         )
 

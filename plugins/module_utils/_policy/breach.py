@@ -11,9 +11,9 @@ import typing as t
 
 REPAIR, ESCALATE, REPORT = "repair", "escalate", "report"
 ON_BREACH = (REPAIR, ESCALATE, REPORT)
-KILL, STOP, CUT = "kill", "stop", "network_disconnect"
-THEN = (KILL, STOP, CUT, REPORT)
-"""What may follow once it was repaired too often."""
+KILL, CUT = "kill", "network_disconnect"
+THEN = (KILL, CUT, REPORT)
+"""What may follow once it was repaired too often. A stop would run what is paused once more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class OnBreach:
         max_repairs: how often it is repaired within the window. A healer that restarts what it finds unhealthy would
             let the entry point run each time.
         window: seconds.
-        then: what is done after that, C(kill), C(stop), C(network_disconnect) or C(report).
+        then: what is done after that, C(kill), C(network_disconnect) or C(report).
     """
 
     action: str = REPAIR
@@ -46,3 +46,5 @@ class OnBreach:
 
 
 DEFAULT = OnBreach()
+OF_A_PERSON = OnBreach(then=REPORT)
+"""For what a person isolated, who did not say that it may be ended."""

@@ -162,7 +162,7 @@ _ON_BREACH: dict[str, t.Any] = {
                 "maximum": 86_400,
             },
             "then": {
-                "description": "What is done once it was repaired so often: kill, stop, network_disconnect, or report. "
+                "description": "What is done once it was repaired so often: kill, network_disconnect, or report. "
                 "Default: kill.",
                 "enum": list(THEN),
             },

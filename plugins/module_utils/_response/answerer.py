@@ -223,4 +223,4 @@ class Answerer:
         from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
 
         collector = Collector(self._engine, self._files.path, self._setting.host)
-        return Gathering(collector, self._setting.concurrency)
+        return Gathering(collector, self._setting.concurrency, self._setting.host, actor=self._setting.actor)

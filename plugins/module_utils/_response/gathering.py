@@ -63,12 +63,21 @@ class Gathering:
         collector: of the host.
         concurrency: how many containers are worked on at a time, 1 to 100.
         host: inventory name, for the records.
+        actor: who collects, likewise.
 
     Attributes:
         wanted: what is still to be collected.
     """
 
-    def __init__(self, collector: Collector, concurrency: int, host: str = "", wanted: t.Iterable[Wanted] = ()) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        concurrency: int,
+        host: str = "",
+        wanted: t.Iterable[Wanted] = (),
+        actor: str = "",
+    ) -> None:
+        self._actor = actor
         self._collector = collector
         self._concurrency = concurrency
         self._host = host
@@ -115,6 +124,7 @@ class Gathering:
             trace_id=wanted.trace_id,
             alert_id=wanted.alert_id,
             policy_id=wanted.policy_id,
+            actor=self._actor,
             host=self._host,
             container=wanted.container,
         )

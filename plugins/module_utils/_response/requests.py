@@ -28,6 +28,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
     Decide,
     Found,
     Hold,
+    Sterner,
     Take,
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import (
@@ -39,6 +40,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._isolatio
 )
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.errors import JournalError, Refused
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.goal import Goal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.outcome import Outcome
@@ -349,6 +351,16 @@ class Requests:
             return self._isolator.walk(container.id, change, self._check, patient=False)
 
         return self._in_two_passes(targets, walk, cause)
+
+    def escalate(self, targets: t.Sequence[Target], action: Action, cause: Cause) -> list[Result]:
+        """Hold them by one action more, for those who hold them already. One that is released meanwhile is refused."""
+        goal = Goal.of([action])
+
+        def walk(target: Target, _cause: Cause) -> Walk | Result:
+            container = t.cast(Container, target.container)
+            return self._isolator.walk(container.id, Sterner(goal=goal), self._check, patient=False)
+
+        return self._in_two_passes(targets, walk, cause, (action.to_dict(),))
 
     def repair(self, targets: t.Sequence[Target], force: bool = False, cause: Cause = UNSTATED) -> list[Result]:
         """Do again what the journal says of them and somebody undid, also to containers that took their names."""

@@ -34,6 +34,9 @@ from ansible_collections.ironpost.container_guard.plugins.plugin_utils._results.
     state_of,
 )
 
+if t.TYPE_CHECKING:
+    from ansible_collections.ironpost.container_guard.plugins.module_utils._response.gathering import Gathering
+
 logger = logging.getLogger(__name__)
 
 Event = dict[str, t.Any]
@@ -99,11 +102,13 @@ class Host:
             "answered_at": now(),
         }
 
-    def collect(self) -> None:
-        """Collect the evidence that policies want of the alerts that were answered last."""
-        gathering = self._answerer.gathering
-        if gathering is None or not gathering.wanted:
-            return
+    @property
+    def gathering(self) -> Gathering | None:
+        """What evidence of the last batch is to be collected; None where there is none."""
+        return self._answerer.gathering
+
+    def collect(self, gathering: Gathering) -> None:
+        """Collect the evidence that policies want of alerts that were answered."""
         events = gathering.collect()
         try:
             self._answerer.log.append(events)
@@ -160,7 +165,9 @@ class Answering:
                 # Such as one that is too late, by a clock that was set meanwhile. What was answered is remembered.
                 logger.warning("A delivery is made again: %s", error)
                 deliveries.run_ended(str(event["delivery"]["id"]), str(error), heard=True)
-            self._collecting.submit(self._collect)
+            gathering = self._host.gathering
+            if gathering and gathering.wanted:
+                self._collecting.submit(self._collect, gathering)
 
     def _answer(self, event: Event) -> tuple[str, bytes]:
         """The receipt for an event."""
@@ -176,9 +183,9 @@ class Answering:
         receipt = delivery.receipt(name, [name], state, answers, found)
         return f"{SCHEME} {delivery.capability}", json.dumps(receipt).encode("utf-8")
 
-    def _collect(self) -> None:
+    def _collect(self, gathering: Gathering) -> None:
         try:
-            self._host.collect()
+            self._host.collect(gathering)
         except Exception:  # as above
             logger.exception("Evidence could not be collected")
 

@@ -26,7 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.i
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.resolver import Resolver
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.breaches import inspect
-from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import POLICY, Cause
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import POLICY, Cause, Claim
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import ISOLATED, Entry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
@@ -57,7 +57,9 @@ logger = logging.getLogger(__name__)
 LOOK = 30.0
 """Seconds between two looks at all that is isolated: there are changes of which the engine tells nobody."""
 _SETTLED = 1.0
-"""Seconds that an attempt of somebody else may take before it counts as cut short."""
+"""Seconds between two looks at what is to end, at least."""
+_LONGEST_PAUSE = 3600.0
+"""Seconds between two attempts to release what is over, at most."""
 REPAIRED, ESCALATED, REPORTED, NOT_MENDED = "repaired", "escalated", "reported", "failed"
 """What becomes of a breach."""
 _MENDED = (REPAIRED, ESCALATED)
@@ -83,6 +85,14 @@ class Breach(t.NamedTuple):
     name: str
     kinds: tuple[str, ...]
     done: str
+
+
+class _Again(t.NamedTuple):
+    """When a release that failed is tried again, after which pause in seconds, and why it failed."""
+
+    at: float = 0.0
+    pause: float = 0.0
+    said: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +153,8 @@ class Holder:
         self._repairs: dict[str, collections.deque[float]] = {}
         self._given_up: dict[str, tuple[str, ...]] = {}
         self._gone: set[str] = set()
+        self._again: dict[str, _Again] = {}
+        self._damaged: list[str] = []
         self._trouble = ""
         self._thread = threading.Thread(target=self._run, name="container-guard-holder", daemon=True)
         self.breaches: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -181,8 +193,8 @@ class Holder:
 
     def troubles(self) -> list[str]:
         """What keeps containers from being held, a sentence each."""
-        given_up = [f"container {name}: {why}" for name, why in self._given_up.values()]
-        return [*([self._trouble] if self._trouble else []), *given_up]
+        given_up = [f"container {name}: {why}" for name, why in list(self._given_up.values())]
+        return [*([self._trouble] if self._trouble else []), *self._damaged, *given_up]
 
     # --- the thread ---------------------------------------------------------------------------------------------------
 
@@ -218,19 +230,27 @@ class Holder:
         """Look at one container, at those that had a name, or at all; seconds until all are to be looked at."""
         if what == _ALL:
             entries, damaged = self._journal.entries()
-            for error in damaged:
-                logger.error("%s", error)
+            self._damaged = [str(error) for error in damaged]
+            self._forget_all_but(entries)
         elif what.startswith("/"):
             entries = [entry for entry in self._journal.entries()[0] if f"/{entry.snapshot.name}" == what]
         else:
             found = self._journal.load(what)
             entries = [found] if found else []
-        self._end_what_is_over(entries)
+        until = self._end_what_is_over(entries)
         self.hold(entry for entry in entries if entry.phase == ISOLATED or what == _ALL)
-        ends = [parse_timestamp(claim.expires_at) for entry in entries for claim in entry.own_claims]
-        moment = self._ground.clock()
-        left = [(end - moment).total_seconds() for end in ends if end]
-        return min([LOOK, *(max(seconds, _SETTLED) for seconds in left)])
+        return until
+
+    def _forget_all_but(self, entries: Sequence[Entry]) -> None:
+        """Remember nothing of what is not isolated any more."""
+        ids, names = {entry.snapshot.id for entry in entries}, {entry.snapshot.name for entry in entries}
+        self._gone &= ids
+        for one in [one for one in self._given_up if one not in ids]:
+            del self._given_up[one]
+        for one in [one for one in self._again if one not in ids]:
+            del self._again[one]
+        for name in [name for name in self._repairs if name not in names]:
+            del self._repairs[name]
 
     # --- holding ------------------------------------------------------------------------------------------------------
 
@@ -240,25 +260,24 @@ class Holder:
         return [breach for entry in entries for breach in self._hold(entry, resolver)]
 
     def _hold(self, entry: Entry, resolver: Resolver) -> list[Breach]:
-        container_id = entry.snapshot.id
         found = inspect(self._ground.isolator, resolver, entry).breaches
-        if not found or self._is_at_work(entry):
-            if not found:
-                self._given_up.pop(container_id, None)
+        if not found:
+            self._given_up.pop(entry.snapshot.id, None)
             return []
         kinds = tuple(dict.fromkeys(finding.kind for finding in found))
-        if kinds == ("unreadable",):  # nobody knows that it was undone, and nothing can be done about it
+        if self._is_at_work(entry):
+            return []
+        if "unreadable" in kinds:  # nobody knows that it was undone, and nothing can be done about it
             self._give_up(entry, f"whether it is isolated is not known: {found[0].message}")
             return []
-        if kinds == ("removed",):
+        if "removed" in kinds:
             return self._tell_removed(entry)
-        policy = self._on_breach(entry)
-        before = self._given_up.get(container_id)
-        done = self._mend(entry, policy, found, resolver)
+        before = self._given_up.get(entry.snapshot.id)
+        done = self._mend(entry, found, resolver)
         for kind in kinds:
             self.breaches[kind, done] += 1
-        breached = Breach(container_id, entry.snapshot.name, kinds, done)
-        if done in _MENDED or self._given_up.get(container_id) != before:
+        breached = Breach(entry.snapshot.id, entry.snapshot.name, kinds, done)
+        if done in _MENDED or self._given_up.get(entry.snapshot.id) != before:
             self._breached(breached)
         return [breached]
 
@@ -284,36 +303,74 @@ class Holder:
         except GuardError as error:
             return error.kind == "busy"
 
-    def _mend(self, entry: Entry, policy: OnBreach, found: Sequence[Finding], resolver: Resolver) -> str:
-        told = "; ".join(str(finding) for finding in found)
-        too_often = policy.action == breach.REPAIR and self._too_often(entry.snapshot.id, policy)
-        wanted = breach.REPORT if policy.action == breach.REPORT else breach.REPAIR
-        if policy.action == breach.ESCALATE or too_often:
-            wanted = policy.then
-        often = f" (repaired {policy.max_repairs} times within {policy.window} s before)" if too_often else ""
-        why = f"breach: {told}{often}"
-        if wanted == breach.REPORT:
+    def _mend(self, entry: Entry, found: Sequence[Finding], resolver: Resolver) -> str:
+        """Do what the policy wants; what became of it."""
+        name, policy = entry.snapshot.name, self._on_breach(entry)
+        why = "breach: {}".format("; ".join(map(str, found)))
+        # What nobody holds any more was about to be given back: that is brought to its end, however often.
+        often = bool(entry.own_claims) and policy.action == breach.REPAIR and self._too_often(name, policy)
+        if often:
+            why += f" (repaired {policy.max_repairs} times within {policy.window} s before)"
+        sterner = policy.then if often or (policy.action == breach.ESCALATE and entry.own_claims) else ""
+        if policy.action == breach.REPORT or sterner == breach.REPORT:
             self._report(entry, why)
             return REPORTED
-        target = self._target(entry, resolver)
-        actions = [Action(wanted)] if wanted != breach.REPAIR else []
-        intents = Intents(self._log, self._ground.files.warnings)
-        requests = self._requests(resolver, intents)
-        cause = self._cause(why, entry)
-        if actions and target.container:
-            results = requests.isolate([target], actions, cause)
-        else:
-            results = requests.repair([target], cause=cause)
-        self._record(results, intents, cause, tuple(action.to_dict() for action in actions))
-        ok = all(result.ok for result in results)
-        if ok:
+        said = self._escalate(entry, sterner, why, resolver) if sterner else ""
+        if sterner and not said:
             self._given_up.pop(entry.snapshot.id, None)
-            logger.warning("Container %s was set free (%s), and is held again", entry.snapshot.name, told)
-            return ESCALATED if actions else REPAIRED
-        error = next((r.error or (r.outcome.error if r.outcome else None) for r in results if not r.ok), None)
-        said = error if isinstance(error, GuardError) else (error or {}).get("message", told)
-        self._give_up(entry, f"it does not stay isolated: {said}")
-        return NOT_MENDED
+            logger.warning("Container %s was set free: %s, so that it is held by %s", name, why, sterner)
+            return ESCALATED
+        # Also where it cannot be ended it is not left free.
+        failed = self._repair(entry, why, resolver)
+        if failed:
+            self._give_up(entry, f"it does not stay isolated: {failed}")
+            return NOT_MENDED
+        self._count_repair(name)
+        logger.warning("Container %s was set free (%s), and is held again", name, why)
+        if said:
+            self._give_up(entry, f"it is held again, but not by {sterner}: {said}")
+        else:
+            self._given_up.pop(entry.snapshot.id, None)
+        return REPAIRED
+
+    def _repair(self, entry: Entry, why: str, resolver: Resolver) -> str:
+        """Isolate it again, or who took its name; why that is not so, or empty."""
+        cause, intents = self._cause(why, entry), Intents(self._log, self._ground.files.warnings)
+        results = self._requests(resolver, intents).repair([self._target(entry, resolver)], cause=cause)
+        return self._outcome_of(entry, results, intents, cause, ())
+
+    def _escalate(self, entry: Entry, action: str, why: str, resolver: Resolver) -> str:
+        """Hold it by one action more, and who took its name by all; why that is not so, or empty."""
+        container_id = entry.snapshot.id
+        if self._target(entry, resolver).container is None:
+            said = self._repair(entry, why, resolver)
+            heirs = [one for one in self._journal.entries()[0] if one.snapshot.name == entry.snapshot.name]
+            if said or not heirs:
+                return said or "nobody has its name"
+            entry, container_id = heirs[-1], heirs[-1].snapshot.id
+            resolver = Resolver(self._ground.engine, self._ground.inventory)
+        target = self._target(entry, resolver)
+        if target.container is None or target.container.id != container_id:
+            return "it is gone"
+        cause, intents = self._cause(why, entry), Intents(self._log, self._ground.files.warnings)
+        asked = Action(action)
+        results = self._requests(resolver, intents).escalate([target], asked, cause)
+        return self._outcome_of(entry, results, intents, cause, (asked.to_dict(),))
+
+    def _outcome_of(
+        self,
+        entry: Entry,
+        results: Sequence[Result],
+        intents: Intents,
+        cause: Cause,
+        actions: tuple[dict[str, t.Any], ...],
+    ) -> str:
+        """Put on record what came of it, unless it is the same failure as before; why it failed, or empty."""
+        failed = [result for result in results if not result.ok]
+        said = "; ".join(_said(result) for result in failed)
+        if not failed or said not in self._given_up.get(entry.snapshot.id, ("", ""))[1]:
+            self._record(results, intents, cause, actions)
+        return said
 
     def _report(self, entry: Entry, why: str) -> None:
         """Tell of it once, until it is something else."""
@@ -337,41 +394,73 @@ class Holder:
             logger.error("Container %s: %s", entry.snapshot.name, why)
         self._given_up[entry.snapshot.id] = (entry.snapshot.name, why)
 
-    def _too_often(self, container_id: str, policy: OnBreach) -> bool:
-        """Whether it was repaired as often as it may be; if not, it counts as repaired once more."""
-        now = self._monotonic()
-        repairs = self._repairs.setdefault(container_id, collections.deque(maxlen=1_000))
-        while repairs and now - repairs[0] > policy.window:
-            repairs.popleft()
-        if len(repairs) >= policy.max_repairs:
-            return True
-        repairs.append(now)
-        return False
+    def _too_often(self, name: str, policy: OnBreach) -> bool:
+        """Whether containers of that name were repaired as often as they may be: a healer makes new ones."""
+        now, repairs = self._monotonic(), self._repairs.get(name, ())
+        return sum(now - moment <= policy.window for moment in repairs) >= policy.max_repairs
+
+    def _count_repair(self, name: str) -> None:
+        self._repairs.setdefault(name, collections.deque(maxlen=1_000)).append(self._monotonic())
 
     def _on_breach(self, entry: Entry) -> OnBreach:
         """What is to be done, by those who hold it: the sternest of them counts."""
         policies = self._ground.policies()
         of_policies = policies.on_breach if policies else {}
         wanted = [
-            of_policies.get(claim.subject, breach.DEFAULT) if claim.kind == POLICY else breach.DEFAULT
-            for claim in entry.claims
+            of_policies.get(claim.subject, breach.DEFAULT) if claim.kind == POLICY else breach.OF_A_PERSON
+            for claim in entry.own_claims
         ]
-        order = (breach.REPORT, breach.REPAIR, breach.ESCALATE)
-        return max(wanted, key=lambda one: order.index(one.action), default=breach.DEFAULT)
+        actions, ends = (breach.REPORT, breach.REPAIR, breach.ESCALATE), (breach.REPORT, breach.CUT, breach.KILL)
+        return max(
+            wanted, key=lambda one: (actions.index(one.action), ends.index(one.then)), default=breach.OF_A_PERSON
+        )
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
-    def _end_what_is_over(self, entries: Sequence[Entry]) -> None:
-        over = expired_at(self._ground.clock())
-        if not any(over(claim) for entry in entries for claim in entry.own_claims):
-            return
+    def _end_what_is_over(self, entries: Sequence[Entry]) -> float:
+        """End what was to end by now; seconds until the next end, or the next attempt at one that failed."""
+        moment, now = self._ground.clock(), self._monotonic()
+        over = expired_at(moment)
+        due = {entry.snapshot.id for entry in entries if any(over(claim) for claim in entry.own_claims)}
+        ends = [parse_timestamp(claim.expires_at) for entry in entries for claim in entry.own_claims]
+        left = [(end - moment).total_seconds() for end in ends if end and end > moment]
+        left += [self._again[one].at - now for one in due if one in self._again and self._again[one].at > now]
+        due = {one for one in due if one not in self._again or self._again[one].at <= now}
+        if due:
+            left += self._release(due, over)
+        return max(min(left, default=LOOK), _SETTLED)
+
+    def _release(self, due: set[str], over: Callable[[Claim], bool]) -> list[float]:
+        """Release what is over; of those that could not be, the seconds until that is tried again."""
         resolver = Resolver(self._ground.engine, self._ground.inventory)
-        targets = claimed(Selection(resolver, self._journal).recorded(over), over)
-        cause = self._cause("its time is over")
-        intents = Intents(self._log, self._ground.files.warnings)
-        # What ends by its time does not say that alerts of before were wrong.
-        results = self._requests(resolver, intents).release(targets, which=over, cause=cause, remembered=False)
-        self._record(results, intents, cause, ())
+        targets = [
+            target
+            for target in claimed(Selection(resolver, self._journal).recorded(over), over)
+            if target.entry and target.entry.snapshot.id in due
+        ]
+        cause, intents = self._cause("its time is over"), Intents(self._log, self._ground.files.warnings)
+        requests = self._requests(resolver, intents)
+        gone = [target for target in targets if target.container is None]
+        there = [target for target in targets if target.container]
+        # What ends by its time does not say that alerts of before were wrong. What is gone is forgotten.
+        results = requests.release(there, which=over, cause=cause, remembered=False)
+        results += requests.release(gone, force=True, which=over, cause=cause, remembered=False)
+        told, left = [], []
+        for result in results:
+            container_id = t.cast(Entry, result.target.entry).snapshot.id
+            before = self._again.pop(container_id, _Again())
+            if result.ok:
+                told.append(result)
+                continue
+            pause = min(max(2 * before.pause, LOOK), _LONGEST_PAUSE)
+            said = _said(result)
+            self._again[container_id] = _Again(self._monotonic() + pause, pause, said)
+            left.append(pause)
+            if said != before.said:
+                told.append(result)
+                logger.error("Container %s, whose time is over, is not released: %s", result.target.name, said)
+        self._record(told, intents, cause, ())
+        return left
 
     # --- what both need -----------------------------------------------------------------------------------------------
 
@@ -413,3 +502,10 @@ class Holder:
 def _policy_of(entry: Entry) -> str:
     """The policy that began the isolation, or empty where a person did."""
     return next((claim.subject for claim in entry.claims if claim.kind == POLICY), "")
+
+
+def _said(result: Result) -> str:
+    """Why it is not so."""
+    if result.outcome is None:
+        return str(result.error)
+    return str((result.outcome.error or {}).get("message", result.outcome.outcome))

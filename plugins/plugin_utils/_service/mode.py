@@ -26,15 +26,15 @@ class Mode:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self._read_at = float("-inf")
-        self._mode = ENFORCE
+        self._mode = AUDIT
         self._trouble = ""
 
     def read(self) -> str:
         """The mode at this moment, at most ten seconds old."""
         moment = time.monotonic()
         if moment - self._read_at >= MAX_AGE:
-            self._read_at = moment
             self._look()
+            self._read_at = moment
         return self._mode
 
     def troubles(self) -> list[str]:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import pathlib
 import typing as t
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ansible_collections.ironpost.container_guard.plugins.module_utils._alert.alert import Alert
 from ansible_collections.ironpost.container_guard.plugins.module_utils._errors import GuardError
@@ -31,14 +31,13 @@ class DeployedPolicies:
 
     Args:
         path: where the module C(policy_set) deploys them.
-        changed: called once another set is in force.
     """
 
-    def __init__(self, path: pathlib.Path, changed: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self._file = WatchedFile(path, _MOST_BYTES)
-        self._changed = changed
         self._trouble = ""
+        self._unreadable = False
         self._ask = asyncio.Event()
         self.in_force: Policies | None = None
         """Replaced as a whole. None where none could be used yet."""
@@ -61,20 +60,21 @@ class DeployedPolicies:
         try:
             content = self._file.changed()
             if content is None:
+                if self._unreadable:  # it is what it was, and can be read again
+                    self._trouble, self._unreadable = "", False
                 return
             policies = Policies(PolicySet.from_json(content.decode("utf-8"), str(self._path)))
         except FileNotFoundError:
-            self._tell(f"no policy set is deployed at {self._path}")
+            self._tell(f"no policy set is deployed at {self._path}", unreadable=True)
         except OSError as error:
-            self._tell(f"the policy set {self._path} cannot be read: {error.strerror}")
+            self._tell(f"the policy set {self._path} cannot be read: {error.strerror}", unreadable=True)
         except (GuardError, UnicodeDecodeError) as error:
             self._tell(f"the policy set cannot be used: {error}")
         else:
-            self._trouble = ""
+            self._trouble, self._unreadable = "", False
             if policies.digest != self.digest:
                 self.in_force = policies
                 logger.info("The policy set %s is in force", policies.digest)
-                self._changed()
 
     def ask(self) -> None:
         """Look at the file now, as SIGHUP wants it."""
@@ -94,8 +94,8 @@ class DeployedPolicies:
         """What is wrong with the set, for people."""
         return [self._trouble] if self._trouble else []
 
-    def _tell(self, trouble: str) -> None:
+    def _tell(self, trouble: str, unreadable: bool = False) -> None:
         if trouble != self._trouble:
             meanwhile = f"the set {self.digest} stays in force" if self.in_force else "no alert is answered"
             logger.error("%s. Meanwhile %s", trouble, meanwhile)
-        self._trouble = trouble
+        self._trouble, self._unreadable = trouble, unreadable

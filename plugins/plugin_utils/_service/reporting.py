@@ -41,8 +41,9 @@ logger = logging.getLogger(__name__)
 
 _BATCH, _BATCH_BYTES = 200, 262_144
 """Reports in one request at most, and their bytes."""
-_LOOKED_AT = 100
-"""Records of the action log that a kill may have kept from becoming reports: far more than are under way at a time."""
+_LOOKED_AT = 1_500
+"""Lines of the action log that a kill may have kept from becoming reports, as far as they are in its last megabyte: a
+delivery has up to 500 alerts, with a line before acting and one after it."""
 _FIRST_PAUSE = 1.0
 """Seconds before it is tried again; doubled each time, up to the time between two heartbeats."""
 

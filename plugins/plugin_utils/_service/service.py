@@ -195,7 +195,7 @@ class Service:
         self._began = asyncio.get_running_loop().time()
         self._version = guard_version()
         self._said: list[str] = []
-        self._followed = (0, 0)
+        self._followed = ("", 0)
 
     def troubles(self) -> list[str]:
         """What makes it degraded, beside what concerns the intake alone; a sentence each."""
@@ -245,8 +245,9 @@ class Service:
             self._said = troubles
             self._manager.alive()
             watch = self._watcher.state
-            if self._followed != (watch.reconnects, watch.renewals):
-                self._followed = (watch.reconnects, watch.renewals)
+            # Whenever events are followed anew, something may have happened that nobody told of.
+            if watch.connected_since and self._followed != (watch.connected_since, watch.renewals):
+                self._followed = (watch.connected_since, watch.renewals)
                 self._holder.look()
             if self.state == DRAINING:
                 await asyncio.sleep(_LOOK)

@@ -55,7 +55,7 @@ FULL: dict[str, t.Any] = {
     "evidence": ["logs", {"type": "archive", "paths": ["/etc"]}],
     "cooldown": 1,
     "release_after": 1,
-    "on_breach": {"action": "escalate", "max_repairs": 2, "window": 60, "then": "stop"},
+    "on_breach": {"action": "escalate", "max_repairs": 2, "window": 60, "then": "report"},
 }
 LIMITED: dict[str, t.Any] = {
     "max_containers_per_alert": 2,
@@ -200,6 +200,7 @@ def test_no_ids(policy_id: object) -> None:
         ({"on_breach": {"max_repairs": 0}}, False),
         ({"on_breach": {"window": 86_401}}, False),
         ({"on_breach": {"then": "repair"}}, False),
+        ({"on_breach": {"then": "stop"}}, False),
         ({"on_breach": {"often": 1}}, False),
         ({"target_filter": {"labels": []}}, True),
         ({"target_filter": {"labels": ["=a"]}}, False),

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import pathlib
 import typing as t
@@ -17,6 +18,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.e
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.inventory import Inventory
 from ansible_collections.ironpost.container_guard.plugins.module_utils._docker.retry import Retry
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.claims import Cause
+from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.entry import RELEASING
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.isolator import Isolator
 from ansible_collections.ironpost.container_guard.plugins.module_utils._isolation.journal import Journal
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.action import Action
@@ -24,6 +26,7 @@ from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.p
 from ansible_collections.ironpost.container_guard.plugins.module_utils._policy.policy_set import PolicySet
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.action_event import ActionEvent
 from ansible_collections.ironpost.container_guard.plugins.module_utils._response.answerer import Policies
+from ansible_collections.ironpost.container_guard.plugins.module_utils._response.requests import Requests
 from ansible_collections.ironpost.container_guard.plugins.module_utils._state_dir import StateDir
 from ansible_collections.ironpost.container_guard.plugins.plugin_utils._service.holding import Breach, Ground, Holder
 from ansible_collections.ironpost.container_guard.tests.fakes.engine import FakeEngine
@@ -63,9 +66,10 @@ class Bench:
         )
         self.holder = Holder(ground, self.recorded.extend, monotonic=lambda: self.seconds)
 
-    def isolated(self, name: str = "web", cause: Cause = POLICY, release_after: int = 0) -> str:
+    def isolated(self, cause: Cause = POLICY, release_after: int = 0, auto_remove: bool = False) -> str:
         """A container that is isolated."""
-        container = self.engine.add_container(name, networks={"front": EndpointSettings(ipv4_address="10.1.0.50")})
+        networks = {"front": EndpointSettings(ipv4_address="10.1.0.50")}
+        container = self.engine.add_container("web", networks=networks, auto_remove=auto_remove)
         assert self.isolator.isolate(container, BOTH, cause, release_after=release_after).ok
         return container
 
@@ -163,6 +167,99 @@ def test_after_so_many_repairs_it_is_ended(tmp_path: pathlib.Path) -> None:
     assert bench.state(web)[0] is False
     assert [action["type"] for action in bench.recorded[-1].actions] == ["kill"]
     assert bench.hold() == []
+
+
+def test_one_that_must_not_be_ended_is_held_all_the_same(tmp_path: pathlib.Path) -> None:
+    bench = Bench(tmp_path, "escalate")
+    web = bench.isolated(auto_remove=True)
+    bench.engine.unpause(web)
+    assert [breach.done for breach in bench.hold()] == ["repaired"]
+    assert bench.state(web) == (True, True, [])
+    assert "it is held again, but not by kill: " in bench.holder.troubles()[0]
+
+
+def test_an_end_does_not_make_an_isolation_last_for_ever(tmp_path: pathlib.Path) -> None:
+    bench = Bench(tmp_path, "escalate")
+    web = bench.isolated(release_after=60)
+    bench.engine.unpause(web)
+    assert [breach.done for breach in bench.hold()] == ["escalated"]
+    entry = bench.journal.load(web)
+    assert entry is not None
+    assert [claim.expires_at for claim in entry.claims] == ["2026-04-05T12:01:00.000000Z"]
+
+
+def test_what_is_released_in_between_is_not_ended(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, "escalate")
+    web = bench.isolated()
+    bench.engine.unpause(web)
+    escalate = Requests.escalate
+
+    def late(requests: Requests, *arguments: t.Any) -> t.Any:
+        assert bench.isolator.release(web).ok
+        return escalate(requests, *arguments)
+
+    monkeypatch.setattr(Requests, "escalate", late)
+    bench.hold()
+    assert bench.state(web) == (True, False, ["front"])
+    assert bench.journal.load(web) is None
+
+
+def test_repairs_that_fail_do_not_count(tmp_path: pathlib.Path) -> None:
+    bench = Bench(tmp_path, {"max_repairs": 1, "then": "kill"})
+    web = bench.isolated()
+    bench.engine.unpause(web)
+    for _look in range(3):
+        for _attempt in range(6):
+            bench.engine.fail_next("pause", EngineError("no such luck", status=500))
+        assert [breach.done for breach in bench.hold()] == ["failed"]
+    assert len(bench.recorded) == 1, "the same failure is told once"
+    bench.engine.fail_next("pause", None)
+    while [breach.done for breach in bench.hold()] == ["failed"]:
+        pass  # what was to fail has not all been used up
+    assert bench.state(web) == (True, True, [])
+
+
+def test_containers_that_are_made_anew_again_and_again_are_ended(tmp_path: pathlib.Path) -> None:
+    bench = Bench(tmp_path, {"max_repairs": 2, "then": "kill"})
+    web = bench.isolated()
+    done = []
+    for _time in range(3):
+        bench.engine.remove_container(web)
+        web = bench.engine.add_container("web", networks={"front": EndpointSettings()})
+        done += [breach.done for breach in bench.hold()]
+    assert done == ["repaired", "repaired", "escalated"]
+    assert bench.state(web)[0] is False
+
+
+def test_a_release_that_nobody_ended_is_brought_to_its_end_and_never_escalated(tmp_path: pathlib.Path) -> None:
+    bench = Bench(tmp_path, "escalate")
+    web = bench.isolated()
+    (entry,) = bench.journal.entries()[0]
+    bench.journal.store(dataclasses.replace(entry, phase=RELEASING, claims=()))
+    bench.hold()
+    assert bench.state(web) == (True, False, ["front"])
+
+
+def test_the_isolation_of_one_that_is_gone_is_forgotten_at_its_end(bench: Bench) -> None:
+    web = bench.isolated(release_after=60)
+    bench.engine.remove_container(web)
+    bench.moment += datetime.timedelta(seconds=61)
+    bench.seconds += 2
+    with bench.holder as holder:
+        holder.look()
+    assert bench.journal.load(web) is None
+    assert [event.outcome for event in bench.recorded] == ["released"]
+
+
+def test_a_release_that_cannot_be_is_tried_less_and_less_and_told_once(bench: Bench) -> None:
+    web = bench.isolated(release_after=60)
+    bench.engine.remove_network("front")
+    bench.moment += datetime.timedelta(seconds=61)
+    for _look in range(5):
+        bench.seconds += 5
+        bench.holder._end_what_is_over(bench.journal.entries()[0])
+    assert bench.state(web)[1] is True
+    assert len(bench.recorded) == 1
 
 
 def test_repairs_of_long_ago_do_not_count(tmp_path: pathlib.Path) -> None:
