@@ -144,6 +144,8 @@ def test_but_not_for_ever(tmp_path: pathlib.Path) -> None:
         assert not run.has("ended")
 
 
+# On a busy machine the engine now and then does not end by a second signal, although no playbook runs any more.
+@pytest.mark.alone
 def test_a_second_signal_ends_it_at_once(tmp_path: pathlib.Path) -> None:
     with Run(tmp_path, grace=60) as run:
         run.process.send(signal.SIGTERM)
